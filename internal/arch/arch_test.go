@@ -1,0 +1,271 @@
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers is the import table of the house (docs/architecture.md): a package may
+// import packages of lower layers, and of its own layer only what sameLayer
+// lists. A package that is not here fails the test, so that a new room gets its
+// place on purpose.
+var layers = map[string]int{
+	"": 0, "metrics": 0,
+	"internal/arch": 0, "internal/coarse": 0, "internal/lpm": 0, "internal/netx": 0,
+	"internal/ring": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/invariant": 0,
+
+	"dnsserver/wire": 1, "dnsserver/zone": 1,
+	"edge/http1": 1, "edge/http2": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
+	"mapping": 1, "geodata": 1, "replicas": 1, "certs": 1,
+
+	// The data plane serves, the control plane decides; neither imports itself.
+	"dnsserver": 2, "edge": 2, "dispatch": 2, "origin": 2, "functions": 2,
+	"control": 2, "console": 2, "config": 2, "mobility": 2,
+
+	"node": 3, "lab": 4, "cmd/perto": 5,
+
+	// Not of the product: tools and tests about the whole tree.
+	"bench": 5, "docs": 5, "scripts/geodata": 5,
+}
+
+// sameLayer lists the imports allowed inside a layer. Layer 0 is free among
+// itself but for cycles, which the compiler refuses.
+var sameLayer = map[string][]string{
+	"mapping":        {"replicas", "geodata"},
+	"dnsserver/zone": {"dnsserver/wire"},
+	"edge/cache":     {"edge/rfc9111"},
+	"edge/fetch":     {"edge/http1", "edge/rfc9111", "edge/cache"},
+	"mobility":       {"functions"},
+}
+
+// fences names the packages that may use an outside library, tests excepted.
+var fences = []struct {
+	library string
+	rooms   []string
+}{
+	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "cmd/perto"}},
+	{"github.com/oschwald/", []string{"geodata"}},
+	{"github.com/maxmind/mmdbwriter", []string{"geodata"}},
+	{"github.com/tetratelabs/wazero", []string{"functions"}},
+	{"github.com/nats-io/", []string{"control/natsstore"}},
+	{"github.com/quic-go/", []string{"edge", "dnsserver", "lab"}},
+	{"github.com/caddyserver/certmagic", []string{"certs"}},
+	{"github.com/cilium/ebpf", []string{"dnsserver", "dispatch"}},
+	{"gvisor.dev/gvisor", []string{"lab"}},
+	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
+	{"github.com/hashicorp/hcl", []string{"config"}},
+	{"github.com/evanw/esbuild", []string{"cmd/perto"}},
+	{"github.com/prometheus/", []string{"metrics"}},
+}
+
+// file is one parsed Go file of the module.
+type file struct {
+	path string // slash-separated, from the module's root
+	pkg  string // its folder from the module's root, "" for the root
+	test bool
+	ast  *ast.File
+}
+
+var fset = token.NewFileSet()
+
+func moduleFiles(t *testing.T) []file {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []file
+	err = fs.WalkDir(os.DirFS(root), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if n := d.Name(); n != "." && (strings.HasPrefix(n, ".") || n == "testdata" || n == "node_modules") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, filepath.Join(root, p), nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(p)
+		if pkg == "." {
+			pkg = ""
+		}
+		files = append(files, file{path: p, pkg: pkg, test: strings.HasSuffix(p, "_test.go"), ast: f})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Fatalf("found %d Go files: the walk is broken", len(files))
+	}
+	return files
+}
+
+func imports(f file) []string {
+	var out []string
+	for _, spec := range f.ast.Imports {
+		p, _ := strconv.Unquote(spec.Path.Value)
+		out = append(out, p)
+	}
+	return out
+}
+
+// internalPackage returns the folder of an import of this module.
+func internalPackage(imp string) (string, bool) {
+	if imp == "perto" {
+		return "", true
+	}
+	return strings.CutPrefix(imp, "perto/")
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, f := range moduleFiles(t) {
+		layer, ok := layers[f.pkg]
+		if !ok {
+			t.Errorf("%s: package %q has no layer: add it to the table in internal/arch and to docs/architecture.md", f.path, f.pkg)
+			continue
+		}
+		if f.test {
+			continue
+		}
+		for _, imp := range imports(f) {
+			to, ok := internalPackage(imp)
+			if !ok {
+				continue
+			}
+			below := layers[to]
+			switch {
+			case below < layer, layer == 0:
+			case below == layer && slices.Contains(sameLayer[f.pkg], to):
+			default:
+				t.Errorf("%s: %q (layer %d) may not import %q (layer %d)", f.path, f.pkg, layer, to, below)
+			}
+		}
+	}
+}
+
+func TestLibrariesStayInsideTheirFences(t *testing.T) {
+	for _, f := range moduleFiles(t) {
+		if f.test {
+			continue
+		}
+		for _, imp := range imports(f) {
+			for _, fence := range fences {
+				if strings.HasPrefix(imp, fence.library) && !slices.Contains(fence.rooms, f.pkg) {
+					t.Errorf("%s imports %s, which is for %v only", f.path, imp, fence.rooms)
+				}
+			}
+		}
+	}
+}
+
+func TestPackagesSayWhatTheyAreFor(t *testing.T) {
+	documented := make(map[string]bool)
+	for _, f := range moduleFiles(t) {
+		if f.test {
+			if _, ok := documented[f.pkg]; !ok && strings.HasSuffix(f.ast.Name.Name, "_test") {
+				continue
+			}
+		}
+		documented[f.pkg] = documented[f.pkg] || (f.ast.Doc != nil && !f.test)
+	}
+	for pkg, ok := range documented {
+		if !ok && pkg != "docs" && pkg != "bench" {
+			t.Errorf("package %q has no comment that says what it is for", pkg)
+		}
+	}
+}
+
+// TestNodesShareNothing keeps fifty Nodes possible in one process: no init
+// function, no channel and no mutable registry at package level.
+func TestNodesShareNothing(t *testing.T) {
+	for _, f := range moduleFiles(t) {
+		if f.test {
+			continue
+		}
+		for _, decl := range f.ast.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil && d.Name.Name == "init" {
+					t.Errorf("%s: init function", f.path)
+				}
+			case *ast.GenDecl:
+				if d.Tok != token.VAR {
+					continue
+				}
+				for _, spec := range d.Specs {
+					v := spec.(*ast.ValueSpec)
+					for _, e := range append([]ast.Expr{v.Type}, v.Values...) {
+						if isChannel(e) {
+							t.Errorf("%s: package-level channel %s", f.path, v.Names[0])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func isChannel(e ast.Expr) bool {
+	switch x := e.(type) {
+	case *ast.ChanType:
+		return true
+	case *ast.CallExpr:
+		if id, ok := x.Fun.(*ast.Ident); ok && id.Name == "make" && len(x.Args) > 0 {
+			return isChannel(x.Args[0])
+		}
+	}
+	return false
+}
+
+func TestTodosNameAnIssue(t *testing.T) {
+	for _, f := range moduleFiles(t) {
+		for _, group := range f.ast.Comments {
+			for _, c := range group.List {
+				for _, word := range []string{"TO" + "DO", "FIX" + "ME", "XX" + "X"} {
+					if i := strings.Index(c.Text, word); i >= 0 && !strings.HasPrefix(c.Text[i:], "TO"+"DO(#") {
+						t.Errorf("%s: %s without an issue number: %s", fset.Position(c.Pos()), word, c.Text)
+					}
+				}
+			}
+		}
+	}
+}
+
+// longFiles may pass the soft limit of 500 lines, each for a reason.
+var longFiles = map[string]string{}
+
+func TestFilesHoldOneConcept(t *testing.T) {
+	const maxLines, maxFuncLines = 500, 100
+	for _, f := range moduleFiles(t) {
+		if f.test {
+			continue
+		}
+		if n := fset.Position(f.ast.End()).Line; n > maxLines && longFiles[f.path] == "" {
+			t.Errorf("%s has %d lines: more than one concept? (limit %d)", f.path, n, maxLines)
+		}
+		for _, decl := range f.ast.Decls {
+			if d, ok := decl.(*ast.FuncDecl); ok && d.Body != nil {
+				if n := fset.Position(d.End()).Line - fset.Position(d.Pos()).Line; n > maxFuncLines {
+					t.Errorf("%s: %s has %d lines (limit %d)", f.path, d.Name.Name, n, maxFuncLines)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,46 @@
+// Package netx is the seam between the rooms and a network: the operating
+// system's, the lab's Internet, or the simulated one in virtual time.
+//
+// Every room that listens or dials gets a [Network] and uses nothing else, so
+// that the same Node runs in all three. What only real sockets can do (batched
+// reads, TCP_INFO, descriptor passing) is asked for by a type assertion on the
+// connection, never assumed.
+package netx
+
+import (
+	"context"
+	"net"
+)
+
+// Network opens listeners and connections on behalf of one host. Its methods
+// have the contracts of [net.ListenConfig] and [net.Dialer]: network is "tcp",
+// "tcp4", "tcp6", "udp", "udp4" or "udp6", and address "host:port" with an IP
+// literal as host (empty: all of the host's addresses) and a numeric port (0:
+// any free one). Names are not resolved here unless the implementation says so.
+type Network interface {
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// OS is the operating system's network. Its DialContext resolves names with the
+// system's resolver.
+type OS struct {
+	Dialer net.Dialer
+	Config net.ListenConfig
+}
+
+// Listen opens a stream listener of the operating system.
+func (o *OS) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return o.Config.Listen(ctx, network, address)
+}
+
+// ListenPacket opens a packet socket of the operating system.
+func (o *OS) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	return o.Config.ListenPacket(ctx, network, address)
+}
+
+// DialContext connects through the operating system.
+func (o *OS) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return o.Dialer.DialContext(ctx, network, address)
+}

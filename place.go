@@ -1,0 +1,52 @@
+package perto
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// EarthRadiusKm is the mean radius of the earth in kilometres (IUGG R1).
+const EarthRadiusKm = 6371.0
+
+// Place is a point on the globe with the names people know it by.
+type Place struct {
+	Name    string  `json:"name"`    // city, as people write it ("São Paulo")
+	Region  string  `json:"region"`  // first-level division code ("SP"), may be empty
+	Country string  `json:"country"` // ISO 3166-1 alpha-2, upper case ("BR"), may be empty
+	Lat     float64 `json:"lat"`     // degrees north, -90..90
+	Lon     float64 `json:"lon"`     // degrees east, -180..180
+}
+
+// String returns the place as the configuration would write it.
+func (p Place) String() string {
+	switch {
+	case p.Name == "":
+		return fmt.Sprintf("%.4f,%.4f", p.Lat, p.Lon)
+	case p.Region == "":
+		return p.Name + ", " + p.Country
+	}
+	return p.Name + ", " + p.Region + ", " + p.Country
+}
+
+// DistanceKm returns the great-circle distance between two places in kilometres
+// (haversine formula on a sphere of [EarthRadiusKm]).
+func (p Place) DistanceKm(q Place) float64 {
+	const rad = math.Pi / 180
+	dLat, dLon := (q.Lat-p.Lat)*rad/2, (q.Lon-p.Lon)*rad/2
+	h := math.Sin(dLat)*math.Sin(dLat) +
+		math.Cos(p.Lat*rad)*math.Cos(q.Lat*rad)*math.Sin(dLon)*math.Sin(dLon)
+	return 2 * EarthRadiusKm * math.Asin(math.Sqrt(min(1, h)))
+}
+
+// FibreKmPerMs is how far light travels in optical fibre in one millisecond:
+// about two thirds of its speed in vacuum.
+const FibreKmPerMs = 200.0
+
+// PriorRTT estimates the round-trip time over km kilometres of great circle
+// before anything was measured: 4 ms for the two ends, and the path 1.6 times
+// the geometric length (docs/rationale.md, "The prior").
+func PriorRTT(km float64) time.Duration {
+	ms := 4 + 2*km*1.6/FibreKmPerMs
+	return time.Duration(ms * float64(time.Millisecond))
+}

@@ -1,0 +1,95 @@
+package replicas
+
+import (
+	"net/netip"
+	"time"
+
+	"perto"
+)
+
+// State is what is known of a replica.
+type State uint8
+
+// The states, from best to worst.
+const (
+	// StateUp: fresh evidence that it serves.
+	StateUp State = iota
+	// StateUnknown: assumed up because nothing was heard yet (boot) or because
+	// this node itself was stalled. It counts as up in answers.
+	StateUnknown
+	// StateSuspect: two heartbeats missed or a probe failed; still in answers,
+	// whose TTL is shortened.
+	StateSuspect
+	// StateDraining: it finishes what it has; new answers avoid it.
+	StateDraining
+	// StateDown: confirmed down, by positive evidence or by silence.
+	StateDown
+)
+
+var stateNames = [...]string{"up", "unknown", "suspect", "draining", "down"}
+
+// String returns the state's name in lower case.
+func (s State) String() string { return stateNames[s] }
+
+// MarshalText returns the name, so that JSON shows words.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Serves reports whether answers may name a replica in this state.
+func (s State) Serves() bool { return s <= StateSuspect }
+
+// Declared is what the configuration says of a replica.
+type Declared struct {
+	Name      perto.Replica
+	PoP       perto.PoP
+	Addresses []netip.Addr // where clients reach it, IPv4 and IPv6
+	Capacity  uint64       // bits per second; 0 when not declared
+	Weight    uint16       // share inside its PoP; 0 when not declared
+}
+
+// Site is a point of presence: a place with replicas.
+type Site struct {
+	Name     perto.PoP
+	Place    perto.Place
+	Provider string
+	Weight   uint16 // share inside a band of equally near PoPs; 0 when not declared
+}
+
+// Member is one replica as the Fleet shows it.
+type Member struct {
+	Declared
+	State  State
+	Reason string    // why it is in this state, for people ("2 heartbeats missed")
+	Since  time.Time // when it entered the state
+	Load   float64   // share of its capacity in use, 0..1 and above when overloaded; 0 when unknown
+	Admin  string    // "", "drain", "up" or "down": an administrator's word, which wins while it lasts
+}
+
+// Fleet is the whole of what is known at one moment. It is immutable: readers
+// may keep it as long as they like, and must change nothing in it.
+//
+// Sites and Members are sorted by name, and every Member's PoP is in Sites.
+type Fleet struct {
+	Sites   []Site
+	Members []Member
+}
+
+// MembersOf returns the members of a PoP, in order of name.
+func (f *Fleet) MembersOf(pop perto.PoP) []Member {
+	var out []Member
+	for _, m := range f.Members {
+		if m.PoP == pop {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Member returns the member of a name, or nil.
+func (f *Fleet) Member(name perto.Replica) *Member {
+	for i := range f.Members {
+		if f.Members[i].Name == name {
+			return &f.Members[i]
+		}
+	}
+	return nil
+}
