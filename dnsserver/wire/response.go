@@ -1,0 +1,180 @@
+package wire
+
+import (
+	"encoding/binary"
+)
+
+// Tail is the part of a response behind the question, packed once and copied
+// for every query. Names in it are compressed against the zone's apex, which
+// the question always ends in: the pointers at Pointers hold offsets from the
+// apex and are moved to where the apex lies in each question.
+//
+// Invariant: every pointer position p satisfies p+2 <= len(Bytes).
+type Tail struct {
+	Bytes      []byte
+	Answers    uint16 // records in the answer section
+	Authority  uint16 // records in the authority section
+	Additional uint16 // records in the additional section, without OPT
+	Pointers   []uint16
+}
+
+// OwnerIsQuestion is the pointer to the question's name, which starts right
+// behind the header (RFC 1035, section 4.1.4).
+const OwnerIsQuestion = 0xc000 | HeaderSize
+
+// Response collects one response in a buffer of the caller.
+type Response struct {
+	buf   []byte
+	query *Query
+	max   int // the largest size allowed, in bytes, OPT included
+	full  bool
+}
+
+// optSize is an OPT record without options; ecsMax an ECS option with the
+// longest address.
+const (
+	optSize = 11
+	ecsMax  = 4 + 4 + 16
+)
+
+// Begin starts the response to packet in buf, which may be the packet's own
+// buffer only if it is not needed afterwards. max is the transport's limit in
+// bytes: see UDPLimit.
+func Begin(buf, packet []byte, q *Query, max int) Response {
+	end := q.questionEnd
+	if end == 0 {
+		end = HeaderSize
+	}
+	buf = append(buf[:0], packet[:end]...)
+	flags := flagQR | q.Flags&(opcodeMask|flagRD|flagCD)
+	binary.BigEndian.PutUint16(buf[2:], flags)
+	clear(buf[4:12])
+	if end > HeaderSize {
+		buf[5] = 1
+	}
+	return Response{buf: buf, query: q, max: max}
+}
+
+// UDPLimit returns how long a response to q may be over UDP, in bytes.
+func (q *Query) UDPLimit() int {
+	if !q.EDNS {
+		return MaxUDPPlain
+	}
+	return max(MaxUDPPlain, min(int(q.UDPSize), MaxUDP))
+}
+
+// SetAuthoritative sets the AA bit.
+func (r *Response) SetAuthoritative() { r.buf[2] |= flagAA >> 8 }
+
+// SetRcode sets the lower four bits of the response code.
+func (r *Response) SetRcode(rcode int) { r.buf[3] = r.buf[3]&0xf0 | byte(rcode&0xf) }
+
+func (r *Response) count(at int, n uint16) {
+	binary.BigEndian.PutUint16(r.buf[at:], binary.BigEndian.Uint16(r.buf[at:])+n)
+}
+
+// room reports whether n more bytes and the OPT fit; if not, the response ends
+// as truncated.
+func (r *Response) room(n int) bool {
+	need := len(r.buf) + n
+	if r.query.EDNS {
+		need += optSize
+	}
+	if r.query.HasECS {
+		need += ecsMax
+	}
+	if need > r.max {
+		r.full = true
+	}
+	return !r.full
+}
+
+// Append adds a packed tail. apexLen is the length of the zone's apex in wire
+// form, in bytes: the question's name ends in it.
+func (r *Response) Append(t *Tail, apexLen int) {
+	if !r.room(len(t.Bytes)) {
+		return
+	}
+	start := len(r.buf)
+	r.buf = append(r.buf, t.Bytes...)
+	apex := uint16(HeaderSize + len(r.query.Name) - apexLen)
+	for _, p := range t.Pointers {
+		at := r.buf[start+int(p):]
+		binary.BigEndian.PutUint16(at, 0xc000|(binary.BigEndian.Uint16(at)+apex))
+	}
+	r.count(6, t.Answers)
+	r.count(8, t.Authority)
+	r.count(10, t.Additional)
+}
+
+// AppendAddresses adds address records: rdata is count addresses of size bytes
+// each (4 for A, 16 for AAAA). owner is what the records are owned by, in wire
+// form, or nil for the question's name.
+func (r *Response) AppendAddresses(owner []byte, rrtype uint16, ttl uint32, rdata []byte, size int) {
+	ownerLen := 2
+	if owner != nil {
+		ownerLen = len(owner)
+	}
+	if !r.room(len(rdata) / size * (ownerLen + 10 + size)) {
+		return
+	}
+	for i := 0; i+size <= len(rdata); i += size {
+		if owner == nil {
+			r.buf = append(r.buf, OwnerIsQuestion>>8, OwnerIsQuestion&0xff)
+		} else {
+			r.buf = append(r.buf, owner...)
+		}
+		r.buf = binary.BigEndian.AppendUint16(r.buf, rrtype)
+		r.buf = binary.BigEndian.AppendUint16(r.buf, ClassIN)
+		r.buf = binary.BigEndian.AppendUint32(r.buf, ttl)
+		r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(size))
+		r.buf = append(r.buf, rdata[i:i+size]...)
+		r.count(6, 1)
+	}
+}
+
+// Finish adds the OPT record (with the client subnet repeated and scope, in
+// bits, when the query had one) and returns the packet. rcodeHigh is the upper
+// part of the response code, for BADVERS. A response that did not fit carries
+// TC and no records (RFC 2181, section 9: what is there must be whole).
+func (r *Response) Finish(scope uint8, rcodeHigh uint8) []byte {
+	if r.full {
+		end := max(r.query.questionEnd, HeaderSize)
+		r.buf = r.buf[:end]
+		clear(r.buf[6:12])
+		r.buf[2] |= flagTC >> 8
+	}
+	if !r.query.EDNS {
+		return r.buf
+	}
+	r.count(10, 1)
+	var do byte
+	if r.query.DO {
+		do = 0x80
+	}
+	r.buf = append(r.buf, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff, rcodeHigh, 0, do, 0, 0, 0)
+	if !r.query.HasECS {
+		return r.buf
+	}
+	lenAt := len(r.buf) - 2
+	e := &r.query.ECS
+	n := (int(e.Source) + 7) / 8
+	r.buf = append(r.buf, 0, optionECS, 0, byte(4+n), byte(e.Family>>8), byte(e.Family), e.Source, scope)
+	if e.Family == 1 {
+		a := e.Addr.As4()
+		r.buf = append(r.buf, a[:n]...)
+	} else if e.Family == 2 {
+		a := e.Addr.As16()
+		r.buf = append(r.buf, a[:n]...)
+	}
+	binary.BigEndian.PutUint16(r.buf[lenAt:], uint16(8+n))
+	return r.buf
+}
+
+// AppendError writes a response that holds only a response code, for queries
+// that the verdict (FormErr, NotImp, BadVers) or the caller refuses.
+func AppendError(buf, packet []byte, q *Query, rcode int, max int) []byte {
+	r := Begin(buf, packet, q, max)
+	r.SetRcode(rcode)
+	return r.Finish(0, uint8(rcode>>4))
+}
