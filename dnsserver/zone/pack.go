@@ -1,0 +1,271 @@
+package zone
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"perto"
+	"perto/dnsserver/wire"
+)
+
+// pack turns the record sets into nodes with packed tails.
+func (b *builder) pack() {
+	for name, set := range b.sets {
+		n := b.node(name)
+		if cut, below := b.cutAbove(name); below {
+			n.cut = cut == name
+			n.referral = b.referral(cut)
+			if ds := set[dns.TypeDS]; n.cut && len(ds) > 0 {
+				n.rrsets = map[uint16]*wire.Tail{dns.TypeDS: b.answer(ds)}
+			}
+			continue
+		}
+		n.rrsets = make(map[uint16]*wire.Tail, len(set)+1)
+		for _, t := range sortedTypes(set) {
+			n.rrsets[t] = b.answer(set[t])
+		}
+		if len(set[dns.TypeCNAME]) == 1 {
+			n.cname = b.follow(set[dns.TypeCNAME][0].(*dns.CNAME))
+		}
+		if len(set) > 0 {
+			n.rrsets[dns.TypeANY] = anyAnswer()
+		}
+	}
+	for name, index := range b.services {
+		n := b.node(name)
+		n.service = index
+		if n.rrsets == nil {
+			n.rrsets = make(map[uint16]*wire.Tail)
+		}
+		n.rrsets[dns.TypeANY] = anyAnswer()
+	}
+	if w := perto.CanonicalName(b.cfg.Whoami); w != "" && b.within(w) && b.sets[w] == nil && b.services[w] == 0 {
+		b.node(w).whoami = true
+	}
+	b.packNegative()
+	for key, n := range b.zone.nodes { // empty non-terminals on the way to glue
+		if cut, below := b.cutAbove(wire.NameString([]byte(key))); below && n.referral == nil {
+			n.referral = b.referral(cut)
+		}
+	}
+}
+
+// node returns the node of a canonical name, made with the empty non-terminals
+// above it.
+func (b *builder) node(name string) *node {
+	packed, err := wire.PackName(name)
+	if err != nil {
+		b.fail("%s: %v", name, err)
+		return new(node)
+	}
+	for up := wire.Parent(packed); len(up) >= len(b.zone.apex); up = wire.Parent(up) {
+		if b.zone.nodes[string(up)] != nil {
+			break
+		}
+		b.zone.nodes[string(up)] = new(node)
+	}
+	n := b.zone.nodes[string(packed)]
+	if n == nil {
+		n = new(node)
+		b.zone.nodes[string(packed)] = n
+	}
+	return n
+}
+
+// packNegative packs the SOA for negative answers, whose time to live is the
+// smaller of its own and its MINIMUM field (RFC 2308, section 3).
+func (b *builder) packNegative() {
+	soa := b.sets[b.cfg.Name][dns.TypeSOA][0].(*dns.SOA)
+	b.zone.Serial = soa.Serial
+	neg := dns.Copy(soa).(*dns.SOA)
+	neg.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	t := &wire.Tail{Authority: 1}
+	b.appendRR(t, neg, b.zone.apex)
+	b.zone.negative = *t
+}
+
+// answer packs an RRset as the answer to a question for its owner. All records
+// get the lowest time to live of the set (RFC 2181, section 5.2).
+func (b *builder) answer(rrs []dns.RR) *wire.Tail {
+	t := &wire.Tail{Answers: uint16(len(rrs))}
+	for _, rr := range rrs {
+		b.appendRR(t, withTTL(rr, lowestTTL(rrs)), nil)
+	}
+	return t
+}
+
+func lowestTTL(rrs []dns.RR) uint32 {
+	ttl := rrs[0].Header().Ttl
+	for _, rr := range rrs {
+		ttl = min(ttl, rr.Header().Ttl)
+	}
+	return ttl
+}
+
+func withTTL(rr dns.RR, ttl uint32) dns.RR {
+	if rr.Header().Ttl == ttl {
+		return rr
+	}
+	rr = dns.Copy(rr)
+	rr.Header().Ttl = ttl
+	return rr
+}
+
+// anyAnswer is the minimal answer to ANY (RFC 8482, section 4.2).
+func anyAnswer() *wire.Tail {
+	const text = "RFC8482"
+	t := &wire.Tail{Answers: 1, Bytes: binary.BigEndian.AppendUint16(nil, wire.OwnerIsQuestion)}
+	t.Bytes = append(t.Bytes, 0, wire.TypeHINFO, 0, wire.ClassIN, 0, 0, 0x0e, 0x10, 0, byte(2+len(text)), byte(len(text)))
+	t.Bytes = append(append(t.Bytes, text...), 0)
+	return t
+}
+
+// referral packs the NS records of a cut and the addresses of those servers
+// that the zone knows.
+func (b *builder) referral(cut string) *wire.Tail {
+	owner, _ := wire.PackName(cut)
+	ns := b.sets[cut][dns.TypeNS]
+	t := &wire.Tail{Authority: uint16(len(ns))}
+	for _, rr := range ns {
+		b.appendRR(t, withTTL(rr, lowestTTL(ns)), owner)
+	}
+	for _, rr := range ns {
+		target := perto.CanonicalName(rr.(*dns.NS).Ns)
+		packed, _ := wire.PackName(target)
+		for _, rrtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			for _, glue := range b.sets[target][rrtype] {
+				b.appendRR(t, glue, packed)
+				t.Additional++
+			}
+		}
+	}
+	return t
+}
+
+// maxChain is how many CNAMEs of a chain inside the zone are answered at once.
+const maxChain = 8
+
+// follow packs a CNAME together with what it leads to inside the zone.
+func (b *builder) follow(first *dns.CNAME) *alias {
+	a := &alias{only: new(wire.Tail), chain: make(map[uint16]*wire.Tail)}
+	var owner []byte // nil: the question's name
+	rr := first
+	for range maxChain {
+		b.appendRR(a.only, rr, owner)
+		a.only.Answers++
+		target := perto.CanonicalName(rr.Target)
+		if !b.within(target) {
+			return a
+		}
+		if _, below := b.cutAbove(target); below {
+			return a
+		}
+		owner, _ = wire.PackName(target)
+		if s := b.services[target]; s > 0 {
+			a.service, a.owner = s, owner
+			return a
+		}
+		set := b.sets[target]
+		next := set[dns.TypeCNAME]
+		if len(next) == 0 {
+			for _, t := range sortedTypes(set) {
+				tail := &wire.Tail{Bytes: slices.Clone(a.only.Bytes), Pointers: slices.Clone(a.only.Pointers), Answers: a.only.Answers}
+				for _, rr := range set[t] {
+					b.appendRR(tail, withTTL(rr, lowestTTL(set[t])), owner)
+					tail.Answers++
+				}
+				a.chain[t] = tail
+			}
+			return a
+		}
+		rr = next[0].(*dns.CNAME)
+	}
+	b.fail("%s: more than %d CNAMEs in a row", strings.TrimSuffix(first.Hdr.Name, "."), maxChain)
+	return a
+}
+
+// appendRR adds one record to a tail. owner is its owner in wire form, or nil
+// for the question's name.
+func (b *builder) appendRR(t *wire.Tail, rr dns.RR, owner []byte) {
+	if owner == nil {
+		t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, wire.OwnerIsQuestion)
+	} else {
+		b.appendName(t, owner)
+	}
+	h := rr.Header()
+	t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, h.Rrtype)
+	t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, h.Class)
+	t.Bytes = binary.BigEndian.AppendUint32(t.Bytes, h.Ttl)
+	lenAt := len(t.Bytes)
+	t.Bytes = append(t.Bytes, 0, 0)
+	if err := b.appendData(t, rr); err != nil {
+		b.fail("%s: %v", h.Name, err)
+		return
+	}
+	binary.BigEndian.PutUint16(t.Bytes[lenAt:], uint16(len(t.Bytes)-lenAt-2))
+}
+
+// appendData adds RDATA. Names are compressed only in the types of RFC 1035
+// (RFC 3597, section 4).
+func (b *builder) appendData(t *wire.Tail, rr dns.RR) error {
+	switch rr := rr.(type) {
+	case *dns.NS:
+		return b.appendText(t, rr.Ns)
+	case *dns.CNAME:
+		return b.appendText(t, rr.Target)
+	case *dns.PTR:
+		return b.appendText(t, rr.Ptr)
+	case *dns.MX:
+		t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, rr.Preference)
+		return b.appendText(t, rr.Mx)
+	case *dns.SOA:
+		if err := b.appendText(t, rr.Ns); err != nil {
+			return err
+		}
+		if err := b.appendText(t, rr.Mbox); err != nil {
+			return err
+		}
+		for _, v := range []uint32{rr.Serial, rr.Refresh, rr.Retry, rr.Expire, rr.Minttl} {
+			t.Bytes = binary.BigEndian.AppendUint32(t.Bytes, v)
+		}
+		return nil
+	}
+	buf := make([]byte, dns.MaxMsgSize)
+	end, err := dns.PackRR(rr, buf, 0, nil, false)
+	if err != nil {
+		return fmt.Errorf("cannot be packed: %w", err)
+	}
+	_, start, err := dns.UnpackDomainName(buf[:end], 0)
+	if err != nil {
+		return err
+	}
+	t.Bytes = append(t.Bytes, buf[start+10:end]...)
+	return nil
+}
+
+func (b *builder) appendText(t *wire.Tail, name string) error {
+	packed, err := wire.PackName(name)
+	if err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	b.appendName(t, packed)
+	return nil
+}
+
+// appendName adds a name: what lies in the zone ends in a pointer to the apex.
+// The root's apex has no bytes to save.
+func (b *builder) appendName(t *wire.Tail, name []byte) {
+	apex := b.zone.apex
+	cut := len(name) - len(apex)
+	if len(apex) == 1 || cut < 0 || !wire.IsSuffix([]byte(strings.ToLower(string(name))), apex) {
+		t.Bytes = append(t.Bytes, name...)
+		return
+	}
+	t.Bytes = append(t.Bytes, name[:cut]...)
+	t.Pointers = append(t.Pointers, uint16(len(t.Bytes)))
+	t.Bytes = append(t.Bytes, 0, 0)
+}

@@ -1,0 +1,174 @@
+package zone
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"perto"
+	"perto/dnsserver/wire"
+)
+
+// Zone is one zone of authority.
+type Zone struct {
+	Name   string // canonical ("cdn.example")
+	Serial uint32 // of the SOA record
+
+	apex     []byte // in wire form, lower case
+	nodes    map[string]*node
+	negative wire.Tail // the SOA for the authority section of negative answers
+}
+
+// node is one name of the tree; a node without records is an empty
+// non-terminal, which exists all the same (RFC 4592, section 2.2.2).
+type node struct {
+	rrsets   map[uint16]*wire.Tail
+	cname    *alias
+	referral *wire.Tail // at and below a zone cut
+	cut      bool       // the cut itself
+	service  int        // index+1 into Config.Services; 0: none
+	whoami   bool
+}
+
+// alias is a CNAME at a node: its record, and the records it leads to inside
+// the zone.
+type alias struct {
+	chain   map[uint16]*wire.Tail // CNAME records and the target's RRset, by type
+	only    *wire.Tail            // CNAME records alone
+	service int                   // index+1 of the service the chain ends at
+	owner   []byte                // that service's name in wire form
+}
+
+// Kind says what a name and a type lead to.
+type Kind uint8
+
+// The kinds of result.
+const (
+	Answer    Kind = iota // Tail is the answer
+	NoData                // the name exists, the type does not; Tail is the SOA
+	NXDomain              // the name does not exist; Tail is the SOA
+	Referral              // the name lies in a delegated zone; Tail is NS and glue
+	ToService             // addresses of Service; before them Tail when not nil (CNAMEs)
+	Whoami                // the server tells what it sees of the asker
+)
+
+// Result is what Find returns. Tail's pointers are relative to the zone's apex.
+type Result struct {
+	Kind    Kind
+	Tail    *wire.Tail
+	Service int    // index into Config.Services, for ToService
+	Owner   []byte // what the addresses are owned by, in wire form; nil: the question's name
+}
+
+// ApexLen returns the length of the apex in wire form, in bytes.
+func (z *Zone) ApexLen() int { return len(z.apex) }
+
+// Negative returns the SOA record for negative answers.
+func (z *Zone) Negative() *wire.Tail { return &z.negative }
+
+// Find looks up a name at or below the apex, in wire form and lower case. It
+// follows RFC 1034, section 4.3.2 with RFC 4592 for wildcards, and allocates
+// nothing.
+func (z *Zone) Find(name []byte, qtype uint16) Result {
+	if n, ok := z.nodes[string(name)]; ok {
+		return z.at(n, qtype)
+	}
+	var buf [wire.MaxName + 2]byte
+	for encloser := wire.Parent(name); len(encloser) >= len(z.apex); encloser = wire.Parent(encloser) {
+		n, ok := z.nodes[string(encloser)]
+		if !ok {
+			continue
+		}
+		if n.referral != nil {
+			return Result{Kind: Referral, Tail: n.referral}
+		}
+		wildcard := append(append(buf[:0], 1, '*'), encloser...)
+		if w, ok := z.nodes[string(wildcard)]; ok {
+			return z.at(w, qtype)
+		}
+		break
+	}
+	return Result{Kind: NXDomain, Tail: &z.negative}
+}
+
+func (z *Zone) at(n *node, qtype uint16) Result {
+	if n.referral != nil && !(n.cut && qtype == wire.TypeDS) {
+		return Result{Kind: Referral, Tail: n.referral}
+	}
+	isAddress := qtype == wire.TypeA || qtype == wire.TypeAAAA
+	switch {
+	case n.service > 0 && isAddress:
+		return Result{Kind: ToService, Service: n.service - 1}
+	case n.whoami && qtype == wire.TypeTXT:
+		return Result{Kind: Whoami}
+	case n.cname != nil && qtype != wire.TypeCNAME:
+		if n.cname.service > 0 && isAddress {
+			return Result{Kind: ToService, Tail: n.cname.only, Service: n.cname.service - 1, Owner: n.cname.owner}
+		}
+		if t, ok := n.cname.chain[qtype]; ok {
+			return Result{Kind: Answer, Tail: t}
+		}
+		return Result{Kind: Answer, Tail: n.cname.only}
+	}
+	if t, ok := n.rrsets[qtype]; ok {
+		return Result{Kind: Answer, Tail: t}
+	}
+	return Result{Kind: NoData, Tail: &z.negative}
+}
+
+// Names returns the names that exist in the zone, as text, in canonical order;
+// it is for checks and status pages.
+func (z *Zone) Names() []string {
+	keys := slices.Collect(maps.Keys(z.nodes))
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = wire.NameString([]byte(k))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Set is the zones that one server is authoritative for. It is immutable.
+type Set struct {
+	zones map[string]*Zone
+}
+
+// NewSet returns a set of zones; of two with the same name the last one counts.
+func NewSet(zones ...*Zone) *Set {
+	s := &Set{zones: make(map[string]*Zone, len(zones))}
+	for _, z := range zones {
+		s.zones[string(z.apex)] = z
+	}
+	return s
+}
+
+// Match returns the zone with the longest apex that name (wire form, lower
+// case) lies in, or nil.
+func (s *Set) Match(name []byte) *Zone {
+	for name != nil {
+		if z, ok := s.zones[string(name)]; ok {
+			return z
+		}
+		name = wire.Parent(name)
+	}
+	return nil
+}
+
+// Zones returns the zones in order of name.
+func (s *Set) Zones() []*Zone {
+	return slices.SortedFunc(maps.Values(s.zones), func(a, b *Zone) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// Match returns the service whose zone mark is at name, for callers that ask by
+// name: its index, or -1. Wildcard services match as they would in a query.
+func (z *Zone) Service(name string) int {
+	packed, err := wire.PackName(perto.CanonicalName(name))
+	if err != nil || !bytes.HasSuffix(packed, z.apex) {
+		return -1
+	}
+	if r := z.Find(packed, wire.TypeA); r.Kind == ToService {
+		return r.Service
+	}
+	return -1
+}
