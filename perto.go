@@ -21,7 +21,20 @@ type Replica string
 type Service string
 
 // CanonicalName returns a DNS name in the form used as key everywhere in the
-// project: lower case ASCII, no trailing dot; the root is "".
+// project: ASCII letters in lower case, no trailing dot; the root is "". Other
+// bytes stay as they are: names are bytes, not text (RFC 4343).
 func CanonicalName(name string) string {
-	return strings.ToLower(strings.TrimSuffix(name, "."))
+	name = strings.TrimSuffix(name, ".")
+	for i := range len(name) {
+		if 'A' <= name[i] && name[i] <= 'Z' {
+			b := []byte(name)
+			for j := i; j < len(b); j++ {
+				if 'A' <= b[j] && b[j] <= 'Z' {
+					b[j] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return name
 }

@@ -261,7 +261,8 @@ func (b *builder) appendText(t *wire.Tail, name string) error {
 func (b *builder) appendName(t *wire.Tail, name []byte) {
 	apex := b.zone.apex
 	cut := len(name) - len(apex)
-	if len(apex) == 1 || cut < 0 || !wire.IsSuffix([]byte(strings.ToLower(string(name))), apex) {
+	var lower [wire.MaxName]byte
+	if len(apex) == 1 || cut < 0 || !wire.IsSuffix(wire.Lower(&lower, name), apex) {
 		t.Bytes = append(t.Bytes, name...)
 		return
 	}
