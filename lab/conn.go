@@ -1,0 +1,124 @@
+package lab
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+)
+
+// The wrappers of this file make gVisor's connections fail as the operating
+// system's do: callers test for ECONNREFUSED and ECONNRESET, gVisor only says so
+// in words.
+
+// errnoOf maps gVisor's messages (pkg/tcpip/errors.go) to errors of the system.
+var errnoOf = []struct {
+	message string
+	errno   syscall.Errno
+}{
+	{"connection was refused", syscall.ECONNREFUSED},
+	{"connection reset by peer", syscall.ECONNRESET},
+	{"connection aborted", syscall.ECONNABORTED},
+	{"port is in use", syscall.EADDRINUSE},
+	{"no route to host", syscall.EHOSTUNREACH},
+	{"host is unreachable", syscall.EHOSTUNREACH},
+	{"network is unreachable", syscall.ENETUNREACH},
+	{"operation timed out", syscall.ETIMEDOUT},
+	{"endpoint is closed for send", syscall.EPIPE},
+}
+
+func asSyscall(err error) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Err == nil {
+		return err
+	}
+	for _, e := range errnoOf {
+		if strings.Contains(op.Err.Error(), e.message) {
+			mapped := *op
+			mapped.Err = e.errno
+			return &mapped
+		}
+	}
+	return err
+}
+
+// streamConn is a TCP connection.
+type streamConn struct{ *gonet.TCPConn }
+
+func (c *streamConn) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if err != nil {
+		err = asSyscall(err)
+	}
+	return n, err
+}
+
+func (c *streamConn) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	if err != nil {
+		err = asSyscall(err)
+	}
+	return n, err
+}
+
+func (c *streamConn) LocalAddr() net.Addr  { return unmapTCP(c.TCPConn.LocalAddr()) }
+func (c *streamConn) RemoteAddr() net.Addr { return unmapTCP(c.TCPConn.RemoteAddr()) }
+
+// listener accepts streamConns.
+type listener struct{ *gonet.TCPListener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.TCPListener.Accept()
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok && strings.Contains(op.Err.Error(), "invalid") {
+			err = net.ErrClosed // what gVisor says of a listener that was shut
+		}
+		return nil, err
+	}
+	return &streamConn{c.(*gonet.TCPConn)}, nil
+}
+
+// packetConn is a UDP socket; after a port unreachable message reads fail as
+// refused when it is connected, and go on when it is not.
+type packetConn struct{ *gonet.UDPConn }
+
+func (c packetConn) Read(b []byte) (int, error) {
+	n, err := c.UDPConn.Read(b)
+	if err != nil {
+		err = asSyscall(err)
+	}
+	return n, err
+}
+
+func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, addr, err := c.UDPConn.ReadFrom(b)
+	if err != nil {
+		return n, addr, asSyscall(err)
+	}
+	return n, unmapUDP(addr), nil
+}
+
+func (c packetConn) LocalAddr() net.Addr { return unmapUDP(c.UDPConn.LocalAddr()) }
+
+// A dual-stack socket shows IPv4 peers as mapped IPv6 addresses; people and maps
+// want them plain.
+func unmapUDP(a net.Addr) net.Addr {
+	if u, ok := a.(*net.UDPAddr); ok {
+		return net.UDPAddrFromAddrPort(unmap(u.AddrPort()))
+	}
+	return a
+}
+
+func unmapTCP(a net.Addr) net.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return net.TCPAddrFromAddrPort(unmap(t.AddrPort()))
+	}
+	return a
+}
+
+func unmap(ap netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

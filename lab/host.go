@@ -1,0 +1,246 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"perto/internal/netx"
+)
+
+// HostConfig describes a host to [Internet.AddHost].
+type HostConfig struct {
+	Name    string
+	Kind    string       // "edge", "dns", "resolver", "vantage"...: for people
+	Addrs   []netip.Addr // its own addresses
+	Anycast []netip.Addr // addresses that it shares with other hosts
+	End     End
+	// UpBits and DownBits are the rates of its access line, in bits per second;
+	// 0: without limit.
+	UpBits, DownBits uint64
+}
+
+// Host is one machine of the lab: an IP stack of its own. It is a
+// [netx.Network]; names that it dials are looked up in the Internet's list.
+type Host struct {
+	HostConfig
+	net   *Internet
+	link  *link
+	stack *stack.Stack
+
+	dials atomic.Uint64
+
+	// Guarded by net.mu.
+	up, down line
+	cut      bool
+	frozen   bool
+	held     []heldPacket // what it wanted to send while frozen
+	arrived  []packet     // what came while frozen
+}
+
+type heldPacket struct {
+	data []byte
+	v6   bool
+}
+
+var _ netx.Network = (*Host)(nil)
+
+const nic tcpip.NICID = 1
+
+// tcpBufferMax lets one connection fill a long path: 4 MiB is 100 Mbit/s over
+// 320 ms.
+const tcpBufferMax = 4 << 20
+
+// AddHost puts a host on the Internet.
+func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
+	h := &Host{HostConfig: cfg, net: n}
+	h.up.bitsPerSecond, h.down.bitsPerSecond = cfg.UpBits, cfg.DownBits
+	h.link = &link{host: h}
+	h.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+		HandleLocal:        true,
+	})
+	if err := h.configure(); err != nil {
+		h.stack.Destroy()
+		return nil, fmt.Errorf("lab: host %s: %w", cfg.Name, err)
+	}
+	if err := n.attach(h); err != nil {
+		h.stack.Destroy()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *Host) configure() error {
+	if err := h.stack.CreateNIC(nic, h.link); err != nil {
+		return errors.New(err.String())
+	}
+	for _, a := range slices.Concat(h.Addrs, h.Anycast) {
+		addr := tcpip.ProtocolAddress{Protocol: protocolOf(a), AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix()}
+		properties := stack.AddressProperties{PEB: stack.CanBePrimaryEndpoint}
+		if slices.Contains(h.Anycast, a) {
+			properties.PEB = stack.NeverPrimaryEndpoint // its own questions come from its own address
+		}
+		if err := h.stack.AddProtocolAddress(nic, addr, properties); err != nil {
+			return fmt.Errorf("address %s: %s", a, err)
+		}
+	}
+	h.stack.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, NIC: nic},
+		{Destination: header.IPv6EmptySubnet, NIC: nic},
+	})
+	sack, moderate, cubic := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true), tcpip.CongestionControlOption("cubic")
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: tcpBufferMax}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: tcpBufferMax}
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &cubic, &receive, &send} {
+		if err := h.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return errors.New(err.String())
+		}
+	}
+	return nil
+}
+
+func (h *Host) close() {
+	h.link.dispatcher.Store(nil)
+	h.stack.Destroy()
+}
+
+// Addr returns the host's first address of a family (4 or 6), or the zero Addr.
+func (h *Host) Addr(family int) netip.Addr {
+	for _, a := range h.Addrs {
+		if a.Is4() == (family == 4) {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// Listen opens a TCP listener on the host.
+func (h *Host) Listen(_ context.Context, network, address string) (net.Listener, error) {
+	full, protocol, err := h.bindAddress(network, address)
+	if err != nil {
+		return nil, err
+	}
+	l, err := gonet.ListenTCP(h.stack, full, protocol)
+	if err != nil {
+		return nil, asSyscall(err)
+	}
+	return listener{l}, nil
+}
+
+// ListenPacket opens a UDP socket on the host.
+func (h *Host) ListenPacket(_ context.Context, network, address string) (net.PacketConn, error) {
+	full, protocol, err := h.bindAddress(network, address)
+	if err != nil {
+		return nil, err
+	}
+	c, err := gonet.DialUDP(h.stack, &full, nil, protocol)
+	if err != nil {
+		return nil, asSyscall(err)
+	}
+	return packetConn{c}, nil
+}
+
+// bindAddress reads an address to listen on. An empty host means every address
+// of both families.
+func (h *Host) bindAddress(network, address string) (tcpip.FullAddress, tcpip.NetworkProtocolNumber, error) {
+	fail := func(err error) (tcpip.FullAddress, tcpip.NetworkProtocolNumber, error) {
+		return tcpip.FullAddress{}, 0, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	host, port, err := splitPort(address)
+	if err != nil {
+		return fail(err)
+	}
+	if host == "" {
+		protocol := header.IPv6ProtocolNumber
+		if strings.HasSuffix(network, "4") || !h.Addr(6).IsValid() {
+			protocol = header.IPv4ProtocolNumber
+		}
+		return tcpip.FullAddress{NIC: nic, Port: port}, protocol, nil
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return fail(err)
+	}
+	if addr.IsUnspecified() {
+		return tcpip.FullAddress{NIC: nic, Port: port}, protocolOf(addr), nil
+	}
+	if !slices.Contains(h.Addrs, addr) && !slices.Contains(h.Anycast, addr) {
+		return fail(fmt.Errorf("%s is no address of %s: %w", addr, h.Name, syscall.EADDRNOTAVAIL))
+	}
+	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(addr.AsSlice()), Port: port}, protocolOf(addr), nil
+}
+
+// DialContext connects from the host. A name is looked up in the Internet's
+// list; its addresses are tried in order.
+func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := splitPort(address)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	addrs := h.net.lookupName(host)
+	if addr, err := netip.ParseAddr(host); err == nil {
+		addrs = []netip.Addr{addr.Unmap()}
+	}
+	if len(addrs) == 0 {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host in the lab", Name: host, IsNotFound: true}}
+	}
+	h.dials.Add(1)
+	var errs []error
+	for _, a := range addrs {
+		c, err := h.dial(ctx, network, netip.AddrPortFrom(a, port))
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if !h.Addr(map[bool]int{true: 4, false: 6}[to.Addr().Is4()]).IsValid() {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.TCPAddrFromAddrPort(to), Err: syscall.EAFNOSUPPORT}
+	}
+	full := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
+	if strings.HasPrefix(network, "udp") {
+		c, err := gonet.DialUDP(h.stack, nil, &full, protocolOf(to.Addr()))
+		if err != nil {
+			return nil, asSyscall(err)
+		}
+		return packetConn{c}, nil
+	}
+	c, err := gonet.DialContextTCP(ctx, h.stack, full, protocolOf(to.Addr()))
+	if err != nil {
+		return nil, asSyscall(err)
+	}
+	return &streamConn{c}, nil
+}
+
+func splitPort(address string) (string, uint16, error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	var port uint16
+	if _, err := fmt.Sscanf(portText, "%d", &port); err != nil {
+		return "", 0, fmt.Errorf("port %q is not a number", portText)
+	}
+	return host, port, nil
+}

@@ -1,0 +1,303 @@
+package lab
+
+import (
+	"container/heap"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// Internet carries packets between hosts. One goroutine holds every packet for
+// the time its path takes and then hands it over; paths are those of a [Path]
+// model. Its methods may be called from any goroutine.
+type Internet struct {
+	paths *Paths
+
+	mu    sync.Mutex
+	hosts []*Host
+	at    map[netip.Addr][]*Host // several hosts at one address: anycast
+	names map[string][]netip.Addr
+	queue packetQueue
+	order uint64 // breaks ties so that packets of one instant keep their order
+	wake  chan struct{}
+	done  chan struct{}
+
+	packets atomic.Uint64
+	lost    atomic.Uint64
+}
+
+// NewInternet returns an empty Internet whose delays follow paths. Close it.
+func NewInternet(paths *Paths) *Internet {
+	n := &Internet{
+		paths: paths,
+		at:    make(map[netip.Addr][]*Host),
+		names: make(map[string][]netip.Addr),
+		wake:  make(chan struct{}, 1),
+		done:  make(chan struct{}),
+	}
+	go n.deliver()
+	return n
+}
+
+// Close takes all hosts off the network and ends delivery.
+func (n *Internet) Close() {
+	n.mu.Lock()
+	hosts := n.hosts
+	n.hosts = nil
+	n.mu.Unlock()
+	for _, h := range hosts {
+		h.close()
+	}
+	close(n.done)
+}
+
+// Packets returns how many packets were delivered and how many were lost.
+func (n *Internet) Packets() (delivered, lost uint64) { return n.packets.Load(), n.lost.Load() }
+
+// AddName gives servers a name that they can dial without asking DNS, as the
+// hosts file of a machine would.
+func (n *Internet) AddName(name string, addrs ...netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names[name] = addrs
+}
+
+func (n *Internet) lookupName(name string) []netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.names[name]
+}
+
+// Host returns the host of a name, or nil.
+func (n *Internet) Host(name string) *Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hosts {
+		if h.Name == name {
+			return h
+		}
+	}
+	return nil
+}
+
+// HostAt returns the host at an address as seen from another host (anycast: the
+// nearest), or nil.
+func (n *Internet) HostAt(addr netip.Addr, from *Host) *Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.route(addr, from)
+}
+
+// route finds who gets a packet. Of several hosts at an anycast address the one
+// with the shortest path gets it, as if every operator announced it alike.
+func (n *Internet) route(dst netip.Addr, from *Host) *Host {
+	hosts := n.at[dst]
+	if len(hosts) == 0 {
+		return nil
+	}
+	best := hosts[0]
+	for _, h := range hosts[1:] {
+		if n.paths.RTT(from.End, h.End) < n.paths.RTT(from.End, best.End) {
+			best = h
+		}
+	}
+	return best
+}
+
+func (n *Internet) attach(h *Host) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, other := range n.hosts {
+		if other.Name == h.Name {
+			return fmt.Errorf("lab: two hosts named %s", h.Name)
+		}
+	}
+	for _, a := range h.Addrs {
+		if len(n.at[a]) > 0 {
+			return fmt.Errorf("lab: address %s of %s belongs to %s already", a, h.Name, n.at[a][0].Name)
+		}
+	}
+	for _, a := range append(h.Addrs, h.Anycast...) {
+		n.at[a] = append(n.at[a], h)
+	}
+	n.hosts = append(n.hosts, h)
+	return nil
+}
+
+// packet is one IP packet under way.
+type packet struct {
+	due   time.Time
+	order uint64
+	to    *Host
+	from  *Host
+	data  []byte
+	v6    bool
+}
+
+type packetQueue []packet
+
+func (q packetQueue) Len() int { return len(q) }
+func (q packetQueue) Less(i, j int) bool {
+	return q[i].due.Before(q[j].due) || q[i].due.Equal(q[j].due) && q[i].order < q[j].order
+}
+func (q packetQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *packetQueue) Push(x any)   { *q = append(*q, x.(packet)) }
+func (q *packetQueue) Pop() any {
+	last := len(*q) - 1
+	p := (*q)[last]
+	(*q)[last] = packet{}
+	*q = (*q)[:last]
+	return p
+}
+
+// maxWait is how long a packet may wait for a narrow line before it is lost, as
+// in the buffer of a router.
+const maxWait = 300 * time.Millisecond
+
+// send takes a packet from a host's stack. The destination decides the path.
+func (n *Internet) send(from *Host, data []byte, v6 bool) {
+	dst, ok := destination(data, v6)
+	if !ok {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if from.frozen {
+		from.held = append(from.held, heldPacket{data: data, v6: v6})
+		return
+	}
+	n.sendLocked(from, dst, data, v6)
+}
+
+func (n *Internet) sendLocked(from *Host, dst netip.Addr, data []byte, v6 bool) {
+	to := n.route(dst, from)
+	if to == nil || from.cut || to.cut || n.paths.Lost(from.End, to.End) {
+		n.lost.Add(1)
+		return
+	}
+	now := time.Now()
+	leave, ok := from.up.transmit(now, len(data))
+	if !ok {
+		n.lost.Add(1)
+		return
+	}
+	arrive, ok := to.down.transmit(leave.Add(n.paths.RTT(from.End, to.End)/2), len(data))
+	if !ok {
+		n.lost.Add(1)
+		return
+	}
+	n.order++
+	heap.Push(&n.queue, packet{due: arrive, order: n.order, to: to, from: from, data: data, v6: v6})
+	if n.queue[0].order == n.order { // it is the next one due: deliver sleeps too long
+		select {
+		case n.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func destination(data []byte, v6 bool) (netip.Addr, bool) {
+	if v6 {
+		if len(data) < header.IPv6MinimumSize {
+			return netip.Addr{}, false
+		}
+		dst := netip.AddrFrom16([16]byte(data[24:40]))
+		return dst, !dst.IsMulticast()
+	}
+	if len(data) < header.IPv4MinimumSize {
+		return netip.Addr{}, false
+	}
+	dst := netip.AddrFrom4([4]byte(data[16:20]))
+	return dst, !dst.IsMulticast()
+}
+
+// deliver hands over what is due, for ever.
+func (n *Internet) deliver() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var due []packet
+	for {
+		wait := time.Hour
+		n.mu.Lock()
+		now := time.Now()
+		due = due[:0]
+		for len(n.queue) > 0 && !n.queue[0].due.After(now) {
+			due = append(due, heap.Pop(&n.queue).(packet))
+		}
+		if len(n.queue) > 0 {
+			wait = n.queue[0].due.Sub(now)
+		}
+		n.mu.Unlock()
+		for _, p := range due {
+			n.handOver(p)
+		}
+		if len(due) > 0 {
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-n.wake:
+		case <-n.done:
+			return
+		}
+	}
+}
+
+// handOver gives an arrived packet to its host, unless the host was cut off or
+// frozen while it was under way.
+func (n *Internet) handOver(p packet) {
+	n.mu.Lock()
+	switch {
+	case p.to.cut:
+		n.mu.Unlock()
+		n.lost.Add(1)
+		return
+	case p.to.frozen:
+		p.to.arrived = append(p.to.arrived, p)
+		n.mu.Unlock()
+		return
+	}
+	n.mu.Unlock()
+	n.packets.Add(1)
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(p.data)})
+	p.to.link.inject(pkt, p.v6)
+	pkt.DecRef()
+}
+
+// line is one direction of a host's access line.
+type line struct {
+	bitsPerSecond uint64    // 0: without limit
+	free          time.Time // when the bits before are through
+}
+
+// transmit returns when a packet of size bytes that comes at the given time is
+// through the line, and false when the queue before it is too long.
+func (l *line) transmit(at time.Time, size int) (time.Time, bool) {
+	if l.bitsPerSecond == 0 {
+		return at, true
+	}
+	start := at
+	if l.free.After(start) {
+		start = l.free
+	}
+	if start.Sub(at) > maxWait {
+		return time.Time{}, false
+	}
+	l.free = start.Add(time.Duration(uint64(size) * 8 * uint64(time.Second) / l.bitsPerSecond))
+	return l.free, true
+}
+
+func protocolOf(addr netip.Addr) tcpip.NetworkProtocolNumber {
+	if addr.Is4() {
+		return header.IPv4ProtocolNumber
+	}
+	return header.IPv6ProtocolNumber
+}
