@@ -1,8 +1,6 @@
 package zone
 
 import (
-	"bytes"
-	"cmp"
 	"maps"
 	"slices"
 
@@ -131,40 +129,42 @@ func (z *Zone) Names() []string {
 
 // Set is the zones that one server is authoritative for. It is immutable.
 type Set struct {
-	zones map[string]*Zone
+	zones []*Zone
+	index map[string]int // by apex
 }
 
-// NewSet returns a set of zones; of two with the same name the last one counts.
+// NewSet returns a set of zones, in the order given. Names must differ.
 func NewSet(zones ...*Zone) *Set {
-	s := &Set{zones: make(map[string]*Zone, len(zones))}
-	for _, z := range zones {
-		s.zones[string(z.apex)] = z
+	s := &Set{zones: zones, index: make(map[string]int, len(zones))}
+	for i, z := range zones {
+		s.index[string(z.apex)] = i
 	}
 	return s
 }
 
-// Match returns the zone with the longest apex that name (wire form, lower
-// case) lies in, or nil.
-func (s *Set) Match(name []byte) *Zone {
+// Match returns the index of the zone with the longest apex that name (wire
+// form, lower case) lies in, or -1.
+func (s *Set) Match(name []byte) int {
 	for name != nil {
-		if z, ok := s.zones[string(name)]; ok {
-			return z
+		if i, ok := s.index[string(name)]; ok {
+			return i
 		}
 		name = wire.Parent(name)
 	}
-	return nil
+	return -1
 }
 
-// Zones returns the zones in order of name.
-func (s *Set) Zones() []*Zone {
-	return slices.SortedFunc(maps.Values(s.zones), func(a, b *Zone) int { return cmp.Compare(a.Name, b.Name) })
-}
+// At returns a zone by its index.
+func (s *Set) At(i int) *Zone { return s.zones[i] }
 
-// Match returns the service whose zone mark is at name, for callers that ask by
+// Len returns the number of zones.
+func (s *Set) Len() int { return len(s.zones) }
+
+// Service returns the service whose mark is at name, for callers that ask by
 // name: its index, or -1. Wildcard services match as they would in a query.
 func (z *Zone) Service(name string) int {
 	packed, err := wire.PackName(perto.CanonicalName(name))
-	if err != nil || !bytes.HasSuffix(packed, z.apex) {
+	if err != nil || !wire.IsSuffix(packed, z.apex) {
 		return -1
 	}
 	if r := z.Find(packed, wire.TypeA); r.Kind == ToService {
