@@ -5,9 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
 )
 
 // The wrappers of this file make gVisor's connections fail as the operating
@@ -81,17 +87,8 @@ func (l listener) Accept() (net.Conn, error) {
 	return &streamConn{c.(*gonet.TCPConn)}, nil
 }
 
-// packetConn is a UDP socket; after a port unreachable message reads fail as
-// refused when it is connected, and go on when it is not.
+// packetConn is a UDP socket that is not connected.
 type packetConn struct{ *gonet.UDPConn }
-
-func (c packetConn) Read(b []byte) (int, error) {
-	n, err := c.UDPConn.Read(b)
-	if err != nil {
-		err = asSyscall(err)
-	}
-	return n, err
-}
 
 func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.UDPConn.ReadFrom(b)
@@ -102,6 +99,46 @@ func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (c packetConn) LocalAddr() net.Addr { return unmapUDP(c.UDPConn.LocalAddr()) }
+
+// udpConn is a connected UDP socket. A port unreachable message from its peer
+// makes reads fail as refused, as it does on the operating system's sockets.
+type udpConn struct {
+	packetConn
+	refused atomic.Bool
+}
+
+// newUDPConn opens a connected socket. gVisor announces errors of a socket on
+// its event queue, which gonet does not listen to: waking the reader is ours.
+func newUDPConn(s *stack.Stack, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
+	queue := new(waiter.Queue)
+	ep, err := s.NewEndpoint(udp.ProtocolNumber, protocol, queue)
+	if err != nil {
+		return nil, errors.New(err.String())
+	}
+	if err := ep.Connect(to); err != nil {
+		ep.Close()
+		return nil, &net.OpError{Op: "connect", Net: "udp", Err: errors.New(err.String())}
+	}
+	c := &udpConn{packetConn: packetConn{gonet.NewUDPConn(queue, ep)}}
+	entry := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) {
+		c.refused.Store(true)
+		c.SetReadDeadline(time.Unix(1, 0))
+	})
+	queue.EventRegister(&entry)
+	return c, nil
+}
+
+func (c *udpConn) Read(b []byte) (int, error) {
+	n, err := c.UDPConn.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	if c.refused.Swap(false) {
+		c.SetReadDeadline(time.Time{})
+		return n, &net.OpError{Op: "read", Net: "udp", Addr: c.RemoteAddr(), Err: syscall.ECONNREFUSED}
+	}
+	return n, asSyscall(err)
+}
 
 // A dual-stack socket shows IPv4 peers as mapped IPv6 addresses; people and maps
 // want them plain.

@@ -220,11 +220,11 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	}
 	full := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
 	if strings.HasPrefix(network, "udp") {
-		c, err := gonet.DialUDP(h.stack, nil, &full, protocolOf(to.Addr()))
+		c, err := newUDPConn(h.stack, full, protocolOf(to.Addr()))
 		if err != nil {
 			return nil, asSyscall(err)
 		}
-		return packetConn{c}, nil
+		return c, nil
 	}
 	c, err := gonet.DialContextTCP(ctx, h.stack, full, protocolOf(to.Addr()))
 	if err != nil {
