@@ -349,9 +349,9 @@ func (r *Resolver) exchange(ctx context.Context, server netip.Addr, name string,
 			Code: dns.EDNS0SUBNET, Family: family, SourceNetmask: uint8(subnet.Bits()), Address: subnet.Addr().AsSlice()})
 	}
 	start := time.Now()
-	reply, err := r.over(ctx, "udp", server, m)
+	reply, err := exchangeOver(ctx, r.Host, "udp", netip.AddrPortFrom(server, 53), m, upstreamWait)
 	if err == nil && reply.Truncated {
-		reply, err = r.over(ctx, "tcp", server, m)
+		reply, err = exchangeOver(ctx, r.Host, "tcp", netip.AddrPortFrom(server, 53), m, upstreamWait)
 	}
 	if seen != nil {
 		seen(r.hop(server, m, reply, err, subnet, time.Since(start)))
@@ -360,33 +360,6 @@ func (r *Resolver) exchange(ctx context.Context, server netip.Addr, name string,
 		return nil, netip.Prefix{}, err
 	}
 	return reply, scopeOf(reply, subnet), nil
-}
-
-func (r *Resolver) over(ctx context.Context, network string, server netip.Addr, m *dns.Msg) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, upstreamWait)
-	defer cancel()
-	c, err := r.Host.DialContext(ctx, network, netip.AddrPortFrom(server, 53).String())
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
-	defer stop()
-	conn := &dns.Conn{Conn: c, UDPSize: resolverBuffer}
-	if err := conn.WriteMsg(m); err != nil {
-		return nil, err
-	}
-	for {
-		reply, err := conn.ReadMsg()
-		if err != nil {
-			return nil, err
-		}
-		if reply.Id == m.Id && reply.Response && len(reply.Question) == 1 && strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) {
-			return reply, nil
-		}
-	}
 }
 
 // scopeOf returns the block of clients that a reply may be given to; the zero

@@ -1,0 +1,233 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Client is what a person's machine does at a vantage: it asks its resolver for
+// names and connects to the addresses in turn, starting the next one when the
+// last has not answered within 250 ms (RFC 8305, section 5).
+type Client struct {
+	Host     *Host
+	Resolver netip.Addr // whom it asks
+}
+
+// attemptDelay is the Connection Attempt Delay of RFC 8305, section 8.
+const attemptDelay = 250 * time.Millisecond
+
+// How long a client waits for its resolver, and how often it asks.
+const (
+	clientDNSWait  = 3 * time.Second
+	clientDNSTries = 2
+)
+
+// DNSReply is what a resolver answered.
+type DNSReply struct {
+	Message *dns.Msg
+	Took    time.Duration
+}
+
+// Ask asks the vantage's resolver.
+func (c *Client) Ask(ctx context.Context, name string, qtype uint16) (DNSReply, error) {
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(name), qtype)
+	m.SetEdns0(resolverBuffer, false)
+	return c.Exchange(ctx, m)
+}
+
+// Exchange sends a message to the vantage's resolver, over TCP when the answer
+// is cut short.
+func (c *Client) Exchange(ctx context.Context, m *dns.Msg) (DNSReply, error) {
+	start := time.Now()
+	var last error
+	for range clientDNSTries {
+		reply, err := exchangeOver(ctx, c.Host, "udp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
+		if err == nil && reply.Truncated {
+			reply, err = exchangeOver(ctx, c.Host, "tcp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
+		}
+		if err == nil {
+			return DNSReply{reply, time.Since(start)}, nil
+		}
+		last = err
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return DNSReply{}, fmt.Errorf("ask resolver %s: %w", c.Resolver, last)
+}
+
+// exchangeOver sends one message from a host and waits for its answer.
+func exchangeOver(ctx context.Context, from *Host, network string, server netip.AddrPort, m *dns.Msg, wait time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	c, err := from.DialContext(ctx, network, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn := &dns.Conn{Conn: c, UDPSize: resolverBuffer}
+	if err := conn.WriteMsg(m); err != nil {
+		return nil, err
+	}
+	for {
+		reply, err := conn.ReadMsg()
+		if err != nil {
+			return nil, err
+		}
+		if reply.Id == m.Id && reply.Response && len(reply.Question) == len(m.Question) &&
+			(len(m.Question) == 0 || strings.EqualFold(reply.Question[0].Name, m.Question[0].Name)) {
+			return reply, nil
+		}
+	}
+}
+
+// Lookup returns the addresses of a name as the resolver gives them: its IPv6
+// and IPv4 addresses in turn, IPv6 first (RFC 8305, section 4), as far as the
+// vantage has the family. took is the time until both answers were in.
+func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, took time.Duration, err error) {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a}, 0, nil
+	}
+	type result struct {
+		addrs []netip.Addr
+		rcode int
+		err   error
+	}
+	ask := func(family int, qtype uint16) <-chan result {
+		out := make(chan result, 1)
+		if !c.Host.Addr(family).IsValid() {
+			out <- result{}
+			return out
+		}
+		go func() {
+			reply, err := c.Ask(ctx, name, qtype)
+			if err != nil {
+				out <- result{err: err}
+				return
+			}
+			out <- result{addrs: addressesIn(reply.Message), rcode: reply.Message.Rcode}
+		}()
+		return out
+	}
+	start := time.Now()
+	six, four := ask(6, dns.TypeAAAA), ask(4, dns.TypeA)
+	r6, r4 := <-six, <-four
+	took = time.Since(start)
+	for i := range max(len(r6.addrs), len(r4.addrs)) {
+		if i < len(r6.addrs) {
+			addrs = append(addrs, r6.addrs[i])
+		}
+		if i < len(r4.addrs) {
+			addrs = append(addrs, r4.addrs[i])
+		}
+	}
+	if len(addrs) > 0 {
+		return addrs, took, nil
+	}
+	if err := errors.Join(r6.err, r4.err); err != nil {
+		return nil, took, err
+	}
+	return nil, took, &net.DNSError{Err: "the resolver says " + dns.RcodeToString[max(r6.rcode, r4.rcode)] + " and names no address", Name: name, IsNotFound: true}
+}
+
+func addressesIn(m *dns.Msg) []netip.Addr {
+	var out []netip.Addr
+	for _, rr := range m.Answer {
+		switch rr := rr.(type) {
+		case *dns.A:
+			if a, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+				out = append(out, a)
+			}
+		case *dns.AAAA:
+			if a, ok := netip.AddrFromSlice(rr.AAAA); ok {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// DialContext connects to "host:port" as the vantage would: name by its
+// resolver, addresses in turn.
+func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := splitPort(address)
+	if err != nil {
+		return nil, err
+	}
+	addrs, _, err := c.Lookup(ctx, host)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	return c.DialAddrs(ctx, network, addrs, port)
+}
+
+// DialAddrs connects to the first of the addresses that answers. The next one is
+// tried when the last failed or has been silent for 250 ms.
+func (c *Client) DialAddrs(ctx context.Context, network string, addrs []netip.Addr, port uint16) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result, len(addrs))
+	pending := 0
+	defer func() { // whoever comes late is hung up on
+		go func() {
+			for range pending {
+				if r := <-results; r.conn != nil {
+					r.conn.Close()
+				}
+			}
+		}()
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var errs []error
+	for next := 0; ; {
+		select {
+		case <-timer.C:
+		case r := <-results:
+			pending--
+			if r.err == nil {
+				return r.conn, nil
+			}
+			errs = append(errs, r.err)
+			if next == len(addrs) && pending == 0 {
+				return nil, errors.Join(errs...)
+			}
+		case <-ctx.Done():
+			return nil, errors.Join(append(errs, context.Cause(ctx))...)
+		}
+		if next < len(addrs) {
+			to := netip.AddrPortFrom(addrs[next], port).String()
+			next++
+			pending++
+			go func() {
+				conn, err := c.Host.DialContext(ctx, network, to)
+				results <- result{conn, err}
+			}()
+			timer.Reset(attemptDelay)
+		}
+	}
+}
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+func isNotFound(err error) bool {
+	e, ok := errors.AsType[*net.DNSError](err)
+	return ok && e.IsNotFound
+}
