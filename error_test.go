@@ -2,7 +2,10 @@ package perto
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -33,5 +36,19 @@ func TestErrorSaysWhatWhereAndWhatToDo(t *testing.T) {
 	}
 	if KindInvalid.ExitCode() != 2 {
 		t.Error("invalid input must end with the usage exit code 2")
+	}
+}
+
+// TestErrorTableIsDocumented holds docs/errors.md against the code.
+func TestErrorTableIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := KindInternal; k <= KindUnavailable; k++ {
+		row := fmt.Sprintf("| %s | %d | %d |", k, k.HTTPStatus(), k.ExitCode())
+		if !strings.Contains(string(doc), row) {
+			t.Errorf("docs/errors.md lacks the row %q", row)
+		}
 	}
 }
