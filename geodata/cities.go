@@ -1,0 +1,153 @@
+package geodata
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	_ "embed"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+
+	"perto"
+)
+
+// City is a city of at least [MinPopulation] inhabitants.
+type City struct {
+	perto.Place
+	Population int
+}
+
+// MinPopulation is the size from which the table has all cities.
+const MinPopulation = 15_000
+
+// cityGridKm is the width of the index of cities by place. Searches that find
+// nothing within it go through all cities.
+const cityGridKm = 100
+
+// Cities is the table of the world's cities. It is immutable.
+type Cities struct {
+	list      []City   // from the largest down
+	folded    []string // beside list: fold(Name)
+	at        []vec    // beside list
+	countries map[string]uint16
+	regions   map[string][]region // by country
+	grid      *grid               // by country
+	everyone  *grid               // all countries under country 0
+	byName    map[string][]int32  // by folded name, from the largest down
+}
+
+// region is a first-level division of a country.
+type region struct {
+	code   string // as in ISO 3166-2, without the country
+	name   string
+	folded string
+}
+
+//go:embed cities.tsv.gz
+var citiesFile []byte
+
+// LoadCities decodes the table inside the binary (GeoNames, see
+// [CitiesAttribution]). It takes some 50 ms: keep the result.
+func LoadCities() (*Cities, error) {
+	zr, err := gzip.NewReader(bytes.NewReader(citiesFile))
+	if err == nil {
+		var c *Cities
+		if c, err = readCities(zr); err == nil {
+			return c, nil
+		}
+	}
+	return nil, &perto.Error{Op: "load cities", Kind: perto.KindInternal, Err: err, Hint: "the binary was built from damaged sources"}
+}
+
+// readCities reads lines of tab-separated fields: "R country code name" for
+// regions, then "C country region name lat lon population" for cities, with
+// coordinates in units of coordinateUnit. docs/formats/geodata.md has the
+// details.
+func readCities(r io.Reader) (*Cities, error) {
+	c := &Cities{countries: make(map[string]uint16), regions: make(map[string][]region), byName: make(map[string][]int32)}
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		f := strings.Split(lines.Text(), "\t")
+		switch {
+		case f[0] == "R" && len(f) == 4:
+			c.regions[f[1]] = append(c.regions[f[1]], region{code: f[2], name: f[3], folded: fold(f[3])})
+		case f[0] == "C" && len(f) == 7:
+			lat, err1 := strconv.ParseInt(f[4], 10, 32)
+			lon, err2 := strconv.ParseInt(f[5], 10, 32)
+			pop, err3 := strconv.Atoi(f[6])
+			p := perto.Place{Name: f[3], Region: f[2], Country: f[1], Lat: fromUnits(int32(lat)), Lon: fromUnits(int32(lon))}
+			if cmp.Or(err1, err2, err3) != nil || !validPoint(p.Lat, p.Lon) || !validCountry(p.Country) {
+				return nil, fmt.Errorf("line %d: wrong city %q", n, lines.Text())
+			}
+			c.list = append(c.list, City{p, pop})
+		default:
+			return nil, fmt.Errorf("line %d: neither region nor city: %q", n, lines.Text())
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	c.index()
+	return c, nil
+}
+
+func (c *Cities) index() {
+	slices.SortStableFunc(c.list, func(a, b City) int { return cmp.Compare(b.Population, a.Population) })
+	c.grid, c.everyone = newGrid(cityGridKm), newGrid(cityGridKm)
+	c.folded, c.at = make([]string, len(c.list)), make([]vec, len(c.list))
+	for i, city := range c.list {
+		id, ok := c.countries[city.Country]
+		if !ok {
+			id = uint16(len(c.countries) + 1)
+			c.countries[city.Country] = id
+		}
+		c.folded[i], c.at[i] = fold(city.Name), vecOf(city.Lat, city.Lon)
+		c.byName[c.folded[i]] = append(c.byName[c.folded[i]], int32(i))
+		c.grid.add(id, c.at[i], int32(i))
+		c.everyone.add(0, c.at[i], int32(i))
+	}
+}
+
+// Len returns the number of cities.
+func (c *Cities) Len() int { return len(c.list) }
+
+// All yields the cities from the largest to the smallest.
+func (c *Cities) All() iter.Seq[City] { return slices.Values(c.list) }
+
+// NearestCity returns the nearest city of any country. It returns the zero
+// Place for coordinates that are not on the globe.
+func (c *Cities) NearestCity(lat, lon float64) perto.Place {
+	if !validPoint(lat, lon) || len(c.list) == 0 {
+		return perto.Place{}
+	}
+	v := vecOf(lat, lon)
+	best, _ := c.everyone.near(0, v, cityGridKm, func(id int32) vec { return c.at[id] })
+	if best < 0 {
+		best = 0
+		for i := range c.at {
+			if c.at[i].dot(v) > c.at[best].dot(v) {
+				best = int32(i)
+			}
+		}
+	}
+	return c.list[best].Place
+}
+
+// near returns the nearest city of a country, at most maxKm away (and at most
+// cityGridKm).
+func (c *Cities) near(country string, at vec, maxKm float64) (City, bool) {
+	id, ok := c.countries[country]
+	if !ok {
+		return City{}, false
+	}
+	i, _ := c.grid.near(id, at, min(maxKm, cityGridKm), func(id int32) vec { return c.at[id] })
+	if i < 0 {
+		return City{}, false
+	}
+	return c.list[i], true
+}

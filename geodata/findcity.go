@@ -1,0 +1,177 @@
+package geodata
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"perto"
+)
+
+// FindCity returns the place that a person means. It takes
+//
+//	"Lisbon"                 a name that only one city has
+//	"Springfield, IL, US"    with region (code or name) and country
+//	"Porto, PT"              with the country, if that makes it unique
+//	"-23.55,-46.63"          a point; it gets the country of the nearest city
+//
+// Case, accents and punctuation do not matter, and a name may stop after a word
+// when no city has just that name ("New York", "Frankfurt, HE, DE"). An unknown
+// name is an error of KindNotFound that proposes similar ones. An ambiguous one
+// is an error of KindInvalid that lists the candidates in the form to write.
+func (c *Cities) FindCity(query string) (perto.Place, error) {
+	fail := func(kind perto.Kind, hint, format string, args ...any) (perto.Place, error) {
+		return perto.Place{}, &perto.Error{Op: "find city", Path: strconv.Quote(query), Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
+	}
+	const forms = `write "City", "City, CC", "City, REGION, CC" or "latitude,longitude"`
+	parts := strings.Split(query, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	if lat, lon, ok := parsePoint(parts); ok {
+		if !validPoint(lat, lon) {
+			return fail(perto.KindInvalid, "latitudes are -90..90, longitudes -180..180, in this order", "not a point on the globe")
+		}
+		return perto.Place{Lat: lat, Lon: lon, Country: c.NearestCity(lat, lon).Country}, nil
+	}
+	q := cityQuery{name: fold(parts[0])}
+	switch len(parts) {
+	case 1:
+	case 2:
+		q.country = strings.ToUpper(parts[1])
+	case 3:
+		q.region, q.country = fold(parts[1]), strings.ToUpper(parts[2])
+	default:
+		return fail(perto.KindInvalid, forms, "too many commas")
+	}
+	switch {
+	case q.name == "":
+		return fail(perto.KindInvalid, forms, "no name")
+	case len(parts) > 1 && c.countries[q.country] == 0:
+		return fail(perto.KindNotFound, forms+"; CC is a country code of two letters (ISO 3166-1)", "no country %q", q.country)
+	}
+	switch found := c.find(q); len(found) {
+	case 0:
+		return fail(perto.KindNotFound, c.didYouMean(q), "no city of %d inhabitants or more has this name", MinPopulation)
+	case 1:
+		return c.list[found[0]].Place, nil
+	default:
+		return fail(perto.KindInvalid, "write one of: "+c.candidates(found), "%d cities have this name", len(found))
+	}
+}
+
+func parsePoint(parts []string) (lat, lon float64, ok bool) {
+	if len(parts) != 2 {
+		return 0, 0, false
+	}
+	lat, err1 := strconv.ParseFloat(parts[0], 64)
+	lon, err2 := strconv.ParseFloat(parts[1], 64)
+	return lat, lon, err1 == nil && err2 == nil
+}
+
+// cityQuery is a query in folded form; country is an upper-case code or empty.
+type cityQuery struct{ name, region, country string }
+
+// find returns the cities that match, from the largest down: those with exactly
+// the name, or if there are none those whose name goes on after it.
+func (c *Cities) find(q cityQuery) []int32 {
+	var found []int32
+	for _, i := range c.byName[q.name] {
+		if c.inside(i, q) {
+			found = append(found, i)
+		}
+	}
+	if len(found) == 0 {
+		for i, name := range c.folded {
+			if strings.HasPrefix(name, q.name+" ") && c.inside(int32(i), q) {
+				found = append(found, int32(i))
+			}
+		}
+	}
+	return c.withoutParts(found)
+}
+
+// withoutParts drops places near a larger one of the same name: GeoNames lists
+// quarters and municipalities beside their city.
+func (c *Cities) withoutParts(found []int32) []int32 {
+	const nearKm = 30
+	var out []int32
+	for _, i := range found {
+		part := slices.ContainsFunc(out, func(j int32) bool {
+			return c.folded[i] == c.folded[j] && c.list[i].Country == c.list[j].Country && c.at[i].km(c.at[j]) < nearKm
+		})
+		if !part {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// inside reports whether a city lies in the country and the region of a query.
+func (c *Cities) inside(i int32, q cityQuery) bool {
+	city := &c.list[i]
+	if q.country != "" && city.Country != q.country {
+		return false
+	}
+	if q.region == "" || fold(city.Region) == q.region {
+		return true
+	}
+	for _, r := range c.regions[city.Country] {
+		if r.code == city.Region && r.folded == q.region {
+			return true
+		}
+	}
+	return false
+}
+
+// maxCandidates is how many cities an error message lists.
+const maxCandidates = 8
+
+// candidates lists cities as one would have to write them.
+func (c *Cities) candidates(found []int32) string {
+	var out []string
+	for n, i := range found {
+		if n == maxCandidates {
+			out = append(out, fmt.Sprintf("... (%d more)", len(found)-n))
+			break
+		}
+		p := c.list[i].Place
+		s := strconv.Quote(p.String())
+		// Two of the same name in one region: only the point tells them apart.
+		for _, j := range found {
+			if q := c.list[j].Place; i != j && p.String() == q.String() {
+				s = fmt.Sprintf("\"%.4f,%.4f\"", p.Lat, p.Lon)
+			}
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, ", ")
+}
+
+// didYouMean returns a hint with the cities whose names are most like the query,
+// the country apart, or with the same name elsewhere.
+func (c *Cities) didYouMean(q cityQuery) string {
+	if q.country != "" {
+		if elsewhere := c.find(cityQuery{name: q.name}); len(elsewhere) > 0 {
+			return "did you mean " + c.candidates(elsewhere[:min(3, len(elsewhere))]) + "?"
+		}
+	}
+	limit := 1 + len(q.name)/5 // one mistake, and one more for every five letters
+	var best []int32
+	for i, name := range c.folded {
+		// A city of several words is also meant by its first ones.
+		d := distance(q.name, name, limit)
+		if q.country != "" && c.list[i].Country != q.country || d > limit {
+			continue
+		}
+		if d < limit {
+			best, limit = best[:0], d
+		}
+		best = append(best, int32(i))
+	}
+	if len(best) == 0 {
+		return "give a larger city near it, or the point as latitude,longitude"
+	}
+	return "did you mean " + c.candidates(best[:min(3, len(best))]) + "?"
+}

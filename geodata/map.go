@@ -1,0 +1,202 @@
+package geodata
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"perto"
+	"perto/internal/lpm"
+)
+
+// Cell numbers an area of one country, valid inside one [Map]. Cell 0 means
+// that nothing is known: reserved and unallocated addresses.
+type Cell uint16
+
+// maxCells is how many cells a Map can have, cell 0 included.
+const maxCells = 1 << 16
+
+// Map is an immutable table from addresses to cells. It is made by [World],
+// [Open], [Compile], [Read] and [Map.WithOverrides].
+type Map struct {
+	v4     *lpm.V4[Cell]
+	v6     *lpm.V6[Cell]
+	places []perto.Place // by cell; places[0] is the zero Place
+
+	// fine holds what is longer than a /24 or a /48. It is nil in most maps,
+	// and then costs a lookup one comparison.
+	fine       *bart.Table[Cell]
+	exceptions []Exception // the content of fine, by address
+
+	info Info
+}
+
+// Info says what a map was made from.
+type Info struct {
+	Source   string    `json:"source"`    // database types, or what the compiler was told
+	Built    time.Time `json:"built"`     // build time of the newest source database, UTC
+	RadiusKm float64   `json:"radius_km"` // points closer than this may share a cell
+}
+
+// Exception is a network longer than the granularity of the tables (/24 for
+// IPv4, /48 for IPv6) with a cell of its own. It wins over the ranges.
+type Exception struct {
+	Prefix netip.Prefix
+	Cell   Cell
+}
+
+// Lookup returns the cell of an address, or 0 when nothing is known about it.
+// IPv4-mapped IPv6 addresses are looked up as IPv4, zones are ignored, and the
+// zero Addr has cell 0. It does not allocate.
+func (m *Map) Lookup(a netip.Addr) Cell {
+	if m.fine != nil {
+		if c, ok := m.fine.Lookup(a.Unmap().WithZone("")); ok {
+			return c
+		}
+	}
+	switch {
+	case a.Is4() || a.Is4In6():
+		return m.v4.Lookup(a)
+	case a.IsValid():
+		return m.v6.Lookup(a)
+	}
+	return 0
+}
+
+// Place returns the representative point of a cell: the coordinates of its
+// heaviest location, the country, and name and region of the nearest city of
+// the country if there is one about as near as the cell is wide. The place of
+// cell 0, and of a number that the map does not have, is the zero Place.
+func (m *Map) Place(c Cell) perto.Place {
+	if int(c) >= len(m.places) {
+		return perto.Place{}
+	}
+	return m.places[c]
+}
+
+// LookupPlace returns the place of the cell of an address.
+func (m *Map) LookupPlace(a netip.Addr) perto.Place { return m.Place(m.Lookup(a)) }
+
+// NumCells returns how many cells the map has, cell 0 included: cells are the
+// numbers below it.
+func (m *Map) NumCells() int { return len(m.places) }
+
+// Info returns what the map was made from.
+func (m *Map) Info() Info { return m.info }
+
+// Ranges4 returns the map of the IPv4 space in order, without the exceptions.
+// The slice is made anew for each call.
+func (m *Map) Ranges4() []lpm.Range4[Cell] { return m.v4.Ranges() }
+
+// Ranges6 returns the map of the IPv6 space in order, without the exceptions.
+// The slice is made anew for each call.
+func (m *Map) Ranges6() []lpm.Range6[Cell] { return m.v6.Ranges() }
+
+// Exceptions returns the networks that are too long for the ranges, by address
+// and then by length. The caller must not change the slice.
+func (m *Map) Exceptions() []Exception { return m.exceptions }
+
+// Prefix returns the largest aligned network around an address in which every
+// address has the same cell. It is for explanations: it takes microseconds. The
+// result is the zero Prefix for the zero Addr.
+func (m *Map) Prefix(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	var bits int
+	var value Cell // of the table, without exceptions
+	switch {
+	case a.Is4():
+		key := lpm.Key4(a)
+		first, last := m.v4.Run(key)
+		bits = lpm.Around(uint64(key), uint64(first), uint64(last), lpm.Bits4)
+		value = m.v4.At(key)
+	case a.IsValid():
+		key := lpm.Key6(a)
+		first, last := m.v6.Run(key)
+		bits = lpm.Around(key, first, last, lpm.Bits6)
+		value = m.v6.At(key)
+	default:
+		return netip.Prefix{}
+	}
+	p := netip.PrefixFrom(a, bits)
+	if m.fine != nil {
+		p = m.prefixAmongExceptions(a, bits, value)
+	}
+	return p.Masked()
+}
+
+// prefixAmongExceptions widens the address bit by bit, down to the bits that the
+// table allows, for as long as its network has one cell.
+func (m *Map) prefixAmongExceptions(a netip.Addr, bits int, value Cell) netip.Prefix {
+	want := m.Lookup(a)
+	p := netip.PrefixFrom(a, a.BitLen())
+	for p.Bits() > bits {
+		wider, err := a.Prefix(p.Bits() - 1)
+		if err != nil || !m.uniform(wider, value, want) {
+			break
+		}
+		p = wider
+	}
+	return p
+}
+
+// uniform reports whether every address of p, whose value in the table is
+// value, has the cell want.
+func (m *Map) uniform(p netip.Prefix, value, want Cell) bool {
+	base, baseBits := value, -1 // the longest exception that holds all of p
+	for _, e := range m.exceptions {
+		switch {
+		case !e.Prefix.Overlaps(p):
+		case e.Prefix.Bits() > p.Bits():
+			if e.Cell != want {
+				return false
+			}
+		case e.Prefix.Bits() > baseBits:
+			base, baseBits = e.Cell, e.Prefix.Bits()
+		}
+	}
+	return base == want
+}
+
+// Size returns about how much memory the map holds, in bytes.
+func (m *Map) Size() int {
+	const perPlace = 80 // the struct, and its share of the strings
+	return m.v4.Size() + m.v6.Size() + perPlace*len(m.places)
+}
+
+// maxPages6 bounds the memory of the IPv6 table, which has a page of 256 KiB
+// for each /16 that is not uniform: 64 are in use in 2026, and a hostile or
+// damaged file must not make it 65,536.
+const maxPages6 = 1024
+
+// newMap builds the tables. ranges must obey [lpm.NewV4] and [lpm.NewV6], and
+// every cell must be below len(places).
+func newMap(info Info, places []perto.Place, r4 []lpm.Range4[Cell], r6 []lpm.Range6[Cell]) (*Map, error) {
+	if err := checkPages6(r6); err != nil {
+		return nil, err
+	}
+	m := &Map{places: places, info: info}
+	done := make(chan struct{})
+	go func() { // both take tens of milliseconds: at start that counts
+		defer close(done)
+		m.v6 = lpm.NewV6(r6)
+	}()
+	m.v4 = lpm.NewV4(r4)
+	<-done
+	return m, nil
+}
+
+func checkPages6(ranges []lpm.Range6[Cell]) error {
+	pages, last := 0, uint64(1)<<16
+	for _, r := range ranges {
+		if top := r.Start >> 32; r.Start&0xffff_ffff != 0 && top != last {
+			last = top
+			pages++
+		}
+	}
+	if pages > maxPages6 {
+		return fmt.Errorf("networks in %d different IPv6 /16s, more than %d", pages, maxPages6)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package geodata
+
+import (
+	"math"
+
+	"perto"
+)
+
+// vec is a point on the unit sphere. Sums of vectors, weighted, are what lets
+// the compiler price a joined network in constant time.
+type vec [3]float64
+
+func vecOf(lat, lon float64) vec {
+	a, b := lat*math.Pi/180, lon*math.Pi/180
+	return vec{math.Cos(a) * math.Cos(b), math.Cos(a) * math.Sin(b), math.Sin(a)}
+}
+
+func (v vec) dot(w vec) float64 { return v[0]*w[0] + v[1]*w[1] + v[2]*w[2] }
+
+// km returns the great-circle distance in kilometres, through the chord: unlike
+// the angle's cosine it is exact for near points.
+func (v vec) km(w vec) float64 {
+	x, y, z := v[0]-w[0], v[1]-w[1], v[2]-w[2]
+	chord := math.Sqrt(x*x + y*y + z*z)
+	return 2 * perto.EarthRadiusKm * math.Asin(min(1, chord/2))
+}
+
+// grid finds the points near a point of the same country. Its boxes are as wide
+// as the search radius, so that 27 of them hold every candidate.
+type grid struct {
+	width float64 // of a box, on the unit sphere
+	boxes map[gridBox][]int32
+}
+
+type gridBox struct {
+	country uint16
+	x, y, z int16
+}
+
+func newGrid(radiusKm float64) *grid {
+	// int16 coordinates: a box must not be smaller than 1/32000 of the radius.
+	return &grid{width: max(radiusKm/perto.EarthRadiusKm, 1.0/32000), boxes: make(map[gridBox][]int32)}
+}
+
+func (g *grid) box(country uint16, v vec) gridBox {
+	return gridBox{country, int16(math.Floor(v[0] / g.width)), int16(math.Floor(v[1] / g.width)), int16(math.Floor(v[2] / g.width))}
+}
+
+func (g *grid) add(country uint16, v vec, id int32) {
+	b := g.box(country, v)
+	g.boxes[b] = append(g.boxes[b], id)
+}
+
+// near returns the id that is nearest to v among those at most maxKm away, which
+// must not be more than the grid's radius, or -1.
+func (g *grid) near(country uint16, v vec, maxKm float64, at func(id int32) vec) (id int32, km float64) {
+	id, km = -1, maxKm
+	b := g.box(country, v)
+	for dx := int16(-1); dx <= 1; dx++ {
+		for dy := int16(-1); dy <= 1; dy++ {
+			for dz := int16(-1); dz <= 1; dz++ {
+				for _, i := range g.boxes[gridBox{country, b.x + dx, b.y + dy, b.z + dz}] {
+					if d := v.km(at(i)); d < km || d == km && id < 0 {
+						id, km = i, d
+					}
+				}
+			}
+		}
+	}
+	return id, km
+}
