@@ -1,0 +1,362 @@
+package mapping
+
+import (
+	"cmp"
+	"hash/fnv"
+	"io"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"perto"
+	"perto/replicas"
+)
+
+// Family is an address family: an index for tables.
+type Family uint8
+
+// The families. A and AAAA are decided apart: a PoP without IPv6 must not take
+// IPv6 clients.
+const (
+	IPv4 Family = iota
+	IPv6
+	families
+)
+
+// String returns the type of record that carries the family.
+func (f Family) String() string { return [...]string{"A", "AAAA"}[f] }
+
+// Answer is a set of addresses that answers name together. They are of one PoP,
+// or of PoPs in one band.
+type Answer struct {
+	PoP      perto.PoP // of the first address
+	Replicas []perto.Replica
+	Addrs    []netip.Addr
+	TTL      time.Duration
+}
+
+// Leaf is what a class is answered: for each slot an index into Answers.Sets.
+// It has no slot (no address), one, or slotCount.
+type Leaf struct {
+	slots []uint16
+	depth int // how many PoPs of the ranking were looked at to decide
+}
+
+// slotCount is how finely a split divides clients.
+const slotCount = 256
+
+// Answers is the third table of one service: what each class is answered now.
+// It is immutable.
+type Answers struct {
+	Policy *Policy
+	Map    *Map
+	Sets   []Answer
+
+	leaves [families][]Leaf
+	status []siteStatus // what the sites looked like, to see changes
+	live   int          // sets that some leaf names; the others are left from before
+}
+
+// Choose returns the index into Sets that a class gets, or -1 for no address.
+// hash spreads clients over a split; see Located.
+func (a *Answers) Choose(f Family, class uint16, hash uint32) int {
+	l := &a.leaves[f][class]
+	switch len(l.slots) {
+	case 0:
+		return -1
+	case 1:
+		return int(l.slots[0])
+	}
+	return int(l.slots[hash%slotCount])
+}
+
+// siteStatus is what the Fleet says of one site, reduced to what decides.
+type siteStatus struct {
+	members  [families][]candidate // those that may be named
+	all      [families][]candidate // and all of them, for the last resort
+	headroom float64               // share of clients that the site still takes, 0..1
+	uneasy   bool                  // some member is suspect, draining or shedding
+	weight   uint16
+}
+
+// candidate is a replica with an address of one family.
+type candidate struct {
+	name     perto.Replica
+	addr     netip.Addr
+	weight   uint16 // 0: not declared
+	headroom float64
+}
+
+// Decide compiles the answers of a service from its map and the Fleet. prev, the
+// answers before, may be nil; when it is of the same map only classes that a
+// change touches are decided again, and AllDownLast keeps what it said.
+func Decide(m *Map, p *Policy, fleet *replicas.Fleet, prev *Answers) *Answers {
+	a := &Answers{Policy: p, Map: m, status: statusOf(m, p, fleet)}
+	d := decider{Answers: a, interned: make(map[string]uint16)}
+	if prev != nil && (prev.Map != m || prev.Policy != p) {
+		prev = nil
+	}
+	var changed []bool
+	if prev != nil && len(prev.Sets) <= 2*prev.live+minStale {
+		changed = make([]bool, len(m.Sites))
+		for i := range changed {
+			changed[i] = !equalStatus(&a.status[i], &prev.status[i])
+		}
+		for _, set := range prev.Sets { // leaves that stay may keep their indices
+			d.intern(set)
+		}
+	}
+	for f := range families {
+		a.leaves[f] = make([]Leaf, len(m.classes))
+		for c := range m.classes {
+			var old *Leaf
+			if prev != nil {
+				old = &prev.leaves[f][c]
+				if changed != nil && !touches(m.classes[c].rank, old.depth, changed) {
+					a.leaves[f][c] = *old
+					continue
+				}
+			}
+			a.leaves[f][c] = d.leaf(f, m.classes[c].rank, prev, old)
+		}
+	}
+	a.live = len(a.Current())
+	return a
+}
+
+// minStale is how many sets that nothing names any more are always tolerated.
+const minStale = 64
+
+// Current returns the sets that are answered now, each once.
+func (a *Answers) Current() []Answer {
+	named := make([]bool, len(a.Sets))
+	for f := range families {
+		for c := range a.leaves[f] {
+			for _, s := range a.leaves[f][c].slots {
+				named[s] = true
+			}
+		}
+	}
+	var out []Answer
+	for i, set := range a.Sets {
+		if named[i] {
+			out = append(out, set)
+		}
+	}
+	return out
+}
+
+// touches reports whether one of the first depth sites of a ranking changed.
+func touches(list []ranked, depth int, changed []bool) bool {
+	for _, r := range list[:min(depth, len(list))] {
+		if changed[r.site] {
+			return true
+		}
+	}
+	return false
+}
+
+type decider struct {
+	*Answers
+	interned map[string]uint16
+}
+
+// keep carries a leaf over from answers whose sets are numbered otherwise.
+func (d *decider) keep(prev *Answers, old *Leaf) Leaf {
+	l := Leaf{slots: make([]uint16, len(old.slots)), depth: old.depth}
+	for i, s := range old.slots {
+		l.slots[i] = d.intern(prev.Sets[s])
+	}
+	return l
+}
+
+func (d *decider) intern(a Answer) uint16 {
+	key := make([]byte, 0, 64)
+	for i, r := range a.Replicas {
+		key = append(append(key, r...), 0)
+		key = append(key, a.Addrs[i].AsSlice()...)
+	}
+	key = append(key, a.TTL.String()...)
+	if i, ok := d.interned[string(key)]; ok {
+		return i
+	}
+	i := uint16(len(d.Sets))
+	d.Sets = append(d.Sets, a)
+	d.interned[string(key)] = i
+	return i
+}
+
+// leaf decides one class.
+func (d *decider) leaf(f Family, list []ranked, prev *Answers, old *Leaf) Leaf {
+	var l Leaf
+	for slot := range slotCount {
+		pick := d.pick(f, list, uint32(slot), false)
+		l.depth = max(l.depth, pick.depth)
+		if len(pick.answer.Addrs) == 0 {
+			break
+		}
+		l.slots = append(l.slots, d.intern(pick.answer))
+		if !pick.varies {
+			break
+		}
+	}
+	if len(l.slots) > 0 {
+		return l
+	}
+	l.depth = len(list) // any of them coming back changes the answer
+	switch d.Policy.AllDown {
+	case AllDownNone:
+	case AllDownLast:
+		if old != nil && len(old.slots) > 0 {
+			kept := d.keep(prev, old)
+			kept.depth = l.depth
+			return kept
+		}
+		fallthrough
+	case AllDownAll:
+		if pick := d.pick(f, list, 0, true); len(pick.answer.Addrs) > 0 {
+			l.slots = []uint16{d.intern(pick.answer)}
+		}
+	}
+	return l
+}
+
+// pick is the outcome of walking a ranking for one slot.
+type pick struct {
+	answer Answer
+	depth  int  // how many PoPs were looked at
+	varies bool // another slot may come out differently
+}
+
+// pick walks the bands of a ranking: inside a band the splits choose the PoP;
+// what it sheds spills to the next of the band, then to the next band. With
+// lastResort, replicas count as up whatever is known of them and nobody sheds.
+func (d *decider) pick(f Family, list []ranked, slot uint32, lastResort bool) pick {
+	var p pick
+	var fallback []uint16 // the first band that could serve if it did not shed
+	for start := 0; start < len(list); {
+		end := start + 1
+		for end < len(list) && list[end].band == list[start].band {
+			end++
+		}
+		order, varies := d.order(f, list[start:end], slot, lastResort)
+		p.varies = p.varies || varies
+		p.depth = end
+		if len(order) > 0 {
+			taken := order
+			if d.Policy.has(StepShed) && !lastResort {
+				taken = slices.DeleteFunc(slices.Clone(order), func(site uint16) bool {
+					h := d.status[site].headroom
+					p.varies = p.varies || h < 1
+					return share(slot, d.Map.Sites[site].Name, "shed") >= h
+				})
+			}
+			if len(taken) > 0 {
+				p.answer, varies = d.name(f, taken, slot, lastResort)
+				p.varies = p.varies || varies
+				return p
+			}
+			if fallback == nil {
+				fallback = order
+			}
+		}
+		start = end
+	}
+	if fallback != nil { // everybody sheds: overloaded service beats none
+		var varies bool
+		p.answer, varies = d.name(f, fallback, slot, lastResort)
+		p.varies = p.varies || varies
+	}
+	return p
+}
+
+// order sorts the sites of a band that can serve: by weight when one declares
+// it, else nearest first.
+func (d *decider) order(f Family, band []ranked, slot uint32, lastResort bool) (sites []uint16, varies bool) {
+	weighted := false
+	for _, r := range band {
+		if len(d.candidates(f, r.site, lastResort)) > 0 {
+			sites = append(sites, r.site)
+			weighted = weighted || d.status[r.site].weight > 0
+		}
+	}
+	if !weighted || len(sites) < 2 || !d.Policy.has(StepWeight) {
+		return sites, false
+	}
+	slices.SortStableFunc(sites, func(a, b uint16) int {
+		return cmp.Compare(d.siteScore(b, slot), d.siteScore(a, slot))
+	})
+	return sites, true
+}
+
+func (d *decider) siteScore(site uint16, slot uint32) float64 {
+	return score(slot, d.Map.Sites[site].Name, float64(max(1, d.status[site].weight)))
+}
+
+func (d *decider) candidates(f Family, site uint16, lastResort bool) []candidate {
+	if lastResort {
+		return d.status[site].all[f]
+	}
+	return d.status[site].members[f]
+}
+
+// name fills an answer with addresses of the first site, and of the others of
+// its band as far as it has too few.
+func (d *decider) name(f Family, sites []uint16, slot uint32, lastResort bool) (Answer, bool) {
+	a := Answer{PoP: d.Map.Sites[sites[0]].Name, TTL: d.Policy.TTL}
+	varies := false
+	for _, site := range sites {
+		room := d.Policy.Answers - len(a.Addrs)
+		if room <= 0 {
+			break
+		}
+		candidates := d.candidates(f, site, lastResort)
+		if len(candidates) > room {
+			varies = true
+			candidates = slices.Clone(candidates)
+			slices.SortStableFunc(candidates, func(x, y candidate) int {
+				return cmp.Compare(score(slot, y.name, y.share(d.Policy)), score(slot, x.name, x.share(d.Policy)))
+			})
+			candidates = candidates[:room]
+		}
+		for _, c := range candidates {
+			a.Replicas = append(a.Replicas, c.name)
+			a.Addrs = append(a.Addrs, c.addr)
+		}
+		if d.status[site].uneasy {
+			a.TTL = d.Policy.TTLMin
+		}
+	}
+	return a, varies
+}
+
+// share is how large a part of its PoP's clients a replica should get.
+func (c *candidate) share(p *Policy) float64 {
+	s := 1.0
+	if p.has(StepWeight) {
+		s = float64(max(1, c.weight))
+	}
+	if p.has(StepShed) {
+		s *= max(c.headroom, 1.0/slotCount)
+	}
+	return s
+}
+
+// share maps a slot and a name to 0..1, evenly and always alike.
+func share[S ~string](slot uint32, name S, salt string) float64 {
+	h := fnv.New64a()
+	h.Write([]byte{byte(slot)})
+	io.WriteString(h, string(name))
+	io.WriteString(h, salt)
+	x := h.Sum64() // FNV mixes its last bytes badly into the high bits: finish as splitmix64 does
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return float64((x^x>>31)>>11) / (1 << 53)
+}
+
+// score is the weighted rendezvous score of a name in a slot: the highest wins,
+// and wins in the proportion of the weights (Schindelhauer, Schomaker 2005).
+func score[S ~string](slot uint32, name S, weight float64) float64 {
+	return -weight / math.Log(max(share(slot, name, "weight"), 1e-12))
+}

@@ -1,0 +1,132 @@
+package mapping
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"perto"
+	"perto/geodata"
+)
+
+// Explanation is a decision with every step that led to it and its numbers.
+type Explanation struct {
+	Service  perto.Service `json:"service"`
+	Resolver netip.Addr    `json:"resolver"`
+	ECS      string        `json:"ecs,omitempty"` // "200.144.248.0/24", or empty
+	Client   netip.Addr    `json:"client"`        // the address that decided
+	Source   string        `json:"source"`        // "ecs" or "resolver"
+	Family   string        `json:"family"`        // "A" or "AAAA"
+
+	Cell  geodata.Cell `json:"cell"`
+	Place perto.Place  `json:"place"`
+	Class uint16       `json:"class"`
+	Fence string       `json:"fence,omitempty"`
+	Scope uint8        `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
+	Slot  int          `json:"slot"`  // of slots; 0 of 1 when nothing is split
+	Slots int          `json:"slots"`
+
+	Steps      []Step      `json:"steps"`
+	Candidates []Candidate `json:"candidates"`
+	Answer     *Answer     `json:"answer"` // nil: no address
+	Why        string      `json:"why"`
+}
+
+// Candidate is one PoP as the policy saw it, in order of rank.
+type Candidate struct {
+	PoP        perto.PoP     `json:"pop"`
+	Place      string        `json:"place"`
+	DistanceKm float64       `json:"distance_km"` // from the client's cell
+	RTT        time.Duration `json:"rtt_ns"`      // estimated from that distance
+	Band       int           `json:"band"`        // 0 is the best; -1: not ranked
+	Headroom   float64       `json:"headroom"`    // share of clients that it still takes
+	Serving    int           `json:"serving"`     // replicas of this family that may be named
+	Replicas   int           `json:"replicas"`    // and all of them
+	Verdict    string        `json:"verdict"`     // what the policy said of it
+}
+
+// Explain answers as a query would be answered and says why.
+func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanation {
+	at := a.Map.Locate(resolver, ecs)
+	cell := a.Map.Geo.Lookup(at.Client)
+	c := &a.Map.classes[at.Class]
+	e := &Explanation{
+		Service: a.Policy.Service, Resolver: resolver.Unmap(), Client: at.Client, Source: "resolver", Family: f.String(),
+		Cell: cell, Place: a.Map.Geo.Place(cell), Class: at.Class, Fence: c.fence, Scope: at.Scope,
+		Slots: len(a.leaves[f][at.Class].slots), Steps: a.Policy.Steps,
+	}
+	if at.ByECS {
+		e.Source = "ecs"
+	}
+	if ecs.Addr.IsValid() {
+		e.ECS = fmt.Sprintf("%s/%d", ecs.Addr.Unmap(), ecs.Bits)
+	}
+	if e.Slots > 1 {
+		e.Slot = int(at.Hash % slotCount)
+	}
+	if i := a.Choose(f, at.Class, at.Hash); i >= 0 {
+		e.Answer = &a.Sets[i]
+	}
+	a.candidates(e, c, f)
+	e.Why = a.why(e)
+	return e
+}
+
+// candidates lists the PoPs in the class's order, then those the fence removed.
+func (a *Answers) candidates(e *Explanation, c *class, f Family) {
+	listed := make(map[uint16]bool)
+	add := func(site uint16, band int) {
+		s, st := &a.Map.Sites[site], &a.status[site]
+		km := e.Place.DistanceKm(s.Place)
+		k := Candidate{PoP: s.Name, Place: s.Place.String(), DistanceKm: km, RTT: perto.PriorRTT(km), Band: band,
+			Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
+		switch {
+		case band < 0:
+			k.Verdict = "removed by fence " + e.Fence
+		case k.Replicas == 0:
+			k.Verdict = "has no " + f.String() + " address"
+		case k.Serving == 0:
+			k.Verdict = "removed by up: no replica serves"
+		case e.Answer != nil && e.Answer.PoP == k.PoP:
+			k.Verdict = "chosen"
+		case k.Headroom < 1 && a.Policy.has(StepShed):
+			k.Verdict = "sheds load"
+		default:
+			k.Verdict = "ranked behind"
+		}
+		e.Candidates = append(e.Candidates, k)
+		listed[site] = true
+	}
+	for _, r := range c.rank {
+		add(r.site, int(r.band))
+	}
+	for i := range a.Map.Sites {
+		if !listed[uint16(i)] {
+			add(uint16(i), -1)
+		}
+	}
+}
+
+func (a *Answers) why(e *Explanation) string {
+	switch {
+	case e.Answer == nil:
+		return fmt.Sprintf("no replica with an %s address may be named, and all_down says so", e.Family)
+	case e.Cell == 0 && e.Class == unknownClass:
+		return "the client's place is not known: PoPs by their mean distance from everywhere"
+	}
+	for i, c := range e.Candidates {
+		if c.PoP != e.Answer.PoP {
+			continue
+		}
+		switch {
+		case c.Serving == 0:
+			return "no replica of any PoP serves: the last resort (all_down) answers"
+		case i == 0:
+			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Milliseconds())
+		case c.Band == e.Candidates[0].Band:
+			return fmt.Sprintf("%s is in the nearest band with %s", c.PoP, e.Candidates[0].PoP)
+		}
+		return fmt.Sprintf("%s is the nearest that serves; nearer: %s (%s)", c.PoP, e.Candidates[0].PoP, e.Candidates[0].Verdict)
+	}
+	return "kept from before every replica went down"
+}

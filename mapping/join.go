@@ -1,0 +1,40 @@
+package mapping
+
+import (
+	"perto/geodata"
+	"perto/internal/lpm"
+)
+
+// joined4 turns ranges of cells into ranges of (class, scope): neighbours of one
+// class are joined, and what results is cut into the largest aligned blocks,
+// whose lengths are the scopes. Two scopes never overlap (RFC 7871, section
+// 7.2.1), for each address lies in exactly one such block.
+func joined4(ranges []lpm.Range4[geodata.Cell], ofCell []uint16) []lpm.Range4[uint32] {
+	classes := make([]lpm.Range4[uint16], 0, len(ranges)/4)
+	for _, r := range ranges {
+		c := ofCell[r.Value]
+		if n := len(classes); n == 0 || classes[n-1].Value != c {
+			classes = append(classes, lpm.Range4[uint16]{Start: r.Start, Value: c})
+		}
+	}
+	out := make([]lpm.Range4[uint32], 0, 2*len(classes))
+	for block, c := range lpm.Blocks4(classes) {
+		out = append(out, lpm.Range4[uint32]{Start: lpm.Key4(block.Addr()), Value: entry(c, block.Bits())})
+	}
+	return out
+}
+
+func joined6(ranges []lpm.Range6[geodata.Cell], ofCell []uint16) []lpm.Range6[uint32] {
+	classes := make([]lpm.Range6[uint16], 0, len(ranges)/4)
+	for _, r := range ranges {
+		c := ofCell[r.Value]
+		if n := len(classes); n == 0 || classes[n-1].Value != c {
+			classes = append(classes, lpm.Range6[uint16]{Start: r.Start, Value: c})
+		}
+	}
+	out := make([]lpm.Range6[uint32], 0, 2*len(classes))
+	for block, c := range lpm.Blocks6(classes) {
+		out = append(out, lpm.Range6[uint32]{Start: lpm.Key6(block.Addr()), Value: entry(c, block.Bits())})
+	}
+	return out
+}

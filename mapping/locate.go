@@ -1,0 +1,112 @@
+package mapping
+
+import (
+	"net/netip"
+)
+
+// Subnet is a client subnet from a query (RFC 7871), as far as mapping needs it.
+type Subnet struct {
+	Addr netip.Addr // zero beyond Bits; invalid when the query had none
+	Bits uint8      // SOURCE PREFIX-LENGTH
+}
+
+// Located is where a query's client is on the map.
+type Located struct {
+	Client netip.Addr // the address that decided
+	ByECS  bool       // it was the client subnet's, not the resolver's
+	Class  uint16
+	Scope  uint8  // SCOPE PREFIX-LENGTH of the answer, in bits
+	Hash   uint32 // spreads clients over a split: of the scope's block or the resolver's group
+}
+
+// The longest scopes that are ever returned, in bits (RFC 7871, section 11.1).
+const (
+	maxScopeIPv4 = 24
+	maxScopeIPv6 = 56
+)
+
+// groupIPv4 and groupIPv6 are the blocks that resolvers of one group share, in
+// bits.
+const (
+	groupIPv4 = 24
+	groupIPv6 = 48
+)
+
+// Locate decides which address a query is answered for and looks it up. The
+// client subnet counts when it says something: a public address and at least one
+// bit. The scope is 0 for source 0 (RFC 7871, section 7.1.2) and without a
+// subnet, never longer than the source, /24 and /56. It allocates nothing.
+func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
+	resolver = resolver.Unmap()
+	ecs.Addr = ecs.Addr.Unmap()
+	if !ecs.Addr.IsValid() || ecs.Bits == 0 {
+		return m.locateResolver(resolver)
+	}
+	if !isPublic(ecs.Addr) {
+		// The subnet tells nothing, but the answer must not fill the cache for
+		// everybody behind this resolver: it is scoped to the subnet.
+		l := m.locateResolver(resolver)
+		l.Scope = clampScope(ecs, ecs.Bits)
+		return l
+	}
+	class, scope := m.lookup(ecs.Addr)
+	l := Located{Client: ecs.Addr, ByECS: true, Class: class, Scope: clampScope(ecs, scope)}
+	if class == unknownClass {
+		l.Class = m.locateResolver(resolver).Class
+	}
+	l.Hash = hashBlock(ecs.Addr, l.Scope)
+	return l
+}
+
+func (m *Map) locateResolver(resolver netip.Addr) Located {
+	bits := uint8(groupIPv4)
+	if !resolver.Is4() {
+		bits = groupIPv6
+	}
+	l := Located{Client: resolver, Hash: hashBlock(resolver, bits)}
+	l.Class, _ = m.lookup(resolver)
+	for i := range m.exceptions {
+		if m.exceptions[i].prefix.Contains(resolver) {
+			l.Class = m.exceptions[i].class
+			break
+		}
+	}
+	return l
+}
+
+func clampScope(ecs Subnet, scope uint8) uint8 {
+	limit := uint8(maxScopeIPv6)
+	if ecs.Addr.Is4() {
+		limit = maxScopeIPv4
+	}
+	return min(scope, limit, ecs.Bits)
+}
+
+// isPublic reports whether an address can have a place in the world.
+func isPublic(a netip.Addr) bool {
+	return !a.IsPrivate() && !a.IsLoopback() && !a.IsUnspecified() && !a.IsLinkLocalUnicast() && !a.IsMulticast()
+}
+
+// hashBlock hashes the first bits of an address (FNV-1a, finished as
+// splitmix64).
+func hashBlock(a netip.Addr, bits uint8) uint32 {
+	b := a.As16()
+	from := 0
+	if a.Is4() {
+		from = 12
+	}
+	x := uint64(14695981039346656037)
+	for i := from; i < 16 && bits > 0; i++ {
+		c := b[i]
+		if bits < 8 {
+			c &= 0xff << (8 - bits)
+			bits = 0
+		} else {
+			bits -= 8
+		}
+		x = (x ^ uint64(c)) * 1099511628211
+	}
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return uint32(x >> 32)
+}

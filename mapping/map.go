@@ -1,0 +1,202 @@
+package mapping
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"perto"
+	"perto/geodata"
+	"perto/internal/lpm"
+	"perto/replicas"
+)
+
+// Map is the second table: it sends a network to a class and the ECS scope in
+// which the class is constant. It changes with the members of a service, its
+// fences and the geodata, never with health or load. It is immutable.
+type Map struct {
+	Sites []replicas.Site // the members, by index
+	Geo   *geodata.Map    // what it was compiled from
+
+	classes    []class
+	v4         *lpm.V4[uint32]
+	v6         *lpm.V6[uint32]
+	exceptions []exception // longest prefixes first; usually none
+	fences     []Fence
+}
+
+// class is a ranking that many networks share.
+type class struct {
+	rank   []ranked
+	fence  string      // the fence that holds, or ""
+	middle perto.Place // of its cells
+}
+
+// unknownClass is what addresses get whose place is not known: PoPs by their
+// mean distance from everywhere.
+const unknownClass = 0
+
+// exception is an override longer than the tables' granularity.
+type exception struct {
+	prefix netip.Prefix
+	class  uint16
+}
+
+// entry packs what the tables hold for a network.
+func entry(class uint16, scope int) uint32 { return uint32(class)<<8 | uint32(scope) }
+
+// NewMap compiles the map of a set of sites. pops names the members (empty: all
+// sites); p's fences count only when its chain has the step.
+func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
+	m := &Map{Geo: geo}
+	for _, s := range sites {
+		if len(p.PoPs) == 0 || slices.Contains(p.PoPs, s.Name) {
+			m.Sites = append(m.Sites, s)
+		}
+	}
+	if len(m.Sites) == 0 {
+		return nil, fmt.Errorf("service %s has no PoP", p.Service)
+	}
+	if len(m.Sites) > 1<<16-1 {
+		return nil, fmt.Errorf("service %s has %d PoPs; the limit is %d", p.Service, len(m.Sites), 1<<16-1)
+	}
+	if p.has(StepFence) {
+		m.fences = p.Fences
+	}
+	ofCell, err := m.classify()
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", p.Service, err)
+	}
+	m.v4 = lpm.NewV4(joined4(geo.Ranges4(), ofCell))
+	m.v6 = lpm.NewV6(joined6(geo.Ranges6(), ofCell))
+	for _, e := range geo.Exceptions() {
+		m.exceptions = append(m.exceptions, exception{e.Prefix, ofCell[e.Cell]})
+	}
+	slices.SortFunc(m.exceptions, func(a, b exception) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	return m, nil
+}
+
+// classify gives every cell its class. The rest of a class's ranking, behind the
+// head that its cells share, is that of its middle.
+func (m *Map) classify() ([]uint16, error) {
+	type gathering struct {
+		id  uint16
+		sum vector
+	}
+	byKey := make(map[classKey]*gathering)
+	keys := make([]classKey, 1) // by class; the unknown class has none
+	heads := make([][]ranked, 1)
+	ofCell := make([]uint16, m.Geo.NumCells())
+	fenceOf := make(map[string]uint16)
+	var everywhere vector
+	for cell := geodata.Cell(1); int(cell) < len(ofCell); cell++ {
+		place := m.Geo.Place(cell)
+		fence, ok := fenceOf[place.Country]
+		if !ok {
+			fence = m.fence(place.Country)
+			fenceOf[place.Country] = fence
+		}
+		list := rankSites(place, m.Sites, m.allowed(fence))
+		key := keyOf(fence, list)
+		g := byKey[key]
+		if g == nil {
+			if len(keys) == 1<<16 {
+				return nil, fmt.Errorf("more than %d classes", 1<<16)
+			}
+			g = &gathering{id: uint16(len(keys))}
+			byKey[key] = g
+			keys = append(keys, key)
+			heads = append(heads, list[:key.n])
+		}
+		v := toVector(place)
+		for i := range v {
+			g.sum[i] += v[i]
+			everywhere[i] += v[i]
+		}
+		ofCell[cell] = g.id
+	}
+	m.classes = make([]class, len(keys))
+	m.classes[unknownClass] = class{rank: m.rankEverywhere(), middle: everywhere.place()}
+	for key, g := range byKey {
+		c := class{middle: g.sum.place()}
+		if key.fence > 0 {
+			c.fence = m.fences[key.fence-1].Name
+		}
+		c.rank = withHead(heads[g.id], rankSites(c.middle, m.Sites, m.allowed(key.fence)))
+		m.classes[g.id] = c
+	}
+	return ofCell, nil
+}
+
+// withHead puts the head that all cells of a class share before the rest of its
+// middle's ranking. Bands of the rest begin behind the head's last.
+func withHead(head, list []ranked) []ranked {
+	out := slices.Clone(head)
+	if len(head) == 0 {
+		return out
+	}
+	last := head[len(head)-1]
+	var rest []ranked
+	for _, r := range list {
+		if !slices.ContainsFunc(head, func(h ranked) bool { return h.site == r.site }) {
+			rest = append(rest, r)
+		}
+	}
+	for _, r := range rest {
+		r.band = uint8(min(maxBands, int(last.band)+1+int(r.band)))
+		out = append(out, r)
+	}
+	return out
+}
+
+// rankEverywhere ranks the sites by their mean round-trip time from all cells.
+func (m *Map) rankEverywhere() []ranked {
+	list := make([]ranked, len(m.Sites))
+	cells := max(1, m.Geo.NumCells()-1)
+	for i, s := range m.Sites {
+		var sum time.Duration // at most 2^16 cells of 0.4 s: far from overflow
+		for cell := 1; cell < m.Geo.NumCells(); cell++ {
+			sum += perto.PriorRTT(m.Geo.Place(geodata.Cell(cell)).DistanceKm(s.Place))
+		}
+		list[i] = ranked{site: uint16(i), rtt: sum / time.Duration(cells)}
+	}
+	slices.SortFunc(list, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rtt, b.rtt), cmp.Compare(a.site, b.site)) })
+	band(list)
+	return list
+}
+
+// fence returns the index+1 of the fence that holds for a country, or 0.
+func (m *Map) fence(country string) uint16 {
+	for i, f := range m.fences {
+		if slices.Contains(f.Countries, country) {
+			return uint16(i + 1)
+		}
+	}
+	return 0
+}
+
+// allowed returns the filter of a fence, or nil when there is none.
+func (m *Map) allowed(fence uint16) func(int) bool {
+	if fence == 0 {
+		return nil
+	}
+	f := m.fences[fence-1]
+	return func(i int) bool { return slices.Contains(f.PoPs, m.Sites[i].Name) }
+}
+
+// Classes returns how many classes the map has.
+func (m *Map) Classes() int { return len(m.classes) }
+
+// lookup returns the class of an address and the length, in bits, of the largest
+// block around it in which the class is constant.
+func (m *Map) lookup(addr netip.Addr) (class uint16, scope uint8) {
+	var e uint32
+	if addr.Is4() {
+		e = m.v4.Lookup(addr)
+	} else {
+		e = m.v6.Lookup(addr)
+	}
+	return uint16(e >> 8), uint8(e)
+}

@@ -1,0 +1,97 @@
+package mapping
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"perto"
+	"perto/replicas"
+)
+
+// ranked is one PoP in the ranking of a class.
+type ranked struct {
+	site uint16        // index into Map.Sites
+	band uint8         // 0 is the best; PoPs of one band are equally good
+	rtt  time.Duration // estimated, from the class's middle
+}
+
+// maxBands bounds the band number; whatever is farther is in the last one.
+const maxBands = 255
+
+// bandWidth is how much longer the way to a PoP may be for it to count as
+// equally good: 5 ms or 10 %, whichever is more. Differences below that drown in
+// the last mile's jitter.
+func bandWidth(head time.Duration) time.Duration {
+	return max(5*time.Millisecond, head/10)
+}
+
+// rankSites sorts the allowed sites by estimated round-trip time from a place
+// and divides them into bands. allowed is nil for all.
+func rankSites(from perto.Place, sites []replicas.Site, allowed func(i int) bool) []ranked {
+	out := make([]ranked, 0, len(sites))
+	for i := range sites {
+		if allowed == nil || allowed(i) {
+			out = append(out, ranked{site: uint16(i), rtt: perto.PriorRTT(from.DistanceKm(sites[i].Place))})
+		}
+	}
+	slices.SortFunc(out, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.rtt, b.rtt), cmp.Compare(a.site, b.site))
+	})
+	band(out)
+	return out
+}
+
+// band numbers the bands of a sorted ranking.
+func band(list []ranked) {
+	var head time.Duration
+	var b uint8
+	for i := range list {
+		switch {
+		case i == 0:
+			head = list[i].rtt
+		case list[i].rtt > head+bandWidth(head) && b < maxBands:
+			b++
+			head = list[i].rtt
+		}
+		list[i].band = b
+	}
+}
+
+// rankDepth is how many PoPs at the head of a ranking make a class: networks
+// whose nearest three PoPs stand in the same order and bands are served alike.
+// The rest of the ranking is that of the class's middle. Three keeps fail-over
+// exact for the loss of any two PoPs and classes few (docs/rationale.md).
+const rankDepth = 3
+
+// classKey identifies a class: which fence holds, and the head of the ranking.
+type classKey struct {
+	fence uint16 // index+1 into the fences that hold for the country; 0: none
+	site  [rankDepth]uint16
+	band  [rankDepth]uint8
+	n     uint8
+}
+
+func keyOf(fence uint16, list []ranked) classKey {
+	k := classKey{fence: fence, n: uint8(min(len(list), rankDepth))}
+	for i := range k.n {
+		k.site[i], k.band[i] = list[i].site, list[i].band
+	}
+	return k
+}
+
+// vector is a point on the unit sphere, for means of places.
+type vector [3]float64
+
+func toVector(p perto.Place) vector {
+	const rad = math.Pi / 180
+	sinLat, cosLat := math.Sincos(p.Lat * rad)
+	sinLon, cosLon := math.Sincos(p.Lon * rad)
+	return vector{cosLat * cosLon, cosLat * sinLon, sinLat}
+}
+
+func (v vector) place() perto.Place {
+	const deg = 180 / math.Pi
+	return perto.Place{Lat: math.Atan2(v[2], math.Hypot(v[0], v[1])) * deg, Lon: math.Atan2(v[1], v[0]) * deg}
+}
