@@ -1,0 +1,391 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+
+	"perto"
+	"perto/mapping"
+)
+
+// PlaceResolver finds a place by what a person wrote: a city or coordinates.
+type PlaceResolver func(query string) (perto.Place, error)
+
+// Load reads a file and the zone files that it names, relative to its folder.
+func Load(path string, place PlaceResolver) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &perto.Error{Op: "read configuration", Path: path, Kind: perto.KindInvalid, Err: unwrapPath(err),
+			Hint: "perto init writes one"}
+	}
+	return parse(src, path, place, func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
+		}
+		return os.ReadFile(name)
+	})
+}
+
+// Parse reads a configuration without the files it names: zones have no data.
+// filename is for messages; one that ends in ".json" is read as HCL's JSON form.
+func Parse(src []byte, filename string, place PlaceResolver) (*Config, error) {
+	return parse(src, filename, place, nil)
+}
+
+// ParseWith is Parse with the files that it names read by a function.
+func ParseWith(src []byte, filename string, place PlaceResolver, readFile func(name string) ([]byte, error)) (*Config, error) {
+	return parse(src, filename, place, readFile)
+}
+
+func unwrapPath(err error) error {
+	if e, ok := err.(*os.PathError); ok {
+		return e.Err
+	}
+	return err
+}
+
+func parse(src []byte, filename string, place PlaceResolver, readFile func(string) ([]byte, error)) (*Config, error) {
+	files := hclparse.NewParser()
+	var file *hcl.File
+	var diags hcl.Diagnostics
+	if strings.HasSuffix(filename, ".json") {
+		file, diags = files.ParseJSON(src, filename)
+	} else {
+		file, diags = files.ParseHCL(src, filename)
+	}
+	p := &parser{diags: diags, place: place}
+	cfg := &Config{}
+	if file != nil && !diags.HasErrors() {
+		p.file(file.Body, cfg, readFile)
+	}
+	if mistakes := mistakesOf(p.diags, src); len(mistakes) > 0 {
+		return nil, &perto.Error{Op: "read configuration", Path: filename, Kind: perto.KindInvalid, Err: mistakes}
+	}
+	return cfg, nil
+}
+
+func block(kind string, labels ...string) hcl.BlockHeaderSchema {
+	return hcl.BlockHeaderSchema{Type: kind, LabelNames: labels}
+}
+
+var fileShape = shape{blocks: []hcl.BlockHeaderSchema{block("node", "name"), block("pop", "name"), block("zone", "name"), block("service", "name"), block("geodata")}}
+
+func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte, error)) {
+	f := p.read(body, body.MissingItemRange(), fileShape)
+	c := &checker{parser: p, cfg: cfg, seen: make(map[string]hcl.Range)}
+	for _, b := range f.content.Blocks {
+		switch b.Type {
+		case "geodata":
+			c.once("geodata", "block geodata", b.DefRange)
+			p.geodata(b, &cfg.World.Geodata)
+		case "pop":
+			c.pop(b)
+		case "zone":
+			c.zone(b, readFile)
+		}
+	}
+	for _, b := range f.content.Blocks { // these refer to the ones above
+		switch b.Type {
+		case "node":
+			c.node(b)
+		case "service":
+			c.service(b)
+		}
+	}
+}
+
+func (p *parser) geodata(b *hcl.Block, g *Geodata) {
+	r := p.read(b.Body, b.DefRange, shape{optional: []string{"database"}, blocks: []hcl.BlockHeaderSchema{block("override", "prefix")}})
+	g.Database = r.text("database", "")
+	for _, o := range r.content.Blocks {
+		ro := p.read(o.Body, o.DefRange, shape{required: []string{"place"}})
+		prefix, err := netip.ParsePrefix(o.Labels[0])
+		if err != nil || prefix != prefix.Masked() {
+			p.fail(o.LabelRanges[0], `%q is no network; it takes a prefix such as "198.18.1.0/24" with zeros behind it`, o.Labels[0])
+		}
+		g.Overrides = append(g.Overrides, Override{prefix, ro.places("place")})
+	}
+}
+
+// Limits and defaults. Times to live are bounded by what resolvers keep.
+const (
+	defaultTTL        = 20 * time.Second
+	defaultTTLMin     = 5 * time.Second
+	maxTTL            = 24 * time.Hour
+	defaultAnswers    = 2
+	maxAnswers        = 8
+	defaultCacheBytes = 256 << 20
+	maxWeight         = 1000
+)
+
+func defaultHTTP() []string { return []string{":80"} }
+
+// defaultHeartbeat is where DNS nodes hear heartbeats (docs/formats/heartbeat.md).
+const defaultHeartbeat = ":5399"
+
+var defaultPolicy = []string{"up", "fence", "nearest", "shed", "weight"}
+
+// DefaultAPI is where a node's read-only API listens unless told otherwise.
+const DefaultAPI = "127.0.0.1:8080"
+
+// checker reads blocks that may not repeat or must refer to one another.
+type checker struct {
+	*parser
+	cfg  *Config
+	seen map[string]hcl.Range
+}
+
+// once reports a second use of a name.
+func (c *checker) once(key, what string, at hcl.Range) {
+	if first, ok := c.seen[key]; ok {
+		c.fail(at, "%s stands twice; the first is at line %d", what, first.Start.Line)
+		return
+	}
+	c.seen[key] = at
+}
+
+func (c *checker) address(a netip.Addr, at hcl.Range) {
+	c.once("address "+a.String(), "address "+a.String(), at)
+}
+
+// label checks that a block's label may be part of a DNS name.
+func (c *checker) label(s string, at hcl.Range) {
+	ok := s != "" && len(s) <= 63 && s[0] != '-'
+	for _, ch := range s {
+		ok = ok && (ch == '-' || ch >= '0' && ch <= '9' || ch >= 'a' && ch <= 'z')
+	}
+	if !ok {
+		c.fail(at, "%q: a name takes lower-case letters, digits and hyphens, at most 63", s)
+	}
+}
+
+// domain checks a DNS name and returns it in canonical form.
+func (c *checker) domain(s string, at hcl.Range) string {
+	name := perto.CanonicalName(s)
+	ok := name != "" && len(name) <= 253
+	for i, label := range strings.Split(name, ".") {
+		ok = ok && label != "" && len(label) <= 63 && (label == "*" && i == 0 || !strings.ContainsAny(label, " */:@\\\"'"))
+	}
+	if !ok {
+		c.fail(at, "%q is no domain name", s)
+	}
+	return name
+}
+
+func (c *checker) pop(b *hcl.Block) {
+	r := c.read(b.Body, b.DefRange, shape{required: []string{"place"}, optional: []string{"provider", "weight"}, blocks: []hcl.BlockHeaderSchema{block("edge", "name")}})
+	c.label(b.Labels[0], b.LabelRanges[0])
+	c.once("pop "+b.Labels[0], "PoP "+b.Labels[0], b.LabelRanges[0])
+	pop := PoP{Name: perto.PoP(b.Labels[0]), Place: r.places("place"), Provider: r.text("provider", ""), Weight: uint16(r.integer("weight", 0, 0, maxWeight))}
+	for _, e := range r.content.Blocks {
+		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight"}})
+		c.label(e.Labels[0], e.LabelRanges[0])
+		c.once("edge "+e.Labels[0], "edge "+e.Labels[0], e.LabelRanges[0])
+		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight))}
+		for _, a := range edge.Addresses {
+			c.address(a, re.rangeOf("addresses"))
+		}
+		if len(edge.Addresses) == 0 && re.has("addresses") {
+			c.fail(re.rangeOf("addresses"), "edge %s has no address", edge.Name)
+		}
+		pop.Edges = append(pop.Edges, edge)
+	}
+	if len(pop.Edges) == 0 {
+		c.fail(b.DefRange, "PoP %s has no edge", pop.Name)
+	}
+	c.cfg.World.PoPs = append(c.cfg.World.PoPs, pop)
+}
+
+func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {
+	r := c.read(b.Body, b.DefRange, shape{required: []string{"file"}, optional: []string{"dnssec", "edges", "whoami"}})
+	z := Zone{Name: c.domain(b.Labels[0], b.LabelRanges[0]), File: r.text("file", ""), DNSSEC: r.boolean("dnssec"),
+		EdgeLabel: r.text("edges", "edge"), Whoami: r.text("whoami", "whoami")}
+	c.once("zone "+z.Name, "zone "+z.Name, b.LabelRanges[0])
+	if readFile != nil && z.File != "" {
+		data, err := readFile(z.File)
+		if err != nil {
+			c.fail(r.rangeOf("file"), "zone file %s: %v", z.File, unwrapPath(err))
+		}
+		z.Data = data
+	}
+	c.cfg.World.Zones = append(c.cfg.World.Zones, z)
+}
+
+func (c *checker) node(b *hcl.Block) {
+	r := c.read(b.Body, b.DefRange, shape{required: []string{"roles"},
+		optional: []string{"place", "data", "addresses", "dns", "http", "heartbeat", "api", "key", "cache"}})
+	c.label(b.Labels[0], b.LabelRanges[0])
+	c.once("node "+b.Labels[0], "node "+b.Labels[0], b.LabelRanges[0])
+	n := Local{Name: b.Labels[0], Place: r.places("place"), Data: r.text("data", ""), Addresses: r.addresses("addresses"),
+		DNS: r.texts("dns", []string{":53"}), HTTP: r.texts("http", defaultHTTP()), Heartbeat: r.text("heartbeat", defaultHeartbeat),
+		API: r.text("api", DefaultAPI), KeyFile: r.text("key", ""), CacheBytes: r.size("cache", defaultCacheBytes)}
+	for _, e := range r.elements("roles") {
+		name := e.text
+		i := slices.IndexFunc(roleNames, func(x struct {
+			role Roles
+			name string
+		}) bool {
+			return x.name == name
+		})
+		if i < 0 {
+			known := (RoleDNS | RoleEdge | RoleOrigin).Names()
+			c.fail(e.at, "unknown role %q; known are %s%s", name, strings.Join(known, ", "), didYouMean(name, known))
+			continue
+		}
+		n.Roles |= roleNames[i].role
+	}
+	for _, s := range n.DNS {
+		r.listen("dns", s)
+	}
+	for _, s := range n.HTTP {
+		r.listen("http", s)
+	}
+	r.listen("heartbeat", n.Heartbeat)
+	if n.API != "" {
+		r.listen("api", n.API)
+	}
+	for _, a := range n.Addresses {
+		c.address(a, r.rangeOf("addresses"))
+	}
+	c.placeEdge(&n, r, b)
+	c.cfg.Nodes = append(c.cfg.Nodes, n)
+	c.cfg.World.Servers = append(c.cfg.World.Servers, Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses})
+}
+
+// placeEdge takes a node's addresses and place from the edge block of its name.
+func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
+	found := false
+	for _, pop := range c.cfg.World.PoPs {
+		for _, e := range pop.Edges {
+			if string(e.Name) != n.Name {
+				continue
+			}
+			found = true
+			n.Place = pop.Place
+			if len(n.Addresses) > 0 {
+				c.fail(r.rangeOf("addresses"), "the addresses of %s stand in its edge block", n.Name)
+			}
+			n.Addresses = e.Addresses
+		}
+	}
+	switch {
+	case n.Roles.Has(RoleEdge) && !found:
+		c.fail(b.LabelRanges[0], "node %s is an edge, but no PoP has an edge of that name", n.Name)
+	case n.Roles.Has(RoleDNS) && len(n.Addresses) == 0:
+		c.fail(b.DefRange, "node %s serves DNS and needs addresses, so that edges know where to report", n.Name)
+	}
+}
+
+var serviceShape = shape{optional: []string{"aliases"},
+	blocks: []hcl.BlockHeaderSchema{block("origin", "url"), block("map"), block("probe", "kind"), block("function", "path")}}
+
+func (c *checker) service(b *hcl.Block) {
+	r := c.read(b.Body, b.DefRange, serviceShape)
+	name := c.domain(b.Labels[0], b.LabelRanges[0])
+	c.once("service "+name, "service "+name, b.LabelRanges[0])
+	c.once("host "+name, "name "+name, b.LabelRanges[0])
+	s := Service{Name: perto.Service(name), Map: Map{Policy: defaultPolicy, Answers: defaultAnswers, TTL: defaultTTL, TTLMin: defaultTTLMin, AllDown: "last"}}
+	for _, e := range r.elements("aliases") {
+		alias := c.domain(e.text, e.at)
+		c.once("host "+alias, "name "+alias, e.at)
+		s.Aliases = append(s.Aliases, alias)
+	}
+	if !slices.ContainsFunc(c.cfg.World.Zones, func(z Zone) bool { return name == z.Name || strings.HasSuffix(name, "."+z.Name) }) {
+		c.fail(b.LabelRanges[0], "service %s lies in no zone of this file", name)
+	}
+	maps := 0
+	for _, inner := range r.content.Blocks {
+		switch inner.Type {
+		case "origin":
+			s.Origins = append(s.Origins, c.origin(inner))
+		case "map":
+			if maps++; maps > 1 {
+				c.fail(inner.DefRange, "service %s has two map blocks", name)
+			}
+			c.mapping(inner, &s.Map)
+		case "probe":
+			s.Probes = append(s.Probes, c.probe(inner))
+		case "function":
+			rf := c.read(inner.Body, inner.DefRange, shape{required: []string{"module"}, optional: []string{"activation", "placement"}})
+			s.Functions = append(s.Functions, Function{Path: inner.Labels[0], Module: rf.text("module", ""),
+				Activation: rf.oneOf("activation", "pooled", "per-request", "pooled", "singleton"), Placement: rf.oneOf("placement", "edge", "edge", "origin")})
+		}
+	}
+	c.cfg.World.Services = append(c.cfg.World.Services, s)
+}
+
+func (c *checker) origin(b *hcl.Block) Origin {
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"health", "host"}})
+	u, err := url.Parse(b.Labels[0])
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+		c.fail(b.LabelRanges[0], `%q is no origin; it takes "http://host", "https://host" or one with a port`, b.Labels[0])
+	}
+	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", "")}
+	if o.Health != "" && o.Health[0] != '/' {
+		c.fail(r.rangeOf("health"), "health is %q; it takes a path that starts with /", o.Health)
+	}
+	return o
+}
+
+func (c *checker) mapping(b *hcl.Block, m *Map) {
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"pops", "policy", "answers", "ttl", "ttl_min", "all_down"}, blocks: []hcl.BlockHeaderSchema{block("fence", "name")}})
+	m.PoPs = c.pops(r, "pops")
+	m.Policy = r.texts("policy", defaultPolicy)
+	if _, err := mapping.ParseSteps(m.Policy); err != nil {
+		c.fail(r.rangeOf("policy"), "%v", err)
+	}
+	m.Answers = r.integer("answers", defaultAnswers, 1, maxAnswers)
+	m.TTL = r.duration("ttl", defaultTTL, time.Second, maxTTL)
+	m.TTLMin = r.duration("ttl_min", min(defaultTTLMin, m.TTL), time.Second, maxTTL)
+	if m.TTLMin > m.TTL {
+		c.fail(r.rangeOf("ttl_min"), "ttl_min (%s) is longer than ttl (%s)", m.TTLMin, m.TTL)
+	}
+	m.AllDown = r.oneOf("all_down", "last", "last", "all", "none")
+	for _, f := range r.content.Blocks {
+		rf := c.read(f.Body, f.DefRange, shape{required: []string{"countries", "pops"}})
+		fence := Fence{Name: f.Labels[0], PoPs: c.pops(rf, "pops")}
+		for _, e := range rf.elements("countries") {
+			country := e.text
+			if len(country) != 2 || strings.ToUpper(country) != country {
+				c.fail(e.at, `%q is no country; it takes ISO 3166 codes such as "BR"`, country)
+			}
+			fence.Countries = append(fence.Countries, country)
+		}
+		m.Fences = append(m.Fences, fence)
+	}
+}
+
+// pops reads a list of PoPs and checks that they exist.
+func (c *checker) pops(r reader, name string) []perto.PoP {
+	var out []perto.PoP
+	var known []string
+	for _, p := range c.cfg.World.PoPs {
+		known = append(known, string(p.Name))
+	}
+	for _, e := range r.elements(name) {
+		if !slices.Contains(known, e.text) {
+			c.fail(e.at, "unknown PoP %q%s", e.text, didYouMean(e.text, known))
+		}
+		out = append(out, perto.PoP(e.text))
+	}
+	return out
+}
+
+func (c *checker) probe(b *hcl.Block) Probe {
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"path", "name", "port", "interval", "timeout", "up", "down"}})
+	p := Probe{Kind: b.Labels[0], Path: r.text("path", "/"), Name: r.text("name", ""), Port: uint16(r.integer("port", 0, 0, 1<<16-1)),
+		Interval: r.duration("interval", 5*time.Second, 100*time.Millisecond, time.Hour), Timeout: r.duration("timeout", 2*time.Second, 10*time.Millisecond, time.Minute),
+		Up: r.integer("up", 2, 1, 100), Down: r.integer("down", 3, 1, 100)}
+	if kinds := []string{"http", "https", "tcp", "dns"}; !slices.Contains(kinds, p.Kind) {
+		c.fail(b.LabelRanges[0], "unknown kind of probe %q; known are %s%s", p.Kind, orList(kinds), didYouMean(p.Kind, kinds))
+	}
+	return p
+}

@@ -1,0 +1,301 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"perto"
+)
+
+// parser collects what is wrong while a file is read.
+type parser struct {
+	diags hcl.Diagnostics
+	place PlaceResolver
+}
+
+func (p *parser) fail(at hcl.Range, format string, args ...any) {
+	p.diags = append(p.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Detail: fmt.Sprintf(format, args...), Subject: &at})
+}
+
+// shape lists what a block may hold.
+type shape struct {
+	required []string
+	optional []string
+	blocks   []hcl.BlockHeaderSchema
+}
+
+// reader reads one block. Each method takes one attribute; a missing optional
+// one gives the default, a wrong one a mistake and the default.
+type reader struct {
+	*parser
+	content *hcl.BodyContent
+	at      hcl.Range // the block's head
+}
+
+func (p *parser) read(body hcl.Body, at hcl.Range, s shape) reader {
+	schema := &hcl.BodySchema{Blocks: s.blocks}
+	for _, name := range s.required {
+		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: name, Required: true})
+	}
+	for _, name := range s.optional {
+		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: name})
+	}
+	content, diags := body.Content(schema)
+	p.diags = append(p.diags, diags...)
+	return reader{parser: p, content: content, at: at}
+}
+
+// rangeOf returns where an attribute's value stands, or the block's head.
+func (r reader) rangeOf(name string) hcl.Range {
+	if a := r.content.Attributes[name]; a != nil {
+		return a.Expr.Range()
+	}
+	return r.at
+}
+
+func (r reader) has(name string) bool { return r.content.Attributes[name] != nil }
+
+func (r reader) value(name string, want cty.Type) (cty.Value, bool) {
+	a := r.content.Attributes[name]
+	if a == nil {
+		return cty.NilVal, false
+	}
+	v, diags := a.Expr.Value(nil)
+	if diags.HasErrors() {
+		r.parser.diags = append(r.parser.diags, diags...)
+		return cty.NilVal, false
+	}
+	v, err := convert.Convert(v, want)
+	if err != nil || v.IsNull() || !v.IsWhollyKnown() {
+		r.fail(a.Expr.Range(), "%s takes %s", name, typeName(want))
+		return cty.NilVal, false
+	}
+	return v, true
+}
+
+func typeName(t cty.Type) string {
+	switch {
+	case t == cty.String:
+		return "a string in quotes"
+	case t == cty.Number:
+		return "a number"
+	case t == cty.Bool:
+		return "true or false"
+	}
+	return `a list of strings: ["...", "..."]`
+}
+
+func (r reader) text(name, missing string) string {
+	if v, ok := r.value(name, cty.String); ok {
+		return v.AsString()
+	}
+	return missing
+}
+
+func (r reader) boolean(name string) bool {
+	v, ok := r.value(name, cty.Bool)
+	return ok && v.True()
+}
+
+// element is one string of a list, with its place.
+type element struct {
+	text string
+	at   hcl.Range
+}
+
+// elements reads a list of strings; each keeps its place, so that a mistake
+// points at the one that is wrong.
+func (r reader) elements(name string) []element {
+	a := r.content.Attributes[name]
+	if a == nil {
+		return nil
+	}
+	list, diags := hcl.ExprList(a.Expr)
+	if diags.HasErrors() {
+		r.fail(a.Expr.Range(), "%s takes %s", name, typeName(cty.List(cty.String)))
+		return nil
+	}
+	out := make([]element, 0, len(list))
+	for _, e := range list {
+		v, diags := e.Value(nil)
+		if diags.HasErrors() {
+			r.parser.diags = append(r.parser.diags, diags...)
+			continue
+		}
+		if v.IsNull() || v.Type() != cty.String {
+			r.fail(e.Range(), "%s takes %s", name, typeName(cty.List(cty.String)))
+			continue
+		}
+		out = append(out, element{v.AsString(), e.Range()})
+	}
+	return out
+}
+
+func (r reader) texts(name string, missing []string) []string {
+	if !r.has(name) {
+		return missing
+	}
+	var out []string
+	for _, e := range r.elements(name) {
+		out = append(out, e.text)
+	}
+	return out
+}
+
+func (r reader) integer(name string, missing, low, high int) int {
+	v, ok := r.value(name, cty.Number)
+	if !ok {
+		return missing
+	}
+	f, _ := v.AsBigFloat().Float64()
+	if f != math.Trunc(f) || f < float64(low) || f > float64(high) {
+		r.fail(r.rangeOf(name), "%s takes a whole number from %d to %d", name, low, high)
+		return missing
+	}
+	return int(f)
+}
+
+func (r reader) oneOf(name, missing string, allowed ...string) string {
+	s := r.text(name, missing)
+	if !slices.Contains(allowed, s) {
+		r.fail(r.rangeOf(name), "%s is %q; it takes %s%s", name, s, orList(allowed), didYouMean(s, allowed))
+		return missing
+	}
+	return s
+}
+
+func (r reader) duration(name string, missing, low, high time.Duration) time.Duration {
+	s := r.text(name, "")
+	if s == "" && !r.has(name) {
+		return missing
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		r.fail(r.rangeOf(name), `%s is %q; it takes a duration such as "20s" or "500ms"`, name, s)
+		return missing
+	}
+	if d < low || d > high {
+		r.fail(r.rangeOf(name), "%s is %s; it takes %s to %s", name, d, low, high)
+		return missing
+	}
+	return d
+}
+
+// scaled reads a number with a unit from a table of factors.
+func (r reader) scaled(name string, missing uint64, example string, units map[string]float64) uint64 {
+	s := r.text(name, "")
+	if s == "" && !r.has(name) {
+		return missing
+	}
+	i := strings.IndexFunc(s, func(c rune) bool { return c != '.' && (c < '0' || c > '9') })
+	if i > 0 {
+		n, err := strconv.ParseFloat(s[:i], 64)
+		factor, ok := units[strings.TrimSpace(s[i:])]
+		if err == nil && ok && n >= 0 && n*factor < 1<<62 {
+			return uint64(n * factor)
+		}
+	}
+	r.fail(r.rangeOf(name), "%s is %q; it takes a number with a unit, such as %q", name, s, example)
+	return missing
+}
+
+// rate reads bits per second ("10Gbps").
+func (r reader) rate(name string) uint64 {
+	return r.scaled(name, 0, "10Gbps", map[string]float64{"bps": 1, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9, "Tbps": 1e12})
+}
+
+// size reads bytes ("256MiB").
+func (r reader) size(name string, missing uint64) uint64 {
+	return r.scaled(name, missing, "256MiB", map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12})
+}
+
+func (r reader) addresses(name string) []netip.Addr {
+	var out []netip.Addr
+	for _, e := range r.elements(name) {
+		a, err := netip.ParseAddr(e.text)
+		if err != nil || a.Zone() != "" {
+			r.fail(e.at, "%q is no IP address", e.text)
+			continue
+		}
+		out = append(out, a.Unmap())
+	}
+	return out
+}
+
+// listen checks a "host:port" to listen on.
+func (r reader) listen(name, s string) string {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 1<<16-1 {
+		r.fail(r.rangeOf(name), `%q is no address to listen on; it takes "IP:port" or ":port"`, s)
+	}
+	return s
+}
+
+func (r reader) places(name string) perto.Place {
+	if !r.has(name) {
+		return perto.Place{}
+	}
+	s := r.text(name, "")
+	if s == "" {
+		return perto.Place{}
+	}
+	place, err := r.place(s)
+	if err != nil {
+		r.fail(r.rangeOf(name), "%s: %v", name, err)
+	}
+	return place
+}
+
+func orList(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// didYouMean returns a hint when a word is close to one of those known.
+func didYouMean(word string, known []string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance && d < len(k) {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(". Did you mean %q?", best)
+}
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

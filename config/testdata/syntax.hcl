@@ -1,0 +1,3 @@
+pop "gru" {
+  place = "São Paulo, SP, BR
+}

@@ -1,0 +1,190 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"perto"
+)
+
+// Config is a file as read: the CDN, and every machine's own part.
+type Config struct {
+	World World
+	Nodes []Local // in the order of the file
+}
+
+// World is the CDN as all machines see it.
+type World struct {
+	Geodata  Geodata
+	PoPs     []PoP
+	Zones    []Zone
+	Services []Service
+	Servers  []Server
+}
+
+// Geodata says where addresses are.
+type Geodata struct {
+	Database  string // path of an MMDB or compiled map; "": the embedded world map
+	Overrides []Override
+}
+
+// Override places a network by hand; the most specific one wins, and any wins
+// over the database.
+type Override struct {
+	Prefix netip.Prefix
+	Place  perto.Place
+}
+
+// PoP is a point of presence.
+type PoP struct {
+	Name     perto.PoP
+	Place    perto.Place
+	Provider string
+	Weight   uint16 // share inside a band of equally near PoPs; 0: not declared
+	Edges    []Edge
+}
+
+// Edge is a replica of a PoP.
+type Edge struct {
+	Name      perto.Replica
+	Addresses []netip.Addr
+	Capacity  uint64 // bits per second; 0: not declared
+	Weight    uint16 // share inside its PoP; 0: not declared
+}
+
+// Zone is a zone that the DNS nodes are authoritative for.
+type Zone struct {
+	Name   string // canonical
+	File   string // as written
+	Data   []byte // its contents, inlined by Load
+	DNSSEC bool
+	// EdgeLabel is the label below the zone under which every edge has a name
+	// ("edge": gru-1.edge.cdn.example); "" for none.
+	EdgeLabel string
+	// Whoami is the label that tells askers what the server sees; "" for none.
+	Whoami string
+}
+
+// Service is a name whose addresses are decided for each query, and what is
+// served under it.
+type Service struct {
+	Name      perto.Service
+	Aliases   []string // names that are CNAMEd to it, canonical
+	Origins   []Origin
+	Map       Map
+	Probes    []Probe
+	Functions []Function
+}
+
+// Origin is where a service's content comes from.
+type Origin struct {
+	URL    string // "http://host[:port]" or "https://..."
+	Health string // path that answers 200 when it is well; "" for none
+	Host   string // Host header to send; "": the client's
+}
+
+// Map says how a service is mapped to PoPs.
+type Map struct {
+	PoPs    []perto.PoP // members; empty: all
+	Policy  []string
+	Answers int
+	TTL     time.Duration
+	TTLMin  time.Duration
+	AllDown string // "last", "all" or "none"
+	Fences  []Fence
+}
+
+// Fence keeps the clients of some countries at some PoPs.
+type Fence struct {
+	Name      string
+	Countries []string // ISO 3166-1 alpha-2, upper case
+	PoPs      []perto.PoP
+}
+
+// Probe asks the edges of a service whether they serve.
+type Probe struct {
+	Kind     string // "http", "https", "tcp" or "dns"
+	Path     string // of http and https
+	Name     string // that dns asks for
+	Port     uint16 // 0: the usual one of the kind
+	Interval time.Duration
+	Timeout  time.Duration
+	Up       int // successes in a row after which it counts as up
+	Down     int // failures, uninterrupted by Up successes, after which it counts as down
+}
+
+// Function is application code that runs at the edges (a later version).
+type Function struct {
+	Path       string
+	Module     string
+	Activation string
+	Placement  string
+}
+
+// Server is a machine that others have to reach: DNS nodes get heartbeats.
+type Server struct {
+	Name      string
+	Roles     Roles
+	Place     perto.Place // zero when not declared
+	Addresses []netip.Addr
+}
+
+// Roles is what a machine does.
+type Roles uint8
+
+// The roles.
+const (
+	RoleDNS Roles = 1 << iota
+	RoleEdge
+	RoleOrigin
+)
+
+var roleNames = []struct {
+	role Roles
+	name string
+}{{RoleDNS, "dns"}, {RoleEdge, "edge"}, {RoleOrigin, "origin"}}
+
+// Has reports whether all of some roles are among r.
+func (r Roles) Has(some Roles) bool { return r&some == some }
+
+// Names returns the roles as the configuration writes them.
+func (r Roles) Names() []string {
+	var out []string
+	for _, n := range roleNames {
+		if r.Has(n.role) {
+			out = append(out, n.name)
+		}
+	}
+	return out
+}
+
+// Local is one machine's own part.
+type Local struct {
+	Name       string
+	Roles      Roles
+	Place      perto.Place  // zero when not declared; an edge's is its PoP's
+	Data       string       // folder for state that survives a restart; "" for none
+	Addresses  []netip.Addr // where others reach it
+	DNS        []string     // "host:port" to serve DNS on
+	HTTP       []string     // "host:port" to serve HTTP on
+	Heartbeat  string       // "host:port" that DNS nodes hear heartbeats on
+	API        string       // "host:port" of the read-only API; "" for none
+	KeyFile    string       // key of heartbeats
+	CacheBytes uint64       // memory for cached objects, in bytes
+}
+
+// Local returns the part of a machine.
+func (c *Config) Local(name string) (*Local, bool) {
+	for i := range c.Nodes {
+		if c.Nodes[i].Name == name {
+			return &c.Nodes[i], true
+		}
+	}
+	return nil, false
+}
+
+// EdgeDefaults returns the part of an edge that the file has no node block for.
+func EdgeDefaults(name string, place perto.Place, addresses []netip.Addr) Local {
+	return Local{Name: name, Roles: RoleEdge, Place: place, Addresses: addresses, HTTP: defaultHTTP(), Heartbeat: defaultHeartbeat,
+		API: DefaultAPI, CacheBytes: defaultCacheBytes}
+}
