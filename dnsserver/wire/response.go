@@ -24,10 +24,17 @@ const OwnerIsQuestion = 0xc000 | HeaderSize
 
 // Response collects one response in a buffer of the caller.
 type Response struct {
-	buf   []byte
-	query *Query
-	max   int // the largest size allowed, in bytes, OPT included
-	full  bool
+	buf  []byte
+	max  int // the largest size allowed, in bytes, OPT included
+	full bool
+
+	// What is needed of the query, by value: a pointer would move every Query to
+	// the heap.
+	nameLen     int
+	questionEnd int
+	edns, do    bool
+	hasECS      bool
+	ecs         ECS
 }
 
 // optSize is an OPT record without options; ecsMax an ECS option with the
@@ -52,7 +59,7 @@ func Begin(buf, packet []byte, q *Query, max int) Response {
 	if end > HeaderSize {
 		buf[5] = 1
 	}
-	return Response{buf: buf, query: q, max: max}
+	return Response{buf: buf, max: max, nameLen: len(q.Name), questionEnd: end, edns: q.EDNS, do: q.DO, hasECS: q.HasECS, ecs: q.ECS}
 }
 
 // UDPLimit returns how long a response to q may be over UDP, in bytes.
@@ -77,10 +84,10 @@ func (r *Response) count(at int, n uint16) {
 // as truncated.
 func (r *Response) room(n int) bool {
 	need := len(r.buf) + n
-	if r.query.EDNS {
+	if r.edns {
 		need += optSize
 	}
-	if r.query.HasECS {
+	if r.hasECS {
 		need += ecsMax
 	}
 	if need > r.max {
@@ -97,7 +104,7 @@ func (r *Response) Append(t *Tail, apexLen int) {
 	}
 	start := len(r.buf)
 	r.buf = append(r.buf, t.Bytes...)
-	apex := uint16(HeaderSize + len(r.query.Name) - apexLen)
+	apex := uint16(HeaderSize + r.nameLen - apexLen)
 	for _, p := range t.Pointers {
 		at := r.buf[start+int(p):]
 		binary.BigEndian.PutUint16(at, 0xc000|(binary.BigEndian.Uint16(at)+apex))
@@ -139,25 +146,24 @@ func (r *Response) AppendAddresses(owner []byte, rrtype uint16, ttl uint32, rdat
 // TC and no records (RFC 2181, section 9: what is there must be whole).
 func (r *Response) Finish(scope uint8, rcodeHigh uint8) []byte {
 	if r.full {
-		end := max(r.query.questionEnd, HeaderSize)
-		r.buf = r.buf[:end]
+		r.buf = r.buf[:r.questionEnd]
 		clear(r.buf[6:12])
 		r.buf[2] |= flagTC >> 8
 	}
-	if !r.query.EDNS {
+	if !r.edns {
 		return r.buf
 	}
 	r.count(10, 1)
 	var do byte
-	if r.query.DO {
+	if r.do {
 		do = 0x80
 	}
 	r.buf = append(r.buf, 0, 0, TypeOPT, MaxUDP>>8, MaxUDP&0xff, rcodeHigh, 0, do, 0, 0, 0)
-	if !r.query.HasECS {
+	if !r.hasECS {
 		return r.buf
 	}
 	lenAt := len(r.buf) - 2
-	e := &r.query.ECS
+	e := &r.ecs
 	n := (int(e.Source) + 7) / 8
 	r.buf = append(r.buf, 0, optionECS, 0, byte(4+n), byte(e.Family>>8), byte(e.Family), e.Source, scope)
 	if e.Family == 1 {
@@ -177,4 +183,18 @@ func AppendError(buf, packet []byte, q *Query, rcode int, max int) []byte {
 	r := Begin(buf, packet, q, max)
 	r.SetRcode(rcode)
 	return r.Finish(0, uint8(rcode>>4))
+}
+
+// AppendText adds a TXT record of the question's name with one line of text,
+// cut at 255 bytes. It is for rare questions about the server itself.
+func (r *Response) AppendText(ttl uint32, line string) {
+	line = line[:min(len(line), 255)]
+	if !r.room(12 + 1 + len(line)) {
+		return
+	}
+	r.buf = append(r.buf, OwnerIsQuestion>>8, OwnerIsQuestion&0xff, 0, TypeTXT, 0, ClassIN)
+	r.buf = binary.BigEndian.AppendUint32(r.buf, ttl)
+	r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(1+len(line)))
+	r.buf = append(append(r.buf, byte(len(line))), line...)
+	r.count(6, 1)
 }

@@ -1,0 +1,172 @@
+package dnsserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxPacket is the largest query that is read, in bytes. Queries are small: a
+// name, an OPT, perhaps a signature.
+const maxPacket = 4096
+
+// udpSocket is what the operating system's UDP sockets offer beyond
+// net.PacketConn: reading and writing without allocation.
+type udpSocket interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
+}
+
+// servePackets is the portable UDP engine: one packet at a time on any
+// net.PacketConn.
+func (s *Server) servePackets(p net.PacketConn) {
+	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
+	socket, fast := p.(udpSocket)
+	for {
+		if fast {
+			n, from, err := socket.ReadFromUDPAddrPort(in)
+			if err != nil {
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				continue
+			}
+			if reply := s.handle(in[:n], from.Addr(), overUDP, out); len(reply) > 0 {
+				socket.WriteToUDPAddrPort(reply, from)
+			}
+			continue
+		}
+		n, from, err := p.ReadFrom(in)
+		if err != nil {
+			if isClosed(err) {
+				return
+			}
+			continue
+		}
+		if reply := s.handle(in[:n], addrOf(from), overUDP, out); len(reply) > 0 {
+			p.WriteTo(reply, from)
+		}
+	}
+}
+
+// isClosed tells the end of a socket from a passing error, such as a port
+// unreachable message from an earlier asker.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		return a.AddrPort().Addr().Unmap()
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap()
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap()
+}
+
+// Limits of TCP (RFC 7766, section 6.2).
+const (
+	tcpIdle     = 10 * time.Second // a connection without a query is closed
+	tcpMaxConns = 1000
+	tcpMaxWrite = 5 * time.Second // an asker that does not read is given up
+)
+
+// connections are the TCP connections of a server.
+type connections struct {
+	mu     sync.Mutex
+	open   map[net.Conn]struct{}
+	closed bool
+}
+
+// add reports whether a connection may be served.
+func (c *connections) add(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.open) >= tcpMaxConns {
+		return false
+	}
+	if c.open == nil {
+		c.open = make(map[net.Conn]struct{})
+	}
+	c.open[conn] = struct{}{}
+	return true
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+}
+
+func (c *connections) closeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for conn := range c.open {
+		conn.Close()
+	}
+}
+
+func (s *Server) serveStreams(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if isClosed(err) {
+				return
+			}
+			s.cfg.Logger.Warn("accept DNS over TCP", "error", err)
+			time.Sleep(10 * time.Millisecond) // out of descriptors: do not spin
+			continue
+		}
+		if !s.conns.add(conn) {
+			conn.Close()
+			continue
+		}
+		s.running.Go(func() {
+			defer s.conns.remove(conn)
+			defer conn.Close()
+			s.serveStream(conn)
+		})
+	}
+}
+
+// serveStream answers the queries of one connection in order (RFC 1035, section
+// 4.2.2: each message behind its length).
+func (s *Server) serveStream(conn net.Conn) {
+	source := addrOf(conn.RemoteAddr())
+	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
+	for {
+		conn.SetReadDeadline(time.Now().Add(tcpIdle))
+		if _, err := io.ReadFull(conn, in[:2]); err != nil {
+			return
+		}
+		n := int(binary.BigEndian.Uint16(in))
+		if n > len(in) {
+			return // no honest query is that long
+		}
+		if _, err := io.ReadFull(conn, in[:n]); err != nil {
+			return
+		}
+		// The response is built behind the two bytes of its length.
+		reply := s.handle(in[:n], source, overTCP, out[2:2])
+		if len(reply) == 0 {
+			return
+		}
+		if cap(reply) != cap(out)-2 { // it outgrew the buffer
+			out = make([]byte, 0, 2+len(reply))
+			reply = append(out[2:2], reply...)
+		}
+		message := out[:2+len(reply)]
+		binary.BigEndian.PutUint16(message, uint16(len(reply)))
+		conn.SetWriteDeadline(time.Now().Add(tcpMaxWrite))
+		if _, err := conn.Write(message); err != nil {
+			return
+		}
+	}
+}

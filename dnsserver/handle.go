@@ -1,0 +1,146 @@
+package dnsserver
+
+import (
+	"net/netip"
+
+	"perto/dnsserver/wire"
+	"perto/dnsserver/zone"
+	"perto/mapping"
+)
+
+// outcome says how a query ended; it labels the query counter.
+type outcome uint8
+
+const (
+	outcomeAnswer outcome = iota
+	outcomeService
+	outcomeNoData
+	outcomeNXDomain
+	outcomeReferral
+	outcomeWhoami
+	outcomeRefused
+	outcomeFormErr
+	outcomeNotImp
+	outcomeBadVers
+	outcomeServFail
+	outcomeDropped
+	outcomeCount
+)
+
+var outcomeNames = [outcomeCount]string{"answer", "service", "nodata", "nxdomain", "referral", "whoami",
+	"refused", "formerr", "notimp", "badvers", "servfail", "dropped"}
+
+// transport is how a query came.
+type transport uint8
+
+const (
+	overUDP transport = iota
+	overTCP
+	transportCount
+)
+
+var transportNames = [transportCount]string{"udp", "tcp"}
+
+// maxTCP is the largest response over TCP, in bytes (its length has 16 bits).
+const maxTCP = 1<<16 - 1
+
+func limit(t transport, q *wire.Query) int {
+	if t == overTCP {
+		return maxTCP
+	}
+	return q.UDPLimit()
+}
+
+// handle answers one packet from source. The response is built in out's
+// capacity; an empty one means that nothing is to be sent. It is the one
+// function that every engine calls, and allocates nothing for plain queries.
+func (s *Server) handle(packet []byte, source netip.Addr, t transport, out []byte) []byte {
+	s.received[t].Inc()
+	var q wire.Query
+	switch wire.Parse(packet, &q) {
+	case wire.OK:
+		return s.query(packet, &q, source, t, out)
+	case wire.Odd:
+		return s.slow(packet, source, t, out)
+	case wire.FormErr:
+		return s.fail(packet, &q, t, out, wire.RcodeFormErr, outcomeFormErr)
+	case wire.NotImp:
+		return s.fail(packet, &q, t, out, wire.RcodeNotImp, outcomeNotImp)
+	case wire.BadVers:
+		return s.fail(packet, &q, t, out, wire.RcodeBadVers, outcomeBadVers)
+	}
+	s.answered[outcomeDropped].Inc()
+	return nil
+}
+
+func (s *Server) fail(packet []byte, q *wire.Query, t transport, out []byte, rcode int, o outcome) []byte {
+	s.answered[o].Inc()
+	return wire.AppendError(out, packet, q, rcode, limit(t, q))
+}
+
+// query answers a plain query.
+func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transport, out []byte) []byte {
+	view := s.view.Load()
+	if view == nil {
+		return s.fail(packet, q, t, out, wire.RcodeServFail, outcomeServFail)
+	}
+	if q.Class != wire.ClassIN || q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR {
+		return s.fail(packet, q, t, out, wire.RcodeRefused, outcomeRefused)
+	}
+	var buf [wire.MaxName]byte
+	name := wire.Lower(&buf, q.Name)
+	i := view.zones.Match(name)
+	if i < 0 {
+		return s.fail(packet, q, t, out, wire.RcodeRefused, outcomeRefused)
+	}
+	z := view.zones.At(i)
+	found := z.Find(name, q.Type)
+	r := wire.Begin(out, packet, q, limit(t, q))
+	if found.Kind != zone.Referral {
+		r.SetAuthoritative()
+	}
+	if found.Tail != nil {
+		r.Append(found.Tail, z.ApexLen())
+	}
+	o, scope := outcomeAnswer, uint8(0)
+	switch found.Kind {
+	case zone.Answer:
+	case zone.NoData:
+		o = outcomeNoData
+	case zone.NXDomain:
+		o = outcomeNXDomain
+		r.SetRcode(wire.RcodeNXDomain)
+	case zone.Referral:
+		o = outcomeReferral
+	case zone.ToService:
+		o = outcomeService
+		scope = s.service(&r, view.services[i][found.Service], q, source, z, &found)
+	case zone.Whoami:
+		return s.whoami(packet, q, source, t, out, view, i)
+	}
+	s.answered[o].Inc()
+	return r.Finish(scope, 0)
+}
+
+// service adds the addresses of a service and returns the scope.
+func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source netip.Addr, z *zone.Zone, found *zone.Result) uint8 {
+	var ecs mapping.Subnet
+	if q.HasECS {
+		ecs = mapping.Subnet{Addr: q.ECS.Addr, Bits: q.ECS.Source}
+	}
+	at := svc.answers.Map.Locate(source, ecs)
+	family, size := mapping.IPv4, 4
+	if q.Type == wire.TypeAAAA {
+		family, size = mapping.IPv6, 16
+	}
+	choice := svc.answers.Choose(family, at.Class, at.Hash)
+	if choice < 0 {
+		if found.Tail == nil {
+			r.Append(z.Negative(), z.ApexLen())
+		}
+		return at.Scope
+	}
+	set := &svc.sets[choice]
+	r.AppendAddresses(found.Owner, q.Type, set.ttl, set.rdata, size)
+	return at.Scope
+}

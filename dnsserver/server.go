@@ -1,0 +1,120 @@
+package dnsserver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"perto"
+	"perto/internal/netx"
+	"perto/metrics"
+)
+
+// Config is what a Server needs.
+type Config struct {
+	Name    string // the node's, told by whoami
+	Network netx.Network
+	Listen  []string // "host:port" each, for UDP and TCP
+	Logger  *slog.Logger
+	Metrics *metrics.Registry
+	// Readers is the number of goroutines that read each UDP socket; 0: one.
+	Readers int
+}
+
+// Server answers DNS queries over UDP and TCP from the newest [View].
+type Server struct {
+	cfg  Config
+	view atomic.Pointer[View]
+
+	packets []net.PacketConn
+	streams []net.Listener
+	conns   connections
+	running sync.WaitGroup
+
+	received []metrics.Counter // by transport
+	answered []metrics.Counter // by outcome
+}
+
+// New returns a server that does not listen yet.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = metrics.New()
+	}
+	s := &Server{cfg: cfg}
+	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
+	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries by how they were answered.", "outcome", outcomeNames[:]...)
+	return s
+}
+
+// SetView publishes what is answered from now on.
+func (s *Server) SetView(v *View) { s.view.Store(v) }
+
+// View returns what is answered from now, or nil before the first SetView.
+func (s *Server) View() *View { return s.view.Load() }
+
+// Start opens the sockets and serves until Close. An address that cannot be
+// opened is an error, and then nothing is left open.
+func (s *Server) Start(ctx context.Context) error {
+	for _, address := range s.cfg.Listen {
+		p, err := s.cfg.Network.ListenPacket(ctx, "udp", address)
+		if err != nil {
+			return s.startFailed(address, err)
+		}
+		s.packets = append(s.packets, p)
+		// Port 0 means one free port for both transports.
+		l, err := s.cfg.Network.Listen(ctx, "tcp", p.LocalAddr().String())
+		if err != nil {
+			return s.startFailed(address, err)
+		}
+		s.streams = append(s.streams, l)
+	}
+	for _, p := range s.packets {
+		for range max(1, s.cfg.Readers) {
+			s.running.Go(func() { s.servePackets(p) })
+		}
+	}
+	for _, l := range s.streams {
+		s.running.Go(func() { s.serveStreams(l) })
+	}
+	return nil
+}
+
+func (s *Server) startFailed(address string, err error) error {
+	s.Close()
+	return &perto.Error{Op: "serve DNS on", Path: address, Kind: perto.KindUnavailable, Err: err,
+		Hint: "another process may hold the port; set dns = [...] in the node block to listen elsewhere"}
+}
+
+// Addrs returns the addresses that the server listens on, those of UDP and TCP
+// being alike.
+func (s *Server) Addrs() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, p := range s.packets {
+		if a, err := netip.ParseAddrPort(p.LocalAddr().String()); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Close stops serving, breaks the TCP connections and waits for the goroutines
+// to end.
+func (s *Server) Close() error {
+	var errs []error
+	for _, p := range s.packets {
+		errs = append(errs, p.Close())
+	}
+	for _, l := range s.streams {
+		errs = append(errs, l.Close())
+	}
+	s.conns.closeAll()
+	s.running.Wait()
+	return errors.Join(errs...)
+}
