@@ -1,0 +1,226 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/dnsserver"
+	"perto/dnsserver/zone"
+	"perto/geodata"
+	"perto/internal/snapshot"
+	"perto/mapping"
+	"perto/replicas"
+)
+
+// edgeNameTTL is the time to live of the edges' own names, in seconds.
+const edgeNameTTL = 300
+
+// dnsRoom turns every new Fleet into a new View of the name server.
+type dnsRoom struct {
+	server   *dnsserver.Server
+	fleet    *snapshot.Var[replicas.Fleet]
+	zones    []zoneRoom
+	policies []*mapping.Policy
+	maps     []*mapping.Map // by policy; services with the same members share one
+	answers  []*mapping.Answers
+}
+
+// zoneRoom is a zone and which of the policies its services are.
+type zoneRoom struct {
+	zone     *zone.Zone
+	services []int
+}
+
+// newDNSRoom builds zones and maps. Mistakes in zone files and policies are
+// errors: nothing is served from half of a configuration.
+func newDNSRoom(w *config.World, geo *geodata.Map, server *dnsserver.Server, fleet *snapshot.Var[replicas.Fleet]) (*dnsRoom, error) {
+	d := &dnsRoom{server: server, fleet: fleet}
+	var errs []error
+	for i := range w.Services {
+		p, err := policyOf(&w.Services[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.policies = append(d.policies, p)
+	}
+	for i := range w.Zones {
+		z, err := d.buildZone(w, &w.Zones[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.zones = append(d.zones, z)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	sites := sitesOf(w)
+	shared := make(map[string]*mapping.Map)
+	for _, p := range d.policies {
+		key := fmt.Sprint(p.PoPs, p.Fences, slices.Contains(p.Steps, mapping.StepFence))
+		m := shared[key]
+		if m == nil {
+			var err error
+			if m, err = mapping.NewMap(geo, sites, p); err != nil {
+				return nil, err
+			}
+			shared[key] = m
+		}
+		d.maps = append(d.maps, m)
+	}
+	d.answers = make([]*mapping.Answers, len(d.policies))
+	return d, nil
+}
+
+func policyOf(s *config.Service) (*mapping.Policy, error) {
+	steps, err := mapping.ParseSteps(s.Map.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	allDown, err := mapping.ParseAllDown(s.Map.AllDown)
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	p := &mapping.Policy{Service: s.Name, PoPs: s.Map.PoPs, Steps: steps, Answers: s.Map.Answers, TTL: s.Map.TTL, TTLMin: s.Map.TTLMin, AllDown: allDown}
+	for _, f := range s.Map.Fences {
+		p.Fences = append(p.Fences, mapping.Fence(f))
+	}
+	return p, nil
+}
+
+// sitesOf returns the PoPs of a World in order of name.
+func sitesOf(w *config.World) []replicas.Site {
+	var out []replicas.Site
+	for _, p := range w.PoPs {
+		out = append(out, replicas.Site{Name: p.Name, Place: p.Place, Provider: p.Provider, Weight: p.Weight})
+	}
+	slices.SortFunc(out, func(a, b replicas.Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return out
+}
+
+// declaredOf returns the edges of a World.
+func declaredOf(w *config.World) []replicas.Declared {
+	var out []replicas.Declared
+	for _, p := range w.PoPs {
+		for _, e := range p.Edges {
+			out = append(out, replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight})
+		}
+	}
+	return out
+}
+
+// zoneConfig returns what a zone is built from, and which services it holds.
+func zoneConfig(w *config.World, z *config.Zone) (zone.Config, []int) {
+	cfg := zone.Config{Name: z.Name, File: z.File, Data: z.Data, HostTTL: edgeNameTTL, Hosts: make(map[string][]netip.Addr)}
+	var services []int
+	for i := range w.Services {
+		if zoneOf(w, string(w.Services[i].Name)) == z.Name {
+			cfg.Services = append(cfg.Services, string(w.Services[i].Name))
+			services = append(services, i)
+		}
+	}
+	if len(services) > 0 { // a zone without services is not about the CDN
+		if z.Whoami != "" {
+			cfg.Whoami = z.Whoami + "." + z.Name
+		}
+		if z.EdgeLabel != "" {
+			for _, p := range w.PoPs {
+				for _, e := range p.Edges {
+					cfg.Hosts[string(e.Name)+"."+z.EdgeLabel+"."+z.Name] = e.Addresses
+				}
+			}
+		}
+	}
+	return cfg, services
+}
+
+// zoneOf returns the zone with the longest name that holds a name.
+func zoneOf(w *config.World, name string) string {
+	best, found := "", false
+	for i := range w.Zones {
+		z := w.Zones[i].Name
+		if (name == z || strings.HasSuffix(name, "."+z)) && (!found || len(z) > len(best)) {
+			best, found = z, true
+		}
+	}
+	return best
+}
+
+func (d *dnsRoom) buildZone(w *config.World, z *config.Zone) (zoneRoom, error) {
+	if z.DNSSEC {
+		return zoneRoom{}, &perto.Error{Op: "sign zone", Path: z.Name, Kind: perto.KindInvalid,
+			Err: errors.New("this version does not sign zones"), Hint: "remove dnssec = true"}
+	}
+	cfg, services := zoneConfig(w, z)
+	built, err := zone.Build(cfg)
+	if err != nil {
+		return zoneRoom{}, err
+	}
+	return zoneRoom{built, services}, nil
+}
+
+// update decides everything again for a Fleet and publishes it.
+func (d *dnsRoom) update(f *replicas.Fleet) {
+	for i, p := range d.policies {
+		d.answers[i] = mapping.Decide(d.maps[i], p, f, d.answers[i])
+	}
+	var zones []dnsserver.ZoneServices
+	for _, z := range d.zones {
+		zs := dnsserver.ZoneServices{Zone: z.zone}
+		for _, s := range z.services {
+			zs.Services = append(zs.Services, d.answers[s])
+		}
+		zones = append(zones, zs)
+	}
+	d.server.SetView(dnsserver.NewView(zones, d.server.View()))
+}
+
+// run publishes a View for every new Fleet until the context ends.
+func (d *dnsRoom) run(ctx context.Context) {
+	var version uint64
+	for {
+		f, v, err := d.fleet.Wait(ctx, version)
+		if err != nil {
+			return
+		}
+		d.update(f)
+		version = v
+	}
+}
+
+// CheckZones builds the zones of a World for their mistakes and returns how many
+// names each holds; it is what "perto zone check" and "perto config check" run.
+func CheckZones(w *config.World) (map[string]int, error) {
+	names := make(map[string]int)
+	var errs []error
+	for i := range w.Zones {
+		cfg, _ := zoneConfig(w, &w.Zones[i])
+		n, err := zone.Check(cfg)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		names[w.Zones[i].Name] = n
+	}
+	return names, errors.Join(errs...)
+}
+
+// assumedFleet is the Fleet before anything was heard: everybody is assumed up,
+// for never starting as down is the first rule (design: nothing is empty by
+// accident).
+func assumedFleet(w *config.World, now time.Time) *replicas.Fleet {
+	f := &replicas.Fleet{Sites: sitesOf(w)}
+	for _, d := range declaredOf(w) {
+		f.Members = append(f.Members, replicas.Member{Declared: d, State: replicas.StateUnknown, Reason: "nothing heard yet", Since: now})
+	}
+	slices.SortFunc(f.Members, func(a, b replicas.Member) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return f
+}

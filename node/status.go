@@ -1,0 +1,95 @@
+package node
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"perto"
+	"perto/console"
+	"perto/mapping"
+	"perto/replicas"
+)
+
+// Status is what a Node says of itself.
+type Status struct {
+	Name     string          `json:"name"`
+	Roles    []string        `json:"roles"`
+	Started  time.Time       `json:"started"`
+	DNS      []string        `json:"dns,omitempty"` // addresses served on
+	Zones    []ZoneStatus    `json:"zones,omitempty"`
+	Services []ServiceStatus `json:"services,omitempty"`
+	Replicas []ReplicaStatus `json:"replicas"`
+}
+
+// ZoneStatus is one zone.
+type ZoneStatus struct {
+	Name   string `json:"name"`
+	Serial uint32 `json:"serial"`
+	Names  int    `json:"names"`
+}
+
+// ServiceStatus is one service as it is answered now.
+type ServiceStatus struct {
+	Name    perto.Service    `json:"name"`
+	Classes int              `json:"classes"`
+	Answers []mapping.Answer `json:"answers"`
+}
+
+// ReplicaStatus is one edge as this Node sees it.
+type ReplicaStatus struct {
+	Name      perto.Replica  `json:"name"`
+	PoP       perto.PoP      `json:"pop"`
+	Place     string         `json:"place"`
+	Addresses []netip.Addr   `json:"addresses"`
+	State     replicas.State `json:"state"`
+	Reason    string         `json:"reason"`
+	Since     time.Time      `json:"since"`
+	Load      float64        `json:"load"`
+	Admin     string         `json:"admin,omitempty"`
+}
+
+var _ console.Source = (*Node)(nil)
+
+// Status returns a *Status.
+func (n *Node) Status() any { return n.status() }
+
+func (n *Node) status() *Status {
+	s := &Status{Name: n.cfg.Local.Name, Roles: n.cfg.Local.Roles.Names(), Started: n.started, Replicas: replicaStatus(n.Fleet())}
+	if n.dns == nil {
+		return s
+	}
+	for _, a := range n.dns.Addrs() {
+		s.DNS = append(s.DNS, a.String())
+	}
+	view := n.dns.View()
+	if view == nil {
+		return s
+	}
+	for i := range view.Zones().Len() {
+		z := view.Zones().At(i)
+		s.Zones = append(s.Zones, ZoneStatus{Name: z.Name, Serial: z.Serial, Names: len(z.Names())})
+	}
+	for _, svc := range n.cfg.World.Services {
+		if a, err := view.Answers(string(svc.Name)); err == nil {
+			s.Services = append(s.Services, ServiceStatus{Name: svc.Name, Classes: a.Map.Classes(), Answers: a.Current()})
+		}
+	}
+	return s
+}
+
+func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
+	out := []ReplicaStatus{}
+	for _, m := range f.Members {
+		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, Load: m.Load, Admin: m.Admin}
+		if i := slices.IndexFunc(f.Sites, func(s replicas.Site) bool { return s.Name == m.PoP }); i >= 0 {
+			r.Place = f.Sites[i].Place.String()
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Metrics serves what the Node counts.
+func (n *Node) Metrics() http.Handler { return n.metrics.Handler() }
