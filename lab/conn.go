@@ -144,6 +144,9 @@ func (c *udpConn) Read(b []byte) (int, error) {
 // want them plain.
 func unmapUDP(a net.Addr) net.Addr {
 	if u, ok := a.(*net.UDPAddr); ok {
+		if len(u.IP) == 0 { // bound to every address
+			return &net.UDPAddr{IP: net.IPv6unspecified, Port: u.Port}
+		}
 		return net.UDPAddrFromAddrPort(unmap(u.AddrPort()))
 	}
 	return a

@@ -11,12 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"perto"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	saoPaulo  = perto.Place{Name: "São Paulo", Country: "BR", Lat: -23.55, Lon: -46.63}

@@ -1,0 +1,178 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"perto"
+	"perto/console"
+	"perto/mapping"
+	"perto/node"
+)
+
+// API serves the lab's own requests beside those of package console:
+//
+//	GET  /api/lab/vantages      the vantages, with their doors
+//	GET  /api/lab/doors         the doors to authoritative servers
+//	GET  /api/lab/dig           one question from a vantage: from, name, type
+//	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
+func (l *Lab) API() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", console.Handler(l))
+	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.vantageInfo()) })
+	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
+	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
+		reply, err := l.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type"))
+		if err != nil {
+			console.WriteError(w, err)
+			return
+		}
+		console.WriteJSON(w, reply)
+	})
+	return console.Guard(mux)
+}
+
+// VantageInfo is a vantage as the API shows it.
+type VantageInfo struct {
+	Name     string       `json:"name"`
+	Place    string       `json:"place"`
+	Kind     ResolverKind `json:"resolver_kind"`
+	Resolver string       `json:"resolver"` // the host that answers it
+	At       string       `json:"resolver_place"`
+	Door     string       `json:"door"` // "127.0.0.1:5320", its resolver's
+	Addrs    []netip.Addr `json:"addresses"`
+	LastMile string       `json:"last_mile"`
+}
+
+func (l *Lab) vantageInfo() []VantageInfo {
+	var out []VantageInfo
+	for _, v := range l.vantages {
+		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Kind: v.Kind, Addrs: v.Client.Host.Addrs,
+			LastMile: v.Client.Host.End.LastMile.Round(time.Millisecond).String()}
+		if r := l.ResolverOf(v); r != nil {
+			i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
+		}
+		for _, d := range l.doors {
+			if d.Kind == "resolver" && d.To == v.Name {
+				i.Door = d.Addr.String()
+			}
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+// DoorInfo is a door as the API shows it.
+type DoorInfo struct {
+	Kind string `json:"kind"`
+	To   string `json:"to"`
+	Addr string `json:"address"`
+}
+
+func (l *Lab) doorInfo() []DoorInfo {
+	var out []DoorInfo
+	for _, d := range l.doors {
+		out = append(out, DoorInfo{d.Kind, d.To, d.Addr.String()})
+	}
+	return out
+}
+
+// DigReply is what a vantage's resolver answered.
+type DigReply struct {
+	From     string  `json:"from"`
+	Resolver string  `json:"resolver"`
+	TookMs   float64 `json:"took_ms"`
+	Status   string  `json:"status"`
+	Answer   []RR    `json:"answer"`
+	Text     string  `json:"text"` // the message as dig would print it
+}
+
+// RR is one record.
+type RR struct {
+	Name string `json:"name"`
+	TTL  uint32 `json:"ttl"`
+	Type string `json:"type"`
+	Data string `json:"data"`
+}
+
+// Dig asks a vantage's resolver, as somebody there would.
+func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, error) {
+	v, err := l.Vantage(from)
+	if err != nil {
+		return nil, err
+	}
+	if qtype == "" {
+		qtype = "A"
+	}
+	t, ok := dns.StringToType[upper(qtype)]
+	if _, valid := dns.IsDomainName(name); !ok || !valid || name == "" {
+		return nil, &perto.Error{Op: "dig", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("needs a domain name and a record type, got %q", qtype)}
+	}
+	reply, err := v.Client.Ask(ctx, name, t)
+	if err != nil {
+		return nil, &perto.Error{Op: "dig from", Path: from, Kind: perto.KindUnavailable, Err: err}
+	}
+	out := &DigReply{From: v.Name, TookMs: float64(reply.Took.Microseconds()) / 1000, Status: dns.RcodeToString[reply.Message.Rcode], Text: reply.Message.String(), Answer: []RR{}}
+	if r := l.ResolverOf(v); r != nil {
+		out.Resolver = r.Host.Name
+	}
+	for _, rr := range reply.Message.Answer {
+		h := rr.Header()
+		out.Answer = append(out.Answer, RR{h.Name, h.Ttl, dns.TypeToString[h.Rrtype], dataOf(rr)})
+	}
+	return out, nil
+}
+
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+var _ console.Source = (*Lab)(nil)
+
+// nameServer returns the first Node that serves DNS.
+func (l *Lab) nameServer() *node.Node {
+	for _, m := range l.machines {
+		if m.node != nil && len(m.node.DNSAddrs()) > 0 {
+			return m.node
+		}
+	}
+	return nil
+}
+
+// Status shows the first name server's view of the world.
+func (l *Lab) Status() any {
+	if n := l.nameServer(); n != nil {
+		return n.Status()
+	}
+	return struct{}{}
+}
+
+// Explain asks the first name server.
+func (l *Lab) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (*mapping.Explanation, error) {
+	n := l.nameServer()
+	if n == nil {
+		return nil, &perto.Error{Op: "explain", Path: name, Kind: perto.KindUnavailable, Err: errors.New("no name server is up in this lab")}
+	}
+	return n.Explain(name, resolver, ecs, family)
+}
+
+// Metrics serves those of the first name server.
+func (l *Lab) Metrics() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := l.nameServer(); n != nil {
+			n.Metrics().ServeHTTP(w, r)
+		}
+	})
+}

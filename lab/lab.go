@@ -1,0 +1,362 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"perto"
+	"perto/config"
+	"perto/dnsserver"
+	"perto/dnsserver/zone"
+	"perto/geodata"
+	"perto/node"
+)
+
+// Config says what to bring up.
+type Config struct {
+	World *config.Config // PoPs, services and name servers; nil: the demo world
+	Geo   *geodata.Map
+	Place config.PlaceResolver
+	// DoorPlace is where the doors to the authoritative servers stand; the zero
+	// Place: São Paulo.
+	DoorPlace perto.Place
+	Ports     Ports
+	Seed      uint64 // of the paths; 0: 1
+	Logger    *slog.Logger
+}
+
+// Lab is a running world. Its methods may be called from any goroutine.
+type Lab struct {
+	cfg      Config
+	Internet *Internet
+	World    *config.Config
+	vantages []*Vantage
+	machines []*machine
+	plain    []*dnsserver.Server // ordinary name servers: root, the shop's
+	extra    []*Resolver         // public services and the enterprise
+	doors    []*Door
+	doorHost *Host
+}
+
+// Vantage is a client somewhere on the globe, with the resolver it asks.
+type Vantage struct {
+	Name   string
+	Place  perto.Place
+	Kind   ResolverKind
+	Client Client
+
+	own *Resolver // the provider's; nil when it asks another
+}
+
+// machine is a host that runs a Node.
+type machine struct {
+	host  *Host
+	local config.Local
+	node  *node.Node // nil while it is dead
+}
+
+// Up brings a world up: when it returns, every host answers.
+func Up(ctx context.Context, cfg Config) (*Lab, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Seed == 0 {
+		cfg.Seed = 1
+	}
+	l := &Lab{cfg: cfg, World: cfg.World}
+	l.Internet = NewInternet(&Paths{Seed: cfg.Seed, LongWay: longWayShare})
+	if err := l.up(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// longWayShare is the share of pairs whose path makes a detour (see Paths).
+const longWayShare = 0.04
+
+func (l *Lab) up(ctx context.Context) error {
+	if l.World == nil {
+		world, err := DemoWorld(l.cfg.Place)
+		if err != nil {
+			return err
+		}
+		l.World = world
+	}
+	for _, step := range []func(context.Context) error{l.startNameServers, l.startNodes, l.startResolvers, l.startVantages, l.openDoors} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close takes everything down and waits until it is gone.
+func (l *Lab) Close() error {
+	for _, d := range l.doors {
+		d.close()
+	}
+	for _, v := range l.vantages {
+		if v.own != nil {
+			v.own.Close()
+		}
+	}
+	for _, r := range l.extra {
+		r.Close()
+	}
+	var errs []error
+	for _, m := range l.machines {
+		if m.node != nil {
+			errs = append(errs, m.node.Close())
+		}
+	}
+	for _, s := range l.plain {
+		errs = append(errs, s.Close())
+	}
+	l.Internet.Close()
+	return errors.Join(errs...)
+}
+
+// Vantages returns the vantages in their fixed order.
+func (l *Lab) Vantages() []*Vantage { return l.vantages }
+
+// Vantage returns the vantage of a name, or an error that says which there are.
+func (l *Lab) Vantage(name string) (*Vantage, error) {
+	var known []string
+	for _, v := range l.vantages {
+		if v.Name == name {
+			return v, nil
+		}
+		known = append(known, v.Name)
+	}
+	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound,
+		Err: fmt.Errorf("there are: %s", joinWords(known))}
+}
+
+// ordinary name servers of the demo world.
+var plainServers = []struct {
+	name, zone, file, place string
+	addrs                   []string
+}{
+	{"root", "", "root.zone", "Ashburn, VA, US", []string{"128.156.0.4", "2a09:cb00::4"}},
+	{"ns-shop", "shop.example", "shop.example.zone", "Ashburn, VA, US", []string{"98.92.0.53", "2a07:a900::53"}},
+}
+
+// startNameServers starts the root and the shop's own name server: ordinary
+// authoritative servers without services. The root delegates what the World
+// serves.
+func (l *Lab) startNameServers(ctx context.Context) error {
+	for _, s := range plainServers {
+		data, err := worldFiles.ReadFile("world/" + s.file)
+		if err != nil {
+			return err
+		}
+		if s.zone == "" {
+			data = append(data, l.delegations()...)
+		}
+		z, err := zone.Build(zone.Config{Name: s.zone, File: s.file, Data: data})
+		if err != nil {
+			return err
+		}
+		host, err := l.addHost(s.name, "name server", s.place, s.addrs...)
+		if err != nil {
+			return err
+		}
+		server := dnsserver.New(dnsserver.Config{Name: s.name, Network: host, Listen: []string{":53"}, Logger: l.cfg.Logger})
+		server.SetView(dnsserver.NewView([]dnsserver.ZoneServices{{Zone: z}}, nil))
+		if err := server.Start(ctx); err != nil {
+			return err
+		}
+		l.plain = append(l.plain, server)
+	}
+	return nil
+}
+
+// delegations returns root zone records for the zones of the World: what each
+// zone says of its own name servers, as a registrar would copy it.
+func (l *Lab) delegations() []byte {
+	var out []byte
+	for _, z := range l.World.World.Zones {
+		servers := make(map[string]bool)
+		var records []dns.RR
+		for p := dns.NewZoneParser(bytes.NewReader(z.Data), dns.Fqdn(z.Name), z.File); ; {
+			rr, ok := p.Next()
+			if !ok {
+				break // node.New reports what is wrong with the file
+			}
+			if ns, ok := rr.(*dns.NS); ok && perto.CanonicalName(ns.Hdr.Name) == z.Name {
+				servers[perto.CanonicalName(ns.Ns)] = true
+				out = fmt.Appendln(out, ns)
+			}
+			if t := rr.Header().Rrtype; t == dns.TypeA || t == dns.TypeAAAA {
+				records = append(records, rr)
+			}
+		}
+		for _, rr := range records {
+			if servers[perto.CanonicalName(rr.Header().Name)] {
+				out = fmt.Appendln(out, rr)
+			}
+		}
+	}
+	return out
+}
+
+func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) {
+	p, err := l.cfg.Place(place)
+	if err != nil {
+		return nil, err
+	}
+	cfg := HostConfig{Name: name, Kind: kind, End: End{Place: p}}
+	for _, a := range addrs {
+		addr, err := netip.ParseAddr(a)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Addrs = append(cfg.Addrs, addr)
+	}
+	return l.Internet.AddHost(cfg)
+}
+
+// startNodes starts a Node on every machine of the World. Edges that have no
+// node block get one with the usual values.
+func (l *Lab) startNodes(ctx context.Context) error {
+	w := &l.World.World
+	locals := slices.Clone(l.World.Nodes)
+	for _, p := range w.PoPs {
+		for _, e := range p.Edges {
+			if _, ok := l.World.Local(string(e.Name)); !ok {
+				locals = append(locals, config.EdgeDefaults(string(e.Name), p.Place, e.Addresses))
+			}
+		}
+	}
+	for _, local := range locals {
+		end := End{Place: local.Place, Site: siteOf(w, local.Name)}
+		if end.Place == (perto.Place{}) {
+			return &perto.Error{Op: "place machine", Path: local.Name, Kind: perto.KindInvalid,
+				Err: errors.New("the lab must know where it stands"), Hint: "give its node block a place"}
+		}
+		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: joinWords(local.Roles.Names()), Addrs: local.Addresses, End: end})
+		if err != nil {
+			return err
+		}
+		m := &machine{host: host, local: local}
+		l.machines = append(l.machines, m)
+		if err := l.boot(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boot starts the Node of a machine.
+func (l *Lab) boot(ctx context.Context, m *machine) error {
+	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Logger: l.cfg.Logger.With("node", m.local.Name)})
+	if err != nil {
+		return err
+	}
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	m.node = n
+	return nil
+}
+
+func siteOf(w *config.World, edge string) string {
+	for _, p := range w.PoPs {
+		for _, e := range p.Edges {
+			if string(e.Name) == edge {
+				return string(p.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// startResolvers starts the public services and the enterprise's resolver.
+func (l *Lab) startResolvers(context.Context) error {
+	specs, err := demoResolvers(l.cfg.Place)
+	if err != nil {
+		return err
+	}
+	for _, s := range specs {
+		host, err := l.Internet.AddHost(HostConfig{Name: s.name, Kind: "resolver", Addrs: s.addrs, Anycast: []netip.Addr{anycast[s.kind]}, End: End{Place: s.place}})
+		if err != nil {
+			return err
+		}
+		r := &Resolver{Host: host, Roots: l.roots(), SendECS: s.kind == ResolverPublicECS, Address: anycast[s.kind]}
+		if err := r.Start(); err != nil {
+			return err
+		}
+		l.extra = append(l.extra, r)
+	}
+	return nil
+}
+
+func (l *Lab) roots() []netip.Addr { return l.Internet.Host("root").Addrs }
+
+// accessBits is the rate of a client's access line, in bits per second.
+const accessBits = 100_000_000
+
+// startVantages puts up clients and their providers' resolvers.
+func (l *Lab) startVantages(context.Context) error {
+	specs, err := demoVantages(l.cfg.Place)
+	if err != nil {
+		return err
+	}
+	for _, s := range specs {
+		client, err := l.Internet.AddHost(HostConfig{Name: s.name, Kind: "vantage", Addrs: s.clientAddrs(), UpBits: accessBits, DownBits: accessBits,
+			End: End{Place: s.place, LastMile: l.Internet.paths.DrawLastMile(s.name, s.place.Country)}})
+		if err != nil {
+			return err
+		}
+		v := &Vantage{Name: s.name, Place: s.place, Kind: s.resolver, Client: Client{Host: client}}
+		l.vantages = append(l.vantages, v)
+		if s.resolver != ResolverISP {
+			v.Client.Resolver = anycast[s.resolver]
+			continue
+		}
+		host, err := l.Internet.AddHost(HostConfig{Name: "isp-" + s.name, Kind: "resolver", Addrs: s.resolverAddrs(), End: End{Place: s.place}})
+		if err != nil {
+			return err
+		}
+		v.own = &Resolver{Host: host, Roots: l.roots()}
+		if err := v.own.Start(); err != nil {
+			return err
+		}
+		v.Client.Resolver = host.Addrs[0]
+	}
+	return nil
+}
+
+// ResolverOf returns the resolver that answers a vantage: its provider's, or the
+// site of the service that is nearest to it.
+func (l *Lab) ResolverOf(v *Vantage) *Resolver {
+	if v.own != nil {
+		return v.own
+	}
+	host := l.Internet.HostAt(v.Client.Resolver, v.Client.Host)
+	for _, r := range l.extra {
+		if r.Host == host {
+			return r
+		}
+	}
+	return nil
+}
+
+func joinWords(words []string) string {
+	out := ""
+	for i, w := range words {
+		if i > 0 {
+			out += ", "
+		}
+		out += w
+	}
+	return out
+}

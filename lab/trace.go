@@ -1,0 +1,122 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"perto"
+)
+
+// Step is one numbered step of a request, as in the picture of Akamai's network:
+// who asked whom, for what, and how long it took.
+type Step struct {
+	Number int           `json:"number"`
+	From   string        `json:"from"`
+	To     string        `json:"to"`
+	What   string        `json:"what"`
+	Result string        `json:"result"`
+	Took   time.Duration `json:"took_ns"`
+
+	FromPlace perto.Place `json:"from_place"`
+	ToPlace   perto.Place `json:"to_place"`
+}
+
+// Trace is the whole way of a request from a vantage.
+type Trace struct {
+	Vantage string        `json:"vantage"`
+	URL     string        `json:"url"`
+	Steps   []Step        `json:"steps"`
+	Total   time.Duration `json:"total_ns"`
+}
+
+// Trace fetches a URL from a vantage whose resolver knows nothing yet, and notes
+// every step. The resolver's cache is emptied first.
+func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {
+	u, err := url.Parse(target)
+	if err != nil || u.Hostname() == "" {
+		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "http://host/path"`)}
+	}
+	t := &Trace{Vantage: v.Name, URL: target}
+	r := l.ResolverOf(v)
+	if r == nil {
+		return nil, &perto.Error{Op: "trace", Path: v.Name, Kind: perto.KindInternal, Err: fmt.Errorf("it has no resolver")}
+	}
+	r.Flush()
+	start := time.Now()
+	ask := Step{From: v.Name, To: r.Host.Name, What: "where is " + u.Hostname() + "?", FromPlace: v.Place, ToPlace: r.Host.End.Place}
+	at := len(t.Steps)
+	t.Steps = append(t.Steps, ask)
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(u.Hostname()), dns.TypeA)
+	// The resolver's part, by itself, to see each of its questions.
+	reply := r.answer(ctx, m, v.Client.Host.Addrs[0], func(h Hop) {
+		what := h.Type + " " + strings.TrimSuffix(h.Name, ".")
+		if h.ECS != "" {
+			what += " for a client in " + h.ECS
+		}
+		s := Step{From: h.From, To: h.To, What: what, Result: h.Result, Took: h.Took, FromPlace: r.Host.End.Place}
+		if to := l.Internet.HostAt(h.ToAddr, r.Host); to != nil {
+			s.ToPlace = to.End.Place
+		}
+		t.Steps = append(t.Steps, s)
+	})
+	t.Steps[at].Took = time.Since(start) + l.Internet.paths.RTT(v.Client.Host.End, r.Host.End)
+	var names []string
+	for _, a := range addressesIn(reply) {
+		if h := l.Internet.HostAt(a, v.Client.Host); h != nil {
+			names = append(names, h.Name)
+		}
+	}
+	if len(names) == 0 {
+		t.Steps[at].Result = dns.RcodeToString[reply.Rcode]
+		return t, &perto.Error{Op: "trace", Path: target, Kind: perto.KindUnavailable, Err: fmt.Errorf("the resolver says %s and names no address", dns.RcodeToString[reply.Rcode])}
+	}
+	t.Steps[at].Result = strings.Join(names, ", ")
+	f, err := v.Fetch(ctx, target)
+	if err != nil {
+		return t, err
+	}
+	l.traceHTTP(t, v, f)
+	t.Total = time.Since(start)
+	for i := range t.Steps {
+		t.Steps[i].Number = i + 1
+	}
+	return t, nil
+}
+
+// traceHTTP adds the request to the edge and, when the edge had to go there, to
+// the origin.
+func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
+	edge := l.Internet.Host(f.Server)
+	s := Step{From: v.Name, To: f.Server, What: "GET " + f.URL, Took: f.Connect + f.FirstByte, FromPlace: v.Place,
+		Result: fmt.Sprintf("%d, %d bytes; Cache-Status: %s", f.Status, f.Bytes, f.Header.Get("Cache-Status"))}
+	if edge != nil {
+		s.ToPlace = edge.End.Place
+	}
+	t.Steps = append(t.Steps, s)
+	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && !strings.Contains(f.Header.Get("Cache-Status"), "hit") {
+		t.Steps = append(t.Steps, Step{From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
+			Result: "what the edge did not have", Took: originTime(f.Header.Get("Server-Timing"))})
+	}
+}
+
+// originTime reads what the edge says of its fetch: origin;dur=123.4.
+func originTime(serverTiming string) time.Duration {
+	for _, metric := range strings.Split(serverTiming, ",") {
+		metric = strings.TrimSpace(metric)
+		if rest, ok := strings.CutPrefix(metric, "origin"); ok {
+			for _, p := range strings.Split(rest, ";") {
+				var ms float64
+				if _, err := fmt.Sscanf(strings.TrimSpace(p), "dur=%g", &ms); err == nil {
+					return time.Duration(ms * float64(time.Millisecond))
+				}
+			}
+		}
+	}
+	return 0
+}
