@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+
+	"perto"
+	"perto/config"
+	"perto/geodata"
+	"perto/node"
+)
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Read a configuration and its zone files and report every mistake."`
+	Fmt   configFmtCmd   `cmd:"" help:"Put spaces and line breaks in the usual form."`
+}
+
+type configCheckCmd struct {
+	File string `arg:"" help:"The configuration." placeholder:"FILE"`
+}
+
+// Run checks a file.
+func (c *configCheckCmd) Run(e *env) error {
+	cfg, names, err := check(c.File)
+	if err != nil {
+		return err
+	}
+	edges := 0
+	for _, p := range cfg.World.PoPs {
+		edges += len(p.Edges)
+	}
+	result := struct {
+		File     string         `json:"file"`
+		PoPs     int            `json:"pops"`
+		Edges    int            `json:"edges"`
+		Nodes    int            `json:"nodes"`
+		Services int            `json:"services"`
+		Zones    map[string]int `json:"zones"` // names in each
+	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names}
+	return e.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is good: %d PoPs with %d edges, %d nodes, %d services, %d zones\n", c.File, result.PoPs, edges, result.Nodes, result.Services, len(names))
+	})
+}
+
+// check reads a configuration whole, with its zones.
+func check(file string) (*config.Config, map[string]int, error) {
+	place, err := places()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := config.Load(file, place)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := node.CheckZones(&cfg.World)
+	if err != nil {
+		return nil, nil, &perto.Error{Op: "check zones of", Path: file, Kind: perto.KindInvalid, Err: err}
+	}
+	return cfg, names, nil
+}
+
+type configFmtCmd struct {
+	File  string `arg:"" help:"The configuration." placeholder:"FILE"`
+	Check bool   `help:"Change nothing; fail when the form is not the usual one."`
+}
+
+// Run formats a file in place.
+func (c *configFmtCmd) Run(e *env) error {
+	src, err := os.ReadFile(c.File)
+	if err != nil {
+		return &perto.Error{Op: "format", Path: c.File, Kind: perto.KindInvalid, Err: err}
+	}
+	formatted := config.Format(src)
+	switch {
+	case bytes.Equal(src, formatted):
+		return nil
+	case c.Check:
+		return &perto.Error{Op: "check the form of", Path: c.File, Kind: perto.KindConflict, Err: fmt.Errorf("it is not the usual one"), Hint: "perto config fmt " + c.File}
+	}
+	return writeFile(c.File, formatted)
+}
+
+// writeFile replaces a file whole: a reader sees the old or the new one.
+func writeFile(name string, data []byte) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	tmp := name + ".new"
+	if err := os.WriteFile(tmp, data, info.Mode().Perm()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, name)
+}
+
+type zoneCmd struct {
+	Check zoneCheckCmd `cmd:"" help:"Check the zone files that a configuration names."`
+}
+
+type zoneCheckCmd struct {
+	File string `arg:"" help:"The configuration." placeholder:"FILE"`
+}
+
+// Run checks zones.
+func (c *zoneCheckCmd) Run(e *env) error {
+	_, names, err := check(c.File)
+	if err != nil {
+		return err
+	}
+	return e.print(names, func(w io.Writer) {
+		for zone, n := range names {
+			fmt.Fprintf(w, "zone %s is good: %d names\n", zone, n)
+		}
+	})
+}
+
+type geodataCmd struct {
+	Lookup geodataLookupCmd `cmd:"" help:"Where is this address?"`
+	Build  geodataBuildCmd  `cmd:"" help:"Compile a map from MMDB files."`
+	Export geodataExportCmd `cmd:"" help:"Write a map as an MMDB that other programs read."`
+}
+
+// openMap opens a map file, or the embedded world map for "".
+func openMap(file string) (*geodata.Map, error) {
+	if file == "" {
+		return geodata.World()
+	}
+	cities, err := geodata.LoadCities()
+	if err != nil {
+		return nil, err
+	}
+	return geodata.Open(file, cities)
+}
+
+type geodataLookupCmd struct {
+	Address  []string `arg:"" help:"IP addresses."`
+	Database string   `short:"d" help:"A map or MMDB file (the embedded world map)." placeholder:"FILE"`
+}
+
+// Run looks addresses up.
+func (c *geodataLookupCmd) Run(e *env) error {
+	m, err := openMap(c.Database)
+	if err != nil {
+		return err
+	}
+	type result struct {
+		Address netip.Addr   `json:"address"`
+		Network netip.Prefix `json:"network"` // in which the cell is the same
+		Cell    geodata.Cell `json:"cell"`
+		Place   perto.Place  `json:"place"`
+	}
+	var results []result
+	for _, s := range c.Address {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return &perto.Error{Op: "look up", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf("no IP address")}
+		}
+		cell := m.Lookup(a)
+		results = append(results, result{a, m.Prefix(a), cell, m.Place(cell)})
+	}
+	return e.print(results, func(w io.Writer) {
+		for _, r := range results {
+			if r.Cell == 0 {
+				fmt.Fprintf(w, "%s\tunknown (%s)\n", r.Address, r.Network)
+				continue
+			}
+			fmt.Fprintf(w, "%s\t%s (%.2f, %.2f; cell %d, %s)\n", r.Address, r.Place, r.Place.Lat, r.Place.Lon, r.Cell, r.Network)
+		}
+	})
+}
+
+type geodataBuildCmd struct {
+	Source []string `arg:"" help:"MMDB files with cities: DB-IP, GeoLite2 or alike; IPv4 and IPv6 may be apart."`
+	Out    string   `short:"o" required:"" help:"Where to write the map." placeholder:"FILE"`
+}
+
+// Run compiles a map.
+func (c *geodataBuildCmd) Run(e *env) error {
+	cities, err := geodata.LoadCities()
+	if err != nil {
+		return err
+	}
+	report, err := geodata.Build(c.Source, c.Out, geodata.Options{Cities: cities})
+	if err != nil {
+		return err
+	}
+	return e.print(report, func(w io.Writer) { fmt.Fprint(w, report) })
+}
+
+type geodataExportCmd struct {
+	Out      string `short:"o" required:"" help:"Where to write the MMDB." placeholder:"FILE"`
+	Database string `short:"d" help:"A map file (the embedded world map)." placeholder:"FILE"`
+}
+
+// Run exports a map.
+func (c *geodataExportCmd) Run(e *env) error {
+	m, err := openMap(c.Database)
+	if err != nil {
+		return err
+	}
+	return geodata.Export(m, c.Out)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/geodata"
+	"perto/lab"
+)
+
+type labCmd struct {
+	Up       labUpCmd       `cmd:"" default:"withargs" help:"Bring a world up (the default)."`
+	Vantages labVantagesCmd `cmd:"" help:"List the vantages: clients in cities, and whom they ask."`
+}
+
+type labUpCmd struct {
+	Scenario  string `arg:"" optional:"" default:"world" enum:"world" help:"Which world (world)."`
+	Config    string `short:"c" help:"Your own PoPs and services instead of the demo's." placeholder:"FILE"`
+	DoorPlace string `help:"City from which the doors to the authoritative servers ask (São Paulo)." placeholder:"CITY"`
+	Seed      uint64 `help:"Seed of the paths' delays." default:"1"`
+	DNSPort   int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
+	Resolvers int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
+	Verbose   bool   `short:"v" help:"Log what the nodes do, to stderr."`
+}
+
+// Run brings the lab up and keeps it up until it is interrupted.
+func (c *labUpCmd) Run(e *env) error {
+	start := time.Now()
+	place, err := places()
+	if err != nil {
+		return err
+	}
+	geo, err := geodata.World()
+	if err != nil {
+		return err
+	}
+	cfg := lab.Config{Geo: geo, Place: place, Seed: c.Seed, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers}, Logger: logger(e, c.Verbose)}
+	if c.Config != "" {
+		if cfg.World, err = config.Load(c.Config, place); err != nil {
+			return err
+		}
+	}
+	if c.DoorPlace != "" {
+		if cfg.DoorPlace, err = place(c.DoorPlace); err != nil {
+			return err
+		}
+	}
+	l, err := lab.Up(e.ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	stop, address, err := serveAPI(l, e.api)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	welcome(e.out, l, address, time.Since(start))
+	<-e.ctx.Done()
+	return nil
+}
+
+// serveAPI serves the lab's API at the first free port from the one asked for.
+func serveAPI(l *lab.Lab, address string) (stop func(), at string, err error) {
+	host, portText, err := net.SplitHostPort(address)
+	port, perr := strconv.Atoi(portText)
+	if err != nil || perr != nil {
+		return nil, "", &perto.Error{Op: "serve API on", Path: address, Kind: perto.KindInvalid, Err: errors.New(`it takes "IP:port"`)}
+	}
+	const tries = 100
+	var listener net.Listener
+	for try := range tries {
+		if listener, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))); err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || try == tries-1 {
+			return nil, "", &perto.Error{Op: "serve API on", Path: address, Kind: perto.KindUnavailable, Err: err}
+		}
+		port++
+	}
+	server := &http.Server{Handler: l.API(), ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		server.Serve(listener)
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+		<-done
+	}, listener.Addr().String(), nil
+}
+
+// welcome prints what is there and what to try.
+func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
+	world := &l.World.World
+	edges := 0
+	for _, p := range world.PoPs {
+		edges += len(p.Edges)
+	}
+	fmt.Fprintf(w, "The lab is up, after %.1f s.\n\n", took.Seconds())
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "  PoPs\t%d, with %d edges\n", len(world.PoPs), edges)
+	fmt.Fprintf(t, "  vantages\t%d clients, each with its resolver\n", len(l.Vantages()))
+	for _, d := range l.Doors() {
+		if d.Kind == "authoritative" {
+			fmt.Fprintf(t, "  door\t%s to %s, authoritative\n", d.Addr, d.To)
+		}
+	}
+	var office, officeCity string
+	first, last := "", ""
+	for _, d := range l.Doors() {
+		if d.Kind != "resolver" {
+			continue
+		}
+		if first == "" {
+			first = d.Addr.String()
+		}
+		last = strconv.Itoa(int(d.Addr.Port()))
+		if d.To == "jakarta-office" {
+			office, officeCity = strconv.Itoa(int(d.Addr.Port())), d.To
+		}
+	}
+	fmt.Fprintf(t, "  doors\t%s to %s, the vantages' resolvers in order\n", first, last)
+	fmt.Fprintf(t, "  API\thttp://%s\n", api)
+	t.Flush()
+	authoritative := "5300"
+	if ds := l.Doors(); len(ds) > 0 {
+		authoritative = strconv.Itoa(int(ds[0].Addr.Port()))
+	}
+	flag := ""
+	if api != config.DefaultAPI {
+		flag = " --api " + api
+	}
+	fmt.Fprintf(w, `
+Try, in another terminal:
+
+  dig @127.0.0.1 -p %[1]s shop.cdn.example +subnet=200.144.248.0/24
+  dig @127.0.0.1 -p %[2]s www.shop.example      # %[3]s: its resolver is in London
+  dig @127.0.0.1 -p %[1]s whoami.cdn.example TXT
+  perto%[4]s dig www.shop.example --from tokyo
+  perto%[4]s explain shop.cdn.example --client 200.144.248.0/24
+  perto%[4]s lab vantages
+
+Ctrl-C takes it down.
+`, authoritative, office, officeCity, flag)
+}
+
+type labVantagesCmd struct{}
+
+// Run lists the vantages of the running lab.
+func (c *labVantagesCmd) Run(e *env) error {
+	var list []lab.VantageInfo
+	if err := e.get("/api/lab/vantages", nil, &list); err != nil {
+		return err
+	}
+	return e.print(list, func(w io.Writer) {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "VANTAGE\tPLACE\tRESOLVER\tIN\tDOOR\tLAST MILE")
+		for _, v := range list {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Place, v.Resolver, v.At, v.Door, v.LastMile)
+		}
+		t.Flush()
+	})
+}

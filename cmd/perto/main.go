@@ -1,0 +1,117 @@
+// Command perto is the whole of perto: a CDN that you own, and a laboratory that
+// shows it. See the README for a first tour and "perto --help" for the commands.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"perto"
+	"perto/config"
+	"perto/geodata"
+)
+
+// version is set by the release build.
+var version = "dev"
+
+// cli is the command tree.
+type cli struct {
+	API  string `help:"Address of the running lab's or node's API." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
+	JSON bool   `help:"Print results as JSON."`
+
+	Lab     labCmd     `cmd:"" help:"An Internet in one process: bring it up, look at it, break it."`
+	Dig     digCmd     `cmd:"" help:"Ask for a name as somebody in a city of the lab would."`
+	Explain explainCmd `cmd:"" help:"Say why a name is answered as it is."`
+	Status  statusCmd  `cmd:"" help:"Show what serves, and what is known of it."`
+	Config  configCmd  `cmd:"" help:"Check, format or show a configuration."`
+	Zone    zoneCmd    `cmd:"" help:"Check zone files."`
+	Geodata geodataCmd `cmd:"" help:"Where is this address: look up, build or export a map."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// env is what commands work with.
+type env struct {
+	ctx    context.Context
+	out    io.Writer
+	err    io.Writer
+	api    string
+	asJSON bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// exitUsage is the exit code for what was asked wrongly (docs/errors.md).
+const exitUsage = 2
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("perto"),
+		kong.Description("A CDN that you own: geo-aware DNS, edge cache, and a laboratory on your laptop."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.UsageOnError(),
+		kong.Vars{"version": version},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "perto:", err)
+		return 1
+	}
+	k, err := parser.Parse(args)
+	if exited >= 0 { // --help or --version
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "perto: %v (perto --help lists the commands)\n", err)
+		return exitUsage
+	}
+	e := &env{ctx: ctx, out: stdout, err: stderr, api: c.API, asJSON: c.JSON}
+	if err := k.Run(e); err != nil {
+		return fail(stderr, err)
+	}
+	return 0
+}
+
+func fail(stderr io.Writer, err error) int {
+	fmt.Fprintln(stderr, "perto:", err)
+	if e, ok := errors.AsType[*perto.Error](err); ok {
+		return e.Kind.ExitCode()
+	}
+	return 1
+}
+
+// print writes a result: as JSON when asked, else by text.
+func (e *env) print(value any, text func(w io.Writer)) error {
+	if e.asJSON {
+		enc := json.NewEncoder(e.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(value)
+	}
+	text(e.out)
+	return nil
+}
+
+// places returns the resolver of place names.
+func places() (config.PlaceResolver, error) {
+	cities, err := geodata.LoadCities()
+	if err != nil {
+		return nil, err
+	}
+	return cities.FindCity, nil
+}

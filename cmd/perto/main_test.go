@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets scripts run "perto" as a command of its own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"perto": main})
+}
+
+// TestScripts runs testdata/*.txt: shell sessions with their input files.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata"})
+}
+
+// output collects what a command prints and lets tests wait for a part of it.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{}
+}
+
+func newOutput() *output { return &output{more: make(chan struct{}, 1)} }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(b)
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+func (o *output) waitFor(t *testing.T, part string) string {
+	t.Helper()
+	deadline := time.After(2 * time.Minute)
+	for {
+		o.mu.Lock()
+		text := o.text.String()
+		o.mu.Unlock()
+		if strings.Contains(text, part) {
+			return text
+		}
+		select {
+		case <-o.more:
+		case <-deadline:
+			t.Fatalf("waited for %q, got\n%s", part, text)
+		}
+	}
+}
+
+// TestLabTour brings the lab up as a user would, runs every command that it
+// proposes, and takes it down.
+func TestLabTour(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, diagnostics := newOutput(), newOutput()
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320"}, out, diagnostics)
+	}()
+	text := out.waitFor(t, "Ctrl-C")
+	lines := regexp.MustCompile(`(?m)^  (dig|curl|perto) .*$`).FindAllString(text, -1)
+	if len(lines) < 6 {
+		t.Fatalf("only %d commands to try in\n%s", len(lines), text)
+	}
+	for _, line := range lines {
+		line, _, _ = strings.Cut(line, "#")
+		args := strings.Fields(line)
+		var got strings.Builder
+		switch args[0] {
+		case "perto":
+			if code := run(ctx, args[1:], &got, &got); code != 0 {
+				t.Errorf("%s: exit code %d: %s", line, code, got.String())
+			}
+		default:
+			path, err := exec.LookPath(args[0])
+			if err != nil {
+				t.Skipf("%s is not installed; ./scripts/test installs it", args[0])
+			}
+			b, err := exec.CommandContext(ctx, path, args[1:]...).CombinedOutput()
+			got.Write(b)
+			if err != nil {
+				t.Errorf("%s: %v: %s", line, err, b)
+			}
+		}
+		if strings.TrimSpace(got.String()) == "" {
+			t.Errorf("%s printed nothing", line)
+		}
+	}
+	for _, args := range [][]string{{"status"}, {"--json", "status"}, {"--json", "dig", "www.shop.example", "--from", "london"}, {"--json", "lab", "vantages"},
+		{"explain", "shop.cdn.example", "--resolver", "25.64.1.53", "--type", "AAAA"}} {
+		var got strings.Builder
+		if code := run(ctx, append([]string{"--api", "127.0.0.1:18080"}, args...), &got, io.Discard); code != 0 || got.Len() == 0 {
+			t.Errorf("perto %v: exit code %d: %s", args, code, got.String())
+		}
+	}
+	for args, want := range map[string]string{
+		"dig www.shop.example --from atlantis":         "there are: sao-paulo",
+		"explain nothing.example --client 200.144.0.1": "no service answers for this name",
+		"explain shop.cdn.example --client everywhere": "it takes an address or a subnet",
+	} {
+		var got strings.Builder
+		if code := run(ctx, append([]string{"--api", "127.0.0.1:18080"}, strings.Fields(args)...), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {
+			t.Errorf("perto %s: exit code %d, %q; want %q", args, code, got.String(), want)
+		}
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("the lab ended with exit code %d: %s", code, diagnostics.waitFor(t, ""))
+	}
+}
+
+// TestReadmeCommandsWork runs the README's commands that need no running lab.
+func TestReadmeCommandsAreReal(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"go run ./cmd/perto lab", "./scripts/test"} {
+		if !strings.Contains(string(readme), want) {
+			t.Errorf("the README does not name %q", want)
+		}
+	}
+	parser := regexp.MustCompile(`(?m)^perto ([a-z].*)$`)
+	for _, m := range parser.FindAllStringSubmatch(string(readme), -1) {
+		line, _, _ := strings.Cut(m[1], "#")
+		args := append(strings.Fields(line), "--help")
+		var got strings.Builder
+		if code := run(t.Context(), args, &got, &got); code != 0 {
+			t.Errorf("README: perto %s: %s", line, fmt.Sprint(got.String()))
+		}
+	}
+}
