@@ -1,0 +1,82 @@
+package replicas
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"perto"
+)
+
+// Key signs the messages between edges and DNS nodes. Several can be valid at
+// once, so that a new one is spread before the old one goes.
+type Key struct {
+	ID     uint32
+	Secret [32]byte
+}
+
+// keyPrefix begins a line of a key file: "perto-key-1 ID SECRET", the secret in
+// base64.
+const keyPrefix = "perto-key-1"
+
+// NewKey returns a key from the system's random source.
+func NewKey() Key {
+	var k Key
+	var id [4]byte
+	rand.Read(id[:]) // never fails (package crypto/rand)
+	rand.Read(k.Secret[:])
+	k.ID = binary.BigEndian.Uint32(id[:])
+	return k
+}
+
+// File returns the key as a line of a key file.
+func (k Key) File() string {
+	return fmt.Sprintf("%s %08x %s\n", keyPrefix, k.ID, base64.StdEncoding.EncodeToString(k.Secret[:]))
+}
+
+// String names the key without its secret.
+func (k Key) String() string { return fmt.Sprintf("%s %08x", keyPrefix, k.ID) }
+
+// ParseKeys reads a key file: one key a line, empty lines and lines with # are
+// skipped. The first key signs, all of them verify. Errors never show secrets.
+func ParseKeys(data []byte) ([]Key, error) {
+	var keys []Key
+	for n, line := range bytes.Split(data, []byte("\n")) {
+		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		fields := bytes.Fields(line)
+		var k Key
+		if len(fields) != 3 || string(fields[0]) != keyPrefix {
+			return nil, fmt.Errorf("line %d is no key", n+1)
+		}
+		if _, err := fmt.Sscanf(string(fields[1]), "%08x", &k.ID); err != nil {
+			return nil, fmt.Errorf("line %d: the key's id is not hexadecimal", n+1)
+		}
+		secret, err := base64.StdEncoding.DecodeString(string(fields[2]))
+		if err != nil || len(secret) != len(k.Secret) {
+			return nil, fmt.Errorf("line %d: the key's secret is not %d bytes of base64", n+1, len(k.Secret))
+		}
+		copy(k.Secret[:], secret)
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("no key")
+	}
+	return keys, nil
+}
+
+// LoadKeys reads a key file.
+func LoadKeys(path string) ([]Key, error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		var keys []Key
+		if keys, err = ParseKeys(data); err == nil {
+			return keys, nil
+		}
+	}
+	return nil, &perto.Error{Op: "read key file", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "perto key new makes one"}
+}
