@@ -1,0 +1,238 @@
+package http1
+
+import (
+	"bytes"
+	"io"
+)
+
+// Body reads the body of the message whose head its Reader read last. It ends
+// with io.EOF only where the message says that it ends; when the source ends
+// before, with io.ErrUnexpectedEOF. A Body is good until the next head.
+type Body struct {
+	r       *Reader
+	left    int64 // bytes left of the body or of the current chunk; -1: until the source ends
+	chunked bool
+	first   bool // no chunk line was read yet
+	done    bool
+	n       int64 // bytes given so far
+}
+
+// Body returns the body of a message with the given framing: length in bytes,
+// or -1 and chunked, or -1 for everything until the source ends.
+func (r *Reader) Body(length int64, chunked bool) *Body {
+	r.body = Body{r: r, left: length, chunked: chunked, first: true, done: length == 0}
+	if chunked {
+		r.body.left, r.body.done = 0, false
+	}
+	return &r.body
+}
+
+// Len returns how many bytes were read so far, without framing.
+func (b *Body) Len() int64 { return b.n }
+
+// Done tells whether the whole body was read.
+func (b *Body) Done() bool { return b.done }
+
+// Read reads body bytes into p, straight from the source when nothing is
+// buffered.
+func (b *Body) Read(p []byte) (int, error) {
+	if b.done {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.chunked && b.left == 0 {
+		if err := b.nextChunk(); err != nil {
+			return 0, err
+		}
+		if b.done {
+			return 0, io.EOF
+		}
+	}
+	if b.left >= 0 && int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.read(p)
+	b.n += int64(n)
+	if b.left > 0 {
+		b.left -= int64(n)
+		b.done = b.left == 0 && !b.chunked
+	}
+	if n > 0 {
+		return n, nil
+	}
+	if err == io.EOF {
+		if b.left < 0 {
+			b.done = true
+			return 0, io.EOF
+		}
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, err
+}
+
+// read takes buffered bytes first. Small reads go through the buffer, since a
+// chunk line is likely to follow.
+func (b *Body) read(p []byte) (int, error) {
+	r := b.r
+	if r.r == r.w {
+		if len(p) >= firstBuffer {
+			return r.src.Read(p)
+		}
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.buf[r.r:r.w])
+	r.r += n
+	return n, nil
+}
+
+// nextChunk reads the line end of the chunk before, the next chunk-size line
+// and, after the last chunk, the trailer section, which is checked and dropped.
+func (b *Body) nextChunk() error {
+	if !b.first {
+		line, err := b.line(2, BadChunk)
+		if err != nil {
+			return err
+		}
+		if len(line) != 0 {
+			return BadChunk
+		}
+	}
+	b.first = false
+	line, err := b.line(MaxChunkLine, BadChunk)
+	if err != nil {
+		return err
+	}
+	size, ok := chunkSize(line)
+	if !ok {
+		return BadChunk
+	}
+	if size > 0 {
+		b.left = size
+		return nil
+	}
+	return b.trailer()
+}
+
+// line returns the next line without its CRLF. Its bytes are valid until the
+// next read.
+func (b *Body) line(limit int, refusal Refusal) ([]byte, error) {
+	r := b.r
+	for seen := 0; ; {
+		p := r.buf[r.r:r.w]
+		if i := bytes.IndexByte(p[seen:], '\n'); i >= 0 {
+			i += seen
+			if i == 0 || p[i-1] != '\r' || i+1 > limit {
+				return nil, refusal
+			}
+			r.r += i + 1
+			return p[:i-1], nil
+		}
+		if seen = len(p); seen > limit {
+			return nil, refusal
+		}
+		if err := r.fill(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// maxChunkDigits keeps every accepted chunk size inside an int64.
+const maxChunkDigits = 15
+
+// chunkSize reads "1*HEXDIG [chunk-ext]". Extensions are checked and dropped:
+// ";name" or ";name=value" with tokens or a quoted string, no white space
+// (RFC 9112, section 7.1.1, allows some, "bad" it says itself).
+func chunkSize(line []byte) (int64, bool) {
+	var n int64
+	i := 0
+	for ; i < len(line) && hexValue(line[i]) >= 0; i++ {
+		if i == maxChunkDigits {
+			return 0, false
+		}
+		n = n<<4 | int64(hexValue(line[i]))
+	}
+	if i == 0 {
+		return 0, false
+	}
+	line = line[i:]
+	for len(line) > 0 {
+		if line[0] != ';' {
+			return 0, false
+		}
+		name := tokenLen(line[1:])
+		if name == 0 {
+			return 0, false
+		}
+		line = line[1+name:]
+		if len(line) == 0 || line[0] != '=' {
+			continue
+		}
+		value := tokenLen(line[1:])
+		if value == 0 {
+			value = quotedLen(line[1:])
+		}
+		if value == 0 {
+			return 0, false
+		}
+		line = line[1+value:]
+	}
+	return n, true
+}
+
+func tokenLen(b []byte) int {
+	i := 0
+	for i < len(b) && class[b[i]]&isToken != 0 {
+		i++
+	}
+	return i
+}
+
+// quotedLen returns the length of the quoted string that b begins with, or 0.
+func quotedLen(b []byte) int {
+	if len(b) == 0 || b[0] != '"' {
+		return 0
+	}
+	for i := 1; i < len(b); i++ {
+		switch {
+		case class[b[i]]&isValue == 0:
+			return 0
+		case b[i] == '\\':
+			i++
+		case b[i] == '"':
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// trailer reads the trailer section up to the empty line. Its fields must be
+// well formed and are dropped: merging them into the head is never safe.
+func (b *Body) trailer() error {
+	for size := 0; ; {
+		line, err := b.line(MaxTrailer-size, BadTrailer)
+		if err != nil {
+			return err
+		}
+		if len(line) == 0 {
+			b.done = true
+			return nil
+		}
+		size += len(line) + 2
+		name := tokenLen(line)
+		if name == 0 || name == len(line) || line[name] != ':' {
+			return BadTrailer
+		}
+		for _, c := range line[name+1:] {
+			if class[c]&isValue == 0 {
+				return BadTrailer
+			}
+		}
+	}
+}

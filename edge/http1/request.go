@@ -1,0 +1,266 @@
+package http1
+
+import (
+	"bytes"
+
+	"perto/internal/fields"
+)
+
+// Request is the head of one request. Its byte slices are views into the
+// Reader's buffer.
+type Request struct {
+	Method []byte
+	// Target is path and query as sent ("/a?b"), or "*" for OPTIONS. Of a target
+	// in absolute form it is the part after the authority.
+	Target []byte
+	// Host is the authority asked for, with its port if one was sent; empty only
+	// in HTTP/1.0. It is syntactically sound but in the client's case.
+	Host   []byte
+	Minor  uint8 // 0 or 1: HTTP/1.0 or HTTP/1.1
+	Header fields.Header
+	Known  Known
+
+	// ContentLength is the length of the body in bytes: 0 when there is none, -1
+	// when Chunked.
+	ContentLength int64
+	Chunked       bool
+	// KeepAlive tells that the client wants to send another request. We keep
+	// HTTP/1.0 connections never.
+	KeepAlive bool
+	// Expect100 tells that the client waits for "100 Continue" before it sends
+	// the body.
+	Expect100 bool
+
+	size int // of the head in bytes
+}
+
+// Size returns the length of the head in bytes.
+func (q *Request) Size() int { return q.size }
+
+// parse reads the head in b, which is complete: it ends with an empty line.
+func (q *Request) parse(b []byte) Refusal {
+	*q = Request{Header: q.Header[:0], size: len(b)}
+	line, rest, r := requestLine(b)
+	if r != accepted {
+		return r
+	}
+	authority, r := q.requestLine(line)
+	if r != accepted {
+		return r
+	}
+	var repeated Known
+	q.Header, q.Known, repeated, r = parseFields(rest, q.Header)
+	if r != accepted {
+		return r
+	}
+	if r := q.host(authority, repeated); r != accepted {
+		return r
+	}
+	q.ContentLength, q.Chunked, r = framing(q.Header, q.Known, repeated, q.Minor)
+	if r != accepted {
+		return r
+	}
+	if q.Known&HasExpect != 0 {
+		for v := range q.Header.Values("expect") {
+			if !fields.Equal(v, "100-continue") || repeated&HasExpect != 0 {
+				return BadExpectation
+			}
+		}
+		q.Expect100 = q.Minor == 1 && q.ContentLength != 0
+	}
+	q.KeepAlive = q.Minor == 1
+	if q.Known&HasConnection != 0 {
+		return q.connection()
+	}
+	return accepted
+}
+
+// requestLine splits b after the first line; the line comes without CRLF.
+func requestLine(b []byte) (line, rest []byte, _ Refusal) {
+	i := bytes.IndexByte(b, '\n')
+	if i > MaxRequestLine {
+		return nil, nil, TargetTooLong
+	}
+	return b[:i-1], b[i+1:], accepted
+}
+
+// requestLine reads "method SP target SP HTTP/1.x" and returns the authority of
+// a target in absolute form.
+func (q *Request) requestLine(line []byte) (authority []byte, _ Refusal) {
+	i := 0
+	for i < len(line) && class[line[i]]&isToken != 0 {
+		i++
+	}
+	if i == 0 || i == len(line) || line[i] != ' ' {
+		return nil, BadMethod
+	}
+	q.Method = line[:i:i]
+	line = line[i+1:]
+	i = 0
+	for i < len(line) && class[line[i]]&isTarget != 0 {
+		i++
+	}
+	if i == 0 || i == len(line) || line[i] != ' ' {
+		return nil, BadTarget
+	}
+	target, version := line[:i:i], line[i+1:]
+	if r := q.version(version); r != accepted {
+		return nil, r
+	}
+	// CONNECT and TRACE make no sense at an edge and are old ways round it.
+	if string(q.Method) == "CONNECT" || string(q.Method) == "TRACE" {
+		return nil, UnsupportedMethod
+	}
+	switch {
+	case target[0] == '/':
+		q.Target = target
+	case len(target) == 1 && target[0] == '*' && string(q.Method) == "OPTIONS":
+		q.Target = target
+	default:
+		var ok bool
+		if authority, q.Target, ok = splitAbsolute(target); !ok {
+			return nil, BadTarget
+		}
+	}
+	return authority, accepted
+}
+
+// version reads "HTTP/1.0" or "HTTP/1.1". Another single-digit pair is well
+// formed but not ours.
+func (q *Request) version(v []byte) Refusal {
+	if len(v) != len("HTTP/1.1") || string(v[:5]) != "HTTP/" || v[6] != '.' || !digit(v[5]) || !digit(v[7]) {
+		return BadVersion
+	}
+	if v[5] != '1' || v[7] > '1' {
+		return UnsupportedVersion
+	}
+	q.Minor = v[7] - '0'
+	return accepted
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// host settles which authority is asked for. A target in absolute form must say
+// the same as Host: who routes by one and who by the other could be different
+// programs (RFC 9112, section 3.2.2, would let the target win).
+func (q *Request) host(authority []byte, repeated Known) Refusal {
+	if repeated&HasHost != 0 {
+		return RepeatedHost
+	}
+	h, ok := q.Header.Get("host")
+	switch {
+	case !ok && q.Minor == 1:
+		return NoHost
+	case !ok:
+		h = authority
+	case !validAuthority(h):
+		return BadHost
+	}
+	if authority != nil {
+		if !validAuthority(authority) {
+			return BadTarget
+		}
+		if !fields.EqualFold(authority, h) {
+			return HostMismatch
+		}
+	}
+	q.Host = h
+	return accepted
+}
+
+// endToEnd are fields that a Connection field must not name: a front which then
+// drops them as hop-by-hop changes what the origin sees (research: "hop-by-hop
+// stripping").
+var endToEnd = [...]string{"host", "content-length", "transfer-encoding", "content-type", "cookie", "authorization",
+	"cache-control", "range", "expect", "via", "cdn-loop", "forwarded", "x-forwarded-for"}
+
+func (q *Request) connection() Refusal {
+	for e := range q.Header.Elements("connection") {
+		if fields.Equal(e, "close") {
+			q.KeepAlive = false
+			continue
+		}
+		for _, name := range endToEnd {
+			if fields.Equal(e, name) {
+				return BadConnection
+			}
+		}
+	}
+	return accepted
+}
+
+// framing finds the length of a body from a head (RFC 9112, section 6.3), for
+// requests and replies alike. length is -1 when chunked and 0 when nothing says.
+func framing(h fields.Header, known, repeated Known, minor uint8) (length int64, chunked bool, _ Refusal) {
+	if known&HasTransferEncoding != 0 {
+		switch {
+		case known&HasContentLength != 0:
+			return 0, false, LengthAndChunked
+		case minor == 0:
+			return 0, false, ChunkedInHTTP10
+		case repeated&HasTransferEncoding != 0:
+			return 0, false, BadTransferEncoding
+		}
+		v, _ := h.Get("transfer-encoding")
+		if !fields.Equal(v, "chunked") {
+			return 0, false, badCoding(v)
+		}
+		return -1, true, accepted
+	}
+	if known&HasContentLength == 0 {
+		return 0, false, accepted
+	}
+	if repeated&HasContentLength != 0 {
+		return 0, false, RepeatedContentLength
+	}
+	v, _ := h.Get("content-length")
+	n, ok := parseLength(v)
+	if !ok {
+		return 0, false, BadContentLength
+	}
+	return n, false, accepted
+}
+
+// badCoding tells a well-formed list of codings which we do not have ("gzip,
+// chunked": 501) from something dressed up to look like chunked (400).
+func badCoding(v []byte) Refusal {
+	last := ""
+	for e := range fields.List(v) {
+		for _, c := range e {
+			if class[c]&isToken == 0 {
+				return BadTransferEncoding
+			}
+		}
+		switch {
+		case last == "chunked", fields.Equal(e, "identity"):
+			return BadTransferEncoding
+		case fields.Equal(e, "chunked"):
+			last = "chunked"
+		case fields.Equal(e, "gzip"), fields.Equal(e, "x-gzip"), fields.Equal(e, "deflate"), fields.Equal(e, "compress"):
+			last = "coding"
+		default:
+			return BadTransferEncoding
+		}
+	}
+	if last != "chunked" {
+		return BadTransferEncoding
+	}
+	return UnknownTransferCoding
+}
+
+// maxLengthDigits keeps every accepted length inside an int64.
+const maxLengthDigits = 18
+
+func parseLength(v []byte) (int64, bool) {
+	if len(v) == 0 || len(v) > maxLengthDigits {
+		return 0, false
+	}
+	var n int64
+	for _, c := range v {
+		if !digit(c) {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}

@@ -1,0 +1,95 @@
+package http1
+
+import (
+	"bytes"
+
+	"perto/internal/fields"
+)
+
+// Response is the head of one reply from an origin. Its byte slices are views
+// into the Reader's buffer.
+type Response struct {
+	Minor  uint8
+	Status int    // 100-599
+	Reason []byte // the reason phrase, may be empty
+	Header fields.Header
+	Known  Known
+
+	// ContentLength is the length of the body in bytes: -1 when only its end will
+	// tell (Chunked, or the origin closes), 0 when there is none.
+	ContentLength int64
+	Chunked       bool
+	// KeepAlive tells that the connection can carry another request once the
+	// body was read to its end.
+	KeepAlive bool
+}
+
+// parse reads the complete head in b. toHEAD tells that the request was a HEAD,
+// whose replies have no body whatever they say.
+func (s *Response) parse(b []byte, toHEAD bool) Refusal {
+	*s = Response{Header: s.Header[:0]}
+	i := bytes.IndexByte(b, '\n')
+	if i > MaxRequestLine {
+		return BadStatusLine
+	}
+	if r := s.statusLine(b[:i-1]); r != accepted {
+		return r
+	}
+	var repeated Known
+	var r Refusal
+	s.Header, s.Known, repeated, r = parseFields(b[i+1:], s.Header)
+	if r != accepted {
+		return r
+	}
+	if s.Status < 200 {
+		s.KeepAlive = true
+		return accepted
+	}
+	s.ContentLength, s.Chunked, r = framing(s.Header, s.Known, repeated, s.Minor)
+	if r != accepted {
+		return r
+	}
+	s.KeepAlive = s.Minor == 1 && !s.Header.Contains("connection", "close")
+	switch {
+	case toHEAD, s.Status == 204, s.Status == 304:
+		s.ContentLength, s.Chunked = 0, false
+	case s.Known&(HasContentLength|HasTransferEncoding) == 0:
+		s.ContentLength, s.KeepAlive = -1, false
+	}
+	return accepted
+}
+
+// statusLine reads "HTTP/1.x SP 3DIGIT SP reason". The last space may be missing
+// together with the reason: widespread, and not ambiguous.
+func (s *Response) statusLine(line []byte) Refusal {
+	const prefix = len("HTTP/1.1 200")
+	if len(line) < prefix || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' {
+		return BadStatusLine
+	}
+	s.Minor = line[7] - '0'
+	for _, c := range line[9:prefix] {
+		if !digit(c) {
+			return BadStatusLine
+		}
+		s.Status = s.Status*10 + int(c-'0')
+	}
+	if s.Status < 100 || s.Status > 599 {
+		return BadStatusLine
+	}
+	if s.Status == 101 {
+		return UnexpectedUpgrade
+	}
+	if len(line) == prefix {
+		return accepted
+	}
+	if line[prefix] != ' ' {
+		return BadStatusLine
+	}
+	s.Reason = line[prefix+1:]
+	for _, c := range s.Reason {
+		if class[c]&isValue == 0 {
+			return BadStatusLine
+		}
+	}
+	return accepted
+}

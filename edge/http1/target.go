@@ -1,0 +1,86 @@
+package http1
+
+import "perto/internal/fields"
+
+// splitAbsolute splits "http://authority/path?query" into its authority and the
+// rest, which begins with "/" (an empty path is "/"; a query right after the
+// authority is refused for being rare and odd).
+func splitAbsolute(target []byte) (authority, rest []byte, ok bool) {
+	n := len("http://")
+	switch {
+	case len(target) > n && fields.Equal(target[:n], "http://"):
+	case len(target) > n+1 && fields.Equal(target[:n+1], "https://"):
+		n++
+	default:
+		return nil, nil, false
+	}
+	target = target[n:]
+	i := 0
+	for i < len(target) && target[i] != '/' && target[i] != '?' {
+		i++
+	}
+	authority = target[:i:i]
+	switch {
+	case i == len(target):
+		return authority, []byte{'/'}, true
+	case target[i] == '?':
+		return nil, nil, false
+	}
+	return authority, target[i:], true
+}
+
+// validAuthority accepts host[:port]: a name of letters, digits, "-", "." and
+// "_", an IPv4 address, or an IPv6 address in brackets. RFC 3986 would also take
+// percent-encoding, sub-delimiters and user information; no service is called
+// like that, and those are what host confusion is made of.
+func validAuthority(a []byte) bool {
+	if len(a) == 0 || len(a) > 255+len(":65535") {
+		return false
+	}
+	i := 0
+	if a[0] == '[' {
+		for i = 1; i < len(a) && (a[i] == ':' || a[i] == '.' || hexValue(a[i]) >= 0); {
+			i++
+		}
+		if i < 3 || i >= len(a) || a[i] != ']' {
+			return false
+		}
+		i++
+	} else {
+		for i < len(a) && class[a[i]]&isHost != 0 {
+			i++
+		}
+		if i == 0 || a[0] == '.' {
+			return false
+		}
+	}
+	if i == len(a) {
+		return true
+	}
+	if a[i] != ':' {
+		return false
+	}
+	port := a[i+1:]
+	if len(port) == 0 || len(port) > 5 {
+		return false
+	}
+	n := 0
+	for _, c := range port {
+		if !digit(c) {
+			return false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return 0 < n && n <= 65535
+}
+
+// hexValue returns the value of a hexadecimal digit, or -1.
+func hexValue(c byte) int {
+	switch {
+	case digit(c):
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}

@@ -1,0 +1,192 @@
+// Package fields is the vocabulary of HTTP header fields that the rooms of the
+// edge share: a parser makes them, the caching rules read them, the cache keeps
+// them, the fetcher sends them (RFC 9110, section 5).
+//
+// Names and values are views into somebody's buffer, never strings: whoever
+// keeps a [Header] longer than the buffer lives takes a [Header.Clone]. Names
+// are compared without regard to ASCII case and kept as they were written.
+// Nothing here checks syntax; that is the parser's work. No state, no locks.
+package fields
+
+import "iter"
+
+// Field is one header field line.
+type Field struct {
+	Name  []byte
+	Value []byte // without leading and trailing white space
+}
+
+// Header is a sequence of field lines in the order of the message.
+type Header []Field
+
+// Equal tells whether name is lower without regard to ASCII case; lower must be
+// in lower case.
+func Equal(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, c := range name {
+		if Lower(c) != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// EqualFold tells whether two byte strings are the same without regard to ASCII
+// case.
+func EqualFold(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i, c := range a {
+		if Lower(c) != Lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Lower returns c in lower case when it is an ASCII letter.
+func Lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// Get returns the value of the first line called name (in lower case) and
+// whether there is one.
+func (h Header) Get(name string) ([]byte, bool) {
+	for i := range h {
+		if Equal(h[i].Name, name) {
+			return h[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Has tells whether a line called name (in lower case) exists.
+func (h Header) Has(name string) bool {
+	_, ok := h.Get(name)
+	return ok
+}
+
+// Values yields the value of each line called name (in lower case).
+func (h Header) Values(name string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range h {
+			if Equal(h[i].Name, name) && !yield(h[i].Value) {
+				return
+			}
+		}
+	}
+}
+
+// Elements yields the members of the comma-separated list that all lines called
+// name form together (RFC 9110, section 5.6.1): trimmed, empty ones skipped,
+// commas inside quoted strings respected.
+func (h Header) Elements(name string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for v := range h.Values(name) {
+			for e := range List(v) {
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// List yields the members of one comma-separated value as Elements does.
+func List(v []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(v) > 0 {
+			end := listEnd(v)
+			e := Trim(v[:end])
+			if len(e) > 0 && !yield(e) {
+				return
+			}
+			v = v[min(end+1, len(v)):]
+		}
+	}
+}
+
+// listEnd returns where the first list member ends: the offset of its comma or
+// the end of v. An unfinished quoted string reaches to the end.
+func listEnd(v []byte) int {
+	quoted := false
+	for i := 0; i < len(v); i++ {
+		switch c := v[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ',' && !quoted:
+			return i
+		}
+	}
+	return len(v)
+}
+
+// Contains tells whether the list that all lines called name form has the
+// member token (both in lower case), compared without regard to case.
+func (h Header) Contains(name, token string) bool {
+	for e := range h.Elements(name) {
+		if Equal(e, token) {
+			return true
+		}
+	}
+	return false
+}
+
+// Trim removes spaces and tabs at both ends (OWS, RFC 9110, section 5.6.3).
+func Trim(v []byte) []byte {
+	for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
+// Clone copies the lines and their bytes into memory of their own: one
+// allocation for the bytes, one for the lines.
+func (h Header) Clone() Header {
+	size := 0
+	for i := range h {
+		size += len(h[i].Name) + len(h[i].Value)
+	}
+	block := make([]byte, 0, size)
+	out := make(Header, len(h))
+	for i := range h {
+		n := len(block)
+		block = append(block, h[i].Name...)
+		v := len(block)
+		block = append(block, h[i].Value...)
+		out[i] = Field{Name: block[n:v:v], Value: block[v:len(block):len(block)]}
+	}
+	return out
+}
+
+// Append writes the lines as they go over the wire: "Name: value" and CRLF each.
+func (h Header) Append(dst []byte) []byte {
+	for i := range h {
+		dst = append(dst, h[i].Name...)
+		dst = append(dst, ": "...)
+		dst = append(dst, h[i].Value...)
+		dst = append(dst, "\r\n"...)
+	}
+	return dst
+}
+
+// Of makes a header from names and values in turn; it is for tests and for
+// fields that a program sets.
+func Of(pairs ...string) Header {
+	out := make(Header, 0, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		out = append(out, Field{Name: []byte(pairs[i]), Value: []byte(pairs[i+1])})
+	}
+	return out
+}
