@@ -1,0 +1,132 @@
+package rfc9111
+
+import (
+	"bytes"
+	"time"
+
+	"perto/internal/fields"
+)
+
+// Validators returns the entity tag and the modification date of a reply, nil
+// where it has none, as they go into If-None-Match and If-Modified-Since
+// (section 4.3.1).
+func Validators(reply fields.Header) (etag, lastModified []byte) {
+	etag, _ = reply.Get("etag")
+	lastModified, _ = reply.Get("last-modified")
+	if len(etag) == 0 {
+		etag = nil
+	}
+	if len(lastModified) == 0 {
+		lastModified = nil
+	}
+	return etag, lastModified
+}
+
+// NotModified tells whether a conditional request is answered by 304 from the
+// stored reply (section 4.3.2). If-None-Match goes before If-Modified-Since.
+func NotModified(request, reply fields.Header, now time.Time) bool {
+	if request.Has("if-none-match") {
+		etag, _ := Validators(reply)
+		for e := range request.Elements("if-none-match") {
+			if len(e) == 1 && e[0] == '*' || etag != nil && weakMatch(e, etag) {
+				return true
+			}
+		}
+		return false
+	}
+	v, ok := request.Get("if-modified-since")
+	if !ok {
+		return false
+	}
+	since, ok := ParseDate(v, now)
+	if !ok {
+		return false
+	}
+	modified, ok := reply.Get("last-modified")
+	if !ok {
+		if modified, ok = reply.Get("date"); !ok {
+			return false
+		}
+	}
+	t, ok := ParseDate(modified, now)
+	return ok && !t.After(since)
+}
+
+// weakMatch compares entity tags without regard to weakness (RFC 9110, section
+// 8.8.3.2).
+func weakMatch(a, b []byte) bool {
+	return bytes.Equal(bytes.TrimPrefix(a, []byte("W/")), bytes.TrimPrefix(b, []byte("W/")))
+}
+
+// hopByHop are the fields that concern one connection only (RFC 9110, section
+// 7.6.1) and those about a proxy's own authentication (RFC 9111, section 3.1).
+var hopByHop = [...]string{"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade",
+	"trailer", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"}
+
+// HopByHop tells whether a field must not be forwarded or stored; connection is
+// the header it comes with, whose Connection field may name more.
+func HopByHop(name []byte, connection fields.Header) bool {
+	for _, h := range hopByHop {
+		if fields.Equal(name, h) {
+			return true
+		}
+	}
+	for e := range connection.Elements("connection") {
+		if fields.EqualFold(e, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// EndToEnd returns the lines of a reply that may be forwarded and stored
+// (section 3.1), without Age and Content-Length, which whoever sends it makes
+// anew, and without the withheld ones. The lines share the reply's bytes.
+func EndToEnd(reply fields.Header, withheld [][]byte) fields.Header {
+	out := make(fields.Header, 0, len(reply))
+next:
+	for _, f := range reply {
+		if fields.Equal(f.Name, "age") || fields.Equal(f.Name, "content-length") || HopByHop(f.Name, reply) {
+			continue
+		}
+		for _, w := range withheld {
+			if fields.EqualFold(f.Name, w) {
+				continue next
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// describesBody are fields that a 304 cannot change: the stored body is what it
+// is (section 3.2).
+var describesBody = [...]string{"content-length", "content-encoding", "content-range"}
+
+// Merge returns the stored header freshened by a 304 (section 3.2): its fields
+// replace those of the same name, others stay. The lines share both headers'
+// bytes.
+func Merge(stored, fresh fields.Header) fields.Header {
+	fresh = EndToEnd(fresh, nil)
+	keep := fresh[:0]
+next:
+	for _, f := range fresh {
+		for _, name := range describesBody {
+			if fields.Equal(f.Name, name) {
+				continue next
+			}
+		}
+		keep = append(keep, f)
+	}
+	out := make(fields.Header, 0, len(stored)+len(keep))
+	for _, f := range stored {
+		replaced := false
+		for i := range keep {
+			replaced = replaced || fields.EqualFold(f.Name, keep[i].Name)
+		}
+		if !replaced {
+			out = append(out, f)
+		}
+	}
+	return append(out, keep...)
+}

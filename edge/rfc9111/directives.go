@@ -1,0 +1,151 @@
+package rfc9111
+
+import (
+	"bytes"
+	"time"
+
+	"perto/internal/fields"
+)
+
+// Flags is the set of directives that a Cache-Control field has (RFC 9111,
+// section 5.2).
+type Flags uint32
+
+// The directives. Those with a time have it in [Directives].
+const (
+	NoStore Flags = 1 << iota
+	NoCache
+	Private
+	Public
+	MustRevalidate
+	ProxyRevalidate
+	MustUnderstand
+	NoTransform
+	OnlyIfCached
+	MaxAge
+	SMaxAge
+	StaleWhileRevalidate
+	StaleIfError
+	MaxStale
+	MinFresh
+)
+
+// Directives is a parsed Cache-Control field, of a request or of a reply.
+type Directives struct {
+	Flags                Flags
+	MaxAge               time.Duration
+	SMaxAge              time.Duration
+	StaleWhileRevalidate time.Duration
+	StaleIfError         time.Duration
+	MaxStale             time.Duration // maxDelta when the directive had no value
+	MinFresh             time.Duration
+
+	// Withheld are the fields which no-cache="..." and private="..." name: they
+	// must not be reused, the rest may (sections 5.2.2.4 and 5.2.2.7). The flag is
+	// not set then.
+	Withheld [][]byte
+}
+
+// Has tells whether all of the flags are set.
+func (d *Directives) Has(f Flags) bool { return d.Flags&f == f }
+
+// maxDelta is the greatest delta-seconds that we count to: 2^31 s (section
+// 1.2.2 asks to take anything beyond as that).
+const maxDelta = (1 << 31) * time.Second
+
+// ParseDirectives reads all Cache-Control lines of a header. Of a directive that
+// comes twice the first counts (section 4.2.1). An age that cannot be read
+// counts as 0, which is stale (same section).
+func ParseDirectives(h fields.Header) Directives {
+	var d Directives
+	for e := range h.Elements("cache-control") {
+		name, value, hasValue := bytes.Cut(e, []byte{'='})
+		if hasValue {
+			value = unquote(value)
+		}
+		d.add(name, value, hasValue)
+	}
+	return d
+}
+
+func (d *Directives) add(name, value []byte, hasValue bool) {
+	for i := range flagNames {
+		f := &flagNames[i]
+		if !fields.Equal(name, f.name) {
+			continue
+		}
+		if (f.flag == NoCache || f.flag == Private) && hasValue {
+			for field := range fields.List(value) {
+				d.Withheld = append(d.Withheld, field)
+			}
+			return
+		}
+		if d.Flags&f.flag != 0 {
+			return
+		}
+		if f.at != nil {
+			delta, ok := deltaSeconds(value)
+			switch {
+			case ok:
+			case f.flag == MaxStale && !hasValue:
+				delta = maxDelta
+			case f.flag == MaxAge, f.flag == SMaxAge:
+				delta = 0
+			default:
+				return
+			}
+			*f.at(d) = delta
+		}
+		d.Flags |= f.flag
+		return
+	}
+}
+
+// flagNames says once how each directive is spelt and where its time goes.
+var flagNames = [...]struct {
+	name string
+	flag Flags
+	at   func(*Directives) *time.Duration
+}{
+	{"max-age", MaxAge, func(d *Directives) *time.Duration { return &d.MaxAge }},
+	{"s-maxage", SMaxAge, func(d *Directives) *time.Duration { return &d.SMaxAge }},
+	{"no-store", NoStore, nil},
+	{"no-cache", NoCache, nil},
+	{"private", Private, nil},
+	{"public", Public, nil},
+	{"must-revalidate", MustRevalidate, nil},
+	{"proxy-revalidate", ProxyRevalidate, nil},
+	{"must-understand", MustUnderstand, nil},
+	{"no-transform", NoTransform, nil},
+	{"only-if-cached", OnlyIfCached, nil},
+	{"stale-while-revalidate", StaleWhileRevalidate, func(d *Directives) *time.Duration { return &d.StaleWhileRevalidate }},
+	{"stale-if-error", StaleIfError, func(d *Directives) *time.Duration { return &d.StaleIfError }},
+	{"max-stale", MaxStale, func(d *Directives) *time.Duration { return &d.MaxStale }},
+	{"min-fresh", MinFresh, func(d *Directives) *time.Duration { return &d.MinFresh }},
+}
+
+// unquote takes the quotes off a quoted string; backslashes stay, no directive
+// of ours has use for them. Section 5.2 tells recipients to accept both forms.
+func unquote(v []byte) []byte {
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		return v[1 : len(v)-1]
+	}
+	return v
+}
+
+// deltaSeconds reads a number of seconds (section 1.2.2).
+func deltaSeconds(v []byte) (time.Duration, bool) {
+	if len(v) == 0 {
+		return 0, false
+	}
+	var n time.Duration
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		if n = n*10 + time.Duration(c-'0'); n > maxDelta/time.Second {
+			n = maxDelta / time.Second
+		}
+	}
+	return n * time.Second, true
+}
