@@ -1,0 +1,281 @@
+package cache
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// maxChunk is the size of the chunks of long bodies in bytes: large enough
+	// that one writev carries a lot, small enough that a lying Content-Length
+	// costs little.
+	maxChunk = 256 << 10
+	// firstChunk is the first chunk of a body of unknown length in bytes; each
+	// next one doubles.
+	firstChunk = 4 << 10
+	// window is how much of a body too large to store is kept for its readers in
+	// bytes.
+	window = 1 << 20
+)
+
+// ErrAbandoned ends the filling of a body that cannot be stored and that nobody
+// reads any more.
+var ErrAbandoned = errors.New("body has no readers left")
+
+// Body is the bytes of one reply, which may still be arriving.
+type Body struct {
+	cache *Cache
+	whole atomic.Bool // after it chunks, size and capacity never change
+
+	mu       sync.Mutex
+	moved    sync.Cond // more bytes, the end, or a reader moved in a window
+	chunks   [][]byte  // those before dropped are nil
+	dropped  int       // chunks that all readers have passed
+	size     int64
+	capacity int64 // memory held by the chunks in bytes
+	length   int64 // as promised, or -1
+	limit    int64 // greatest size that may be stored
+	windowed bool
+	done     bool
+	err      error // why it ended early
+	readers  map[*Reader]struct{}
+}
+
+// NewBody returns an empty body that one goroutine will fill. length is what the
+// origin promised in bytes, or -1.
+func (c *Cache) NewBody(length int64) *Body {
+	b := &Body{cache: c, length: length, limit: c.maxObject, readers: make(map[*Reader]struct{})}
+	b.moved.L = &b.mu
+	return b
+}
+
+// BodyOf returns a whole body made of p, which it keeps.
+func (c *Cache) BodyOf(p []byte) *Body {
+	b := c.NewBody(int64(len(p)))
+	if len(p) > 0 {
+		b.chunks = [][]byte{p}
+	}
+	b.size, b.capacity, b.done = int64(len(p)), int64(cap(p)), true
+	b.whole.Store(true)
+	return b
+}
+
+// Fill appends everything from src until its end, or until the promised length
+// is there, and ends the body. It returns
+// nil when the body is whole and may be stored; [ErrAbandoned] when it outgrew
+// the cache and its readers left; or why it is not whole. A body whose promised
+// length was not met is not whole.
+func (b *Body) Fill(src io.Reader) error {
+	for b.length < 0 || b.size < b.length {
+		room, err := b.room()
+		if err != nil {
+			return b.end(err)
+		}
+		n, err := src.Read(room)
+		if n > 0 {
+			b.extend(n)
+		}
+		if err == io.EOF {
+			return b.end(nil)
+		}
+		if err != nil {
+			return b.end(err)
+		}
+	}
+	return b.end(nil)
+}
+
+// room returns free space after the last byte, at least one byte of it.
+func (b *Body) room() ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.size > b.limit && !b.windowed {
+		b.windowed = true
+		b.cache.filling.Add(-b.capacity)
+	}
+	for b.windowed {
+		if len(b.readers) == 0 {
+			return nil, ErrAbandoned
+		}
+		if b.drop(); b.kept() < window {
+			break
+		}
+		b.moved.Wait()
+	}
+	if k := len(b.chunks); k > 0 {
+		if last := b.chunks[k-1]; len(last) < cap(last) {
+			return last[len(last):cap(last)], nil
+		}
+	}
+	next := make([]byte, 0, b.nextChunk())
+	b.chunks = append(b.chunks, next)
+	b.capacity += int64(cap(next))
+	if !b.windowed {
+		b.cache.grow(int64(cap(next)))
+	}
+	return next[:cap(next)], nil
+}
+
+// nextChunk returns the size of the next chunk in bytes.
+func (b *Body) nextChunk() int64 {
+	if b.length >= 0 {
+		return min(b.length-b.size, maxChunk)
+	}
+	return min(max(firstChunk, b.size), maxChunk)
+}
+
+func (b *Body) extend(n int) {
+	b.mu.Lock()
+	last := &b.chunks[len(b.chunks)-1]
+	*last = (*last)[:len(*last)+n]
+	b.size += int64(n)
+	b.mu.Unlock()
+	b.moved.Broadcast()
+}
+
+// drop forgets chunks that every reader has passed.
+func (b *Body) drop() {
+	first := len(b.chunks) - 1
+	for r := range b.readers {
+		first = min(first, r.chunk)
+	}
+	for ; b.dropped < first; b.dropped++ {
+		b.capacity -= int64(cap(b.chunks[b.dropped]))
+		b.chunks[b.dropped] = nil
+	}
+}
+
+func (b *Body) kept() (n int64) {
+	for _, c := range b.chunks[b.dropped:] {
+		n += int64(len(c))
+	}
+	return n
+}
+
+// end closes the body. What the filling took from the cache's memory is given
+// back; a Put that follows takes it again.
+func (b *Body) end(err error) error {
+	b.mu.Lock()
+	if err == nil && b.length >= 0 && b.size != b.length {
+		err = io.ErrUnexpectedEOF
+	}
+	if !b.windowed {
+		b.cache.filling.Add(-b.capacity)
+	}
+	b.trim()
+	b.err, b.done = err, true
+	stored := err == nil && !b.windowed
+	if err == nil && b.windowed {
+		err = ErrAbandoned
+	}
+	b.whole.Store(stored)
+	b.mu.Unlock()
+	b.moved.Broadcast()
+	return err
+}
+
+// trim gives back what the last chunk has too much, when that is a lot. Readers
+// hold views of the old memory; the bytes are the same.
+func (b *Body) trim() {
+	k := len(b.chunks)
+	if k == 0 || b.windowed {
+		return
+	}
+	last := b.chunks[k-1]
+	if cap(last)-len(last) <= cap(last)/8 {
+		return
+	}
+	b.capacity -= int64(cap(last) - len(last))
+	if len(last) == 0 {
+		b.chunks = b.chunks[:k-1]
+		return
+	}
+	b.chunks[k-1] = append(make([]byte, 0, len(last)), last...)
+}
+
+// Whole returns the chunks and the size of a body that is complete; ok is false
+// when it is not, or never will be. The chunks must not be changed.
+func (b *Body) Whole() (chunks [][]byte, size int64, ok bool) {
+	if !b.whole.Load() {
+		return nil, 0, false
+	}
+	return b.chunks, b.size, true
+}
+
+// Length returns the size in bytes as far as it is known: of a whole body, or
+// what the origin promised; else -1.
+func (b *Body) Length() int64 {
+	if b.whole.Load() {
+		return b.size
+	}
+	return b.length
+}
+
+func (b *Body) memory() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.capacity
+}
+
+// Reader follows a body from its first byte. It belongs to one goroutine and
+// must be closed.
+type Reader struct {
+	b     *Body
+	chunk int
+	at    int // offset in the chunk
+}
+
+// Follow returns a reader, or false when the beginning of the body is gone.
+func (b *Body) Follow() (*Reader, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.windowed {
+		return nil, false
+	}
+	r := &Reader{b: b}
+	b.readers[r] = struct{}{}
+	return r, true
+}
+
+// Next returns the next bytes, waiting for them when they are still to come:
+// io.EOF after the last of a whole body, else why the body ended early. The
+// bytes must not be changed.
+func (r *Reader) Next() ([]byte, error) {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		for r.chunk < len(b.chunks) {
+			c := b.chunks[r.chunk]
+			if r.at < len(c) {
+				p := c[r.at:]
+				r.at = len(c)
+				return p, nil
+			}
+			if r.chunk == len(b.chunks)-1 {
+				break // it may still grow
+			}
+			r.chunk, r.at = r.chunk+1, 0
+			if b.windowed {
+				b.moved.Broadcast()
+			}
+		}
+		if b.done {
+			if b.err != nil {
+				return nil, b.err
+			}
+			return nil, io.EOF
+		}
+		b.moved.Wait()
+	}
+}
+
+// Close lets the body go.
+func (r *Reader) Close() {
+	r.b.mu.Lock()
+	delete(r.b.readers, r)
+	r.b.mu.Unlock()
+	r.b.moved.Broadcast()
+}

@@ -1,0 +1,273 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"perto/internal/fields"
+)
+
+// Config says how much to keep.
+type Config struct {
+	// MaxBytes bounds the memory of all objects and of bodies that fill.
+	MaxBytes int64
+	// MaxObjectBytes bounds one body; 0 means a quarter of MaxBytes.
+	MaxObjectBytes int64
+}
+
+const (
+	shardCount = 64 // a power of two, well above the number of cores
+	// maxVariants bounds the objects under one key: an origin that varies by
+	// something unbounded (User-Agent, Cookie) must not fill the cache with one
+	// page. The oldest goes first.
+	maxVariants = 64
+)
+
+// Cache is a memory cache of replies. Use [New].
+type Cache struct {
+	maxBytes  int64
+	maxObject int64
+	seed      maphash.Seed
+	shards    [shardCount]shard
+	filling   atomic.Int64 // bytes held by bodies that fill
+	evictions atomic.Uint64
+
+	mu          sync.Mutex // guards what follows, and is taken before a shard's
+	small, main queue
+	ghost       ghost
+	tags        map[string]map[*Object]struct{}
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	groups map[uint64]*group
+	_      [32]byte // shards on cache lines of their own
+}
+
+// group is the objects of one key, newest first.
+type group struct {
+	key      string
+	variants []*Object // replaced, never changed
+	next     *group    // another key with the same hash
+}
+
+// New returns an empty cache.
+func New(cfg Config) *Cache {
+	c := &Cache{maxBytes: cfg.MaxBytes, maxObject: cfg.MaxObjectBytes, seed: maphash.MakeSeed(),
+		tags: make(map[string]map[*Object]struct{})}
+	if c.maxObject == 0 {
+		c.maxObject = c.maxBytes / 4
+	}
+	for i := range c.shards {
+		c.shards[i].groups = make(map[uint64]*group)
+	}
+	c.ghost.seen = make(map[uint64]int64)
+	return c
+}
+
+// MaxObjectBytes returns the greatest size of a body that is stored.
+func (c *Cache) MaxObjectBytes() int64 { return c.maxObject }
+
+// Lookup returns the newest object under key that fits the request. When none
+// does, near is one of the others under that key, from which a caller learns
+// what the resource varies by; nil when there is nothing.
+func (c *Cache) Lookup(key []byte, request fields.Header) (hit, near *Object) {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shards[h%shardCount]
+	s.mu.RLock()
+	g := s.groups[h]
+	for g != nil && g.key != string(key) {
+		g = g.next
+	}
+	if g == nil {
+		s.mu.RUnlock()
+		return nil, nil
+	}
+	variants := g.variants
+	s.mu.RUnlock()
+	for _, o := range variants {
+		if o.Selector.Match(request) {
+			o.touch()
+			return o, nil
+		}
+	}
+	return nil, variants[0]
+}
+
+// Put stores an object in place of those that it replaces, and makes room for
+// it. It returns false, and stores nothing, when its body is not whole or larger
+// than an object may be.
+func (c *Cache) Put(o *Object) bool {
+	if _, n, whole := o.Body.Whole(); !whole || n > c.maxObject {
+		return false
+	}
+	o.size = o.memory()
+	if o.size > c.maxBytes {
+		return false
+	}
+	o.hash = maphash.String(c.seed, o.Key)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	target := &c.small
+	if c.ghost.take(o.hash) {
+		target = &c.main
+	}
+	for _, old := range c.insert(o) {
+		// A freshened reply inherits the place of the one that it replaces.
+		if old.queue == &c.main {
+			target = &c.main
+		}
+		o.freq.Store(old.freq.Load())
+		c.forget(old)
+	}
+	target.push(o)
+	for _, t := range o.Tags {
+		if c.tags[t] == nil {
+			c.tags[t] = make(map[*Object]struct{})
+		}
+		c.tags[t][o] = struct{}{}
+	}
+	c.evict()
+	return true
+}
+
+// insert puts o in front of its group and returns the variants that it
+// displaces: the one for the same requests, and the oldest of too many.
+func (c *Cache) insert(o *Object) (displaced []*Object) {
+	s := &c.shards[o.hash%shardCount]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[o.hash]
+	for g != nil && g.key != o.Key {
+		g = g.next
+	}
+	if g == nil {
+		g = &group{key: o.Key, next: s.groups[o.hash]}
+		s.groups[o.hash] = g
+	}
+	variants := []*Object{o}
+	for _, v := range g.variants {
+		if len(variants) == maxVariants || v.Selector.Same(&o.Selector) {
+			displaced = append(displaced, v)
+		} else {
+			variants = append(variants, v)
+		}
+	}
+	g.variants = variants
+	return displaced
+}
+
+// remove takes o out of its group.
+func (c *Cache) remove(o *Object) {
+	s := &c.shards[o.hash%shardCount]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var before *group
+	g := s.groups[o.hash]
+	for g != nil && g.key != o.Key {
+		before, g = g, g.next
+	}
+	if g == nil {
+		return
+	}
+	var variants []*Object
+	for _, v := range g.variants {
+		if v != o {
+			variants = append(variants, v)
+		}
+	}
+	if g.variants = variants; len(variants) > 0 {
+		return
+	}
+	switch {
+	case before != nil:
+		before.next = g.next
+	case g.next != nil:
+		s.groups[o.hash] = g.next
+	default:
+		delete(s.groups, o.hash)
+	}
+}
+
+// forget takes o, which is no longer in the index, out of queues and tags.
+func (c *Cache) forget(o *Object) {
+	if o.queue == nil {
+		return
+	}
+	o.queue.unlink(o)
+	for _, t := range o.Tags {
+		delete(c.tags[t], o)
+		if len(c.tags[t]) == 0 {
+			delete(c.tags, t)
+		}
+	}
+}
+
+// Purge removes everything under a key and returns how many objects that were.
+func (c *Cache) Purge(key []byte) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shards[h%shardCount]
+	s.mu.RLock()
+	g := s.groups[h]
+	for g != nil && g.key != string(key) {
+		g = g.next
+	}
+	var variants []*Object
+	if g != nil {
+		variants = g.variants
+	}
+	s.mu.RUnlock()
+	for _, o := range variants {
+		c.remove(o)
+		c.forget(o)
+	}
+	return len(variants)
+}
+
+// PurgeTag removes every object with the tag and returns how many that were.
+func (c *Cache) PurgeTag(tag string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for o := range c.tags[tag] {
+		c.remove(o)
+		c.forget(o)
+		n++
+	}
+	return n
+}
+
+// Stats is a count of what the cache holds.
+type Stats struct {
+	Objects   int
+	Bytes     int64 // of stored objects
+	Filling   int64 // bytes of bodies that fill
+	Evictions uint64
+}
+
+// Stats returns the present counts.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stats{Objects: c.small.count + c.main.count, Bytes: c.small.bytes + c.main.bytes,
+		Filling: c.filling.Load(), Evictions: c.evictions.Load()}
+}
+
+// Hottest calls yield for objects of the main queue, newest first, until it
+// returns false: what a new neighbour should be warmed with.
+func (c *Cache) Hottest(yield func(*Object) bool) {
+	c.mu.Lock()
+	var list []*Object
+	for o := c.main.newest; o != nil; o = o.prev {
+		list = append(list, o)
+	}
+	c.mu.Unlock()
+	for _, o := range list {
+		if !yield(o) {
+			return
+		}
+	}
+}
