@@ -1,0 +1,199 @@
+package fetch
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"perto/internal/netx"
+)
+
+// Config says how origins are talked to. Zero values take the defaults.
+type Config struct {
+	// Name is this node in Via and CDN-Loop ("perto-gru-1"): a token, the same for
+	// the node's whole life.
+	Name    string
+	Network netx.Network
+
+	ConnectTimeout time.Duration // to be connected, TLS included; default 5 s
+	ReplyTimeout   time.Duration // from the end of the request to the head; default 30 s
+	StallTimeout   time.Duration // between two pieces of a body, either way; default 30 s
+	IdleTimeout    time.Duration // for which an unused connection is kept; default 30 s
+
+	MaxExchanges int         // at a time with one origin; default 256
+	MaxIdle      int         // connections kept for one origin; default 64
+	TLS          *tls.Config // for https origins; ServerName is set by us
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		at *time.Duration
+		v  time.Duration
+	}{
+		{&c.ConnectTimeout, 5 * time.Second}, {&c.ReplyTimeout, 30 * time.Second},
+		{&c.StallTimeout, 30 * time.Second}, {&c.IdleTimeout, 30 * time.Second},
+	} {
+		if *d.at == 0 {
+			*d.at = d.v
+		}
+	}
+	if c.MaxExchanges == 0 {
+		c.MaxExchanges = 256
+	}
+	if c.MaxIdle == 0 {
+		c.MaxIdle = 64
+	}
+}
+
+// Origin is a server that has the truth.
+type Origin struct {
+	// URL is scheme, host and port: "http://origin.example:8080". A path is not
+	// allowed: requests keep theirs.
+	URL string
+	// Host is what origin requests carry as Host; empty: the host that the client
+	// asked for.
+	Host string
+}
+
+// Client holds what lasts longer than one site's configuration: connections,
+// limits and breakers of each origin server.
+type Client struct {
+	cfg Config
+
+	mu      sync.Mutex
+	servers map[string]*server // by scheme and address
+	closed  bool
+}
+
+// NewClient returns a client without connections.
+func NewClient(cfg Config) *Client {
+	cfg.defaults()
+	return &Client{cfg: cfg, servers: make(map[string]*server)}
+}
+
+// Upstream is the origins of one site in order of preference.
+type Upstream struct {
+	client  *Client
+	origins []member
+}
+
+type member struct {
+	server *server
+	host   string
+}
+
+// Upstream returns the upstream made of origins. Those with the same scheme and
+// address share connections, also with other upstreams.
+func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
+	if len(origins) == 0 {
+		return nil, fmt.Errorf("upstream without origins")
+	}
+	u := &Upstream{client: c}
+	for _, o := range origins {
+		s, err := c.server(o.URL)
+		if err != nil {
+			return nil, err
+		}
+		u.origins = append(u.origins, member{s, o.Host})
+	}
+	return u, nil
+}
+
+// Host returns what the first origin is asked for when a client asked for host.
+func (u *Upstream) Host(host string) string {
+	if h := u.origins[0].host; h != "" {
+		return h
+	}
+	return host
+}
+
+// FixedHost tells whether all origins are asked for the same host whatever the
+// client asked for, so that aliases of a site cannot have different replies.
+func (u *Upstream) FixedHost() bool {
+	for _, o := range u.origins {
+		if o.host == "" {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Client) server(raw string) (*server, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("origin %q: %w", raw, err)
+	}
+	port := u.Port()
+	switch {
+	case u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return nil, fmt.Errorf("origin %q is not scheme://host[:port]", raw)
+	case u.Scheme == "http" && port == "":
+		port = "80"
+	case u.Scheme == "https" && port == "":
+		port = "443"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("origin %q: scheme is neither http nor https", raw)
+	}
+	address := net.JoinHostPort(u.Hostname(), port)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := u.Scheme + "://" + address
+	s := c.servers[key]
+	if s == nil {
+		s = &server{cfg: &c.cfg, address: address, slots: make(chan struct{}, c.cfg.MaxExchanges)}
+		if u.Scheme == "https" {
+			s.tls = c.cfg.TLS.Clone()
+			if s.tls == nil {
+				s.tls = new(tls.Config)
+			}
+			s.tls.ServerName = u.Hostname()
+			s.tls.NextProtos = []string{"http/1.1"}
+		}
+		c.servers[key] = s
+	}
+	return s, nil
+}
+
+// Close closes the idle connections. Exchanges that run are left alone; their
+// connections are closed when they end.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, s := range c.servers {
+		s.close()
+	}
+}
+
+// Abort closes the connections of running exchanges, which then fail.
+func (c *Client) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.servers {
+		s.abort()
+	}
+}
+
+// Health is the state of one origin server for pages and explanations.
+type Health struct {
+	Origin   string // "host:port"
+	Failures int    // to connect, in a row
+	Open     bool   // the breaker keeps requests away
+	Idle     int    // connections waiting
+	Running  int    // exchanges
+}
+
+// Health returns the state of every origin server.
+func (c *Client) Health() []Health {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Health, 0, len(c.servers))
+	for _, s := range c.servers {
+		out = append(out, s.health())
+	}
+	return out
+}

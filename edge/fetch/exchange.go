@@ -1,0 +1,221 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"perto/edge/http1"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// Exchange is one request to an upstream.
+type Exchange struct {
+	Method string
+	Target string        // in the form of AppendTarget
+	Host   string        // what the client asked for
+	Header fields.Header // see [Forwarded]
+	// Via is the protocol that the request came with ("1.1").
+	Via string
+	// ForwardedFor is the client's address for X-Forwarded-For; empty for fetches
+	// that fill the cache, which are for everybody.
+	ForwardedFor string
+
+	Body   io.Reader // nil when there is none
+	Length int64     // of the body in bytes, -1 to send it chunked
+	// Interim is called for each 1xx reply but 100, within Do; may be nil.
+	Interim func(status int, header fields.Header)
+}
+
+// Reply is the answer of an origin. Its head lives as long as it does; whoever
+// gets it must close it.
+type Reply struct {
+	http1.Response
+	Origin      string        // who answered, "host:port"
+	RequestTime time.Time     // when the request was sent
+	ReplyTime   time.Time     // when the head had come
+	conn        *conn         // nil after Close
+	body        *http1.Body   //
+	origin      rfc9111.Reply // the head as the caching rules see it
+}
+
+// Read reads the body. Its errors are of type *Error, but io.EOF.
+func (r *Reply) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	return n, bodyError(r.Origin, err)
+}
+
+// Close ends the exchange. The connection is kept for another one when the body
+// was read to its end, else it is closed.
+func (r *Reply) Close() {
+	c := r.conn
+	if c == nil {
+		return
+	}
+	r.conn = nil
+	if r.KeepAlive && r.body.Done() {
+		c.server.put(c)
+	} else {
+		c.server.drop(c)
+	}
+	c.server.release()
+}
+
+// maxInterim is how many 1xx replies are taken before the final one.
+const maxInterim = 16
+
+// Do sends a request to the first origin that takes it and returns the head of
+// its reply. Another origin is tried only when nothing was sent yet. Errors are
+// of type *Error.
+func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
+	var last error
+	for i := range u.origins {
+		o := &u.origins[i]
+		if !o.server.allowed(time.Now()) {
+			last = &Error{Cause: Broken, Origin: o.server.address, Err: last}
+			continue
+		}
+		r, sent, err := o.do(ctx, x)
+		if err == nil {
+			return r, nil
+		}
+		if last = err; sent || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, last
+}
+
+// do tries one origin. sent tells that it may have seen the request.
+func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err error) {
+	s := o.server
+	if err := s.acquire(ctx); err != nil {
+		s.mu.Lock()
+		s.trying = false
+		s.mu.Unlock()
+		return nil, false, err
+	}
+	for {
+		c := s.take()
+		if c == nil {
+			if c, err = s.dial(ctx); err != nil {
+				s.report(false)
+				s.release()
+				return nil, false, err
+			}
+		}
+		r, err = o.roundTrip(c, x)
+		if err == nil {
+			s.report(true)
+			return r, true, nil
+		}
+		s.drop(c)
+		// A connection that waited may have been closed by the origin meanwhile:
+		// then it answers nothing, and the same request is sent once more, on the
+		// next idle one or in the end on a new one, if that can do no harm.
+		if c.again && CauseOf(err) == Closed && x.Body == nil && rfc9111.Idempotent(x.Method) {
+			continue
+		}
+		s.report(CauseOf(err) == ClientGone || CauseOf(err) == BadReply)
+		s.release()
+		return nil, true, err
+	}
+}
+
+// roundTrip sends the request over c and reads heads up to the final one.
+func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
+	r := &Reply{Origin: o.server.address, RequestTime: time.Now(), conn: c}
+	c.wait = o.server.cfg.ReplyTimeout
+	_, err := c.Write(o.head(x))
+	if err == nil && x.Body != nil {
+		err = sendBody(c, x)
+		if CauseOf(err) == ClientGone && err != nil {
+			return nil, err
+		}
+	}
+	// After a failed write the origin may still have said why (413, 400).
+	for range maxInterim + 1 {
+		if rerr := c.reader.ReadResponse(&r.Response, x.Method == "HEAD"); rerr != nil {
+			if err == nil || !errors.Is(rerr, io.EOF) {
+				err = rerr
+			}
+			return nil, &Error{Cause: replyCause(err), Origin: r.Origin, Err: err}
+		}
+		if r.Status >= 200 {
+			r.ReplyTime = time.Now()
+			r.KeepAlive = r.KeepAlive && err == nil
+			r.body = c.reader.Body(r.ContentLength, r.Chunked)
+			c.wait = o.server.cfg.StallTimeout
+			r.origin = rfc9111.Reply{Status: r.Status, Header: r.Header, RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
+			return r, nil
+		}
+		if r.Status != 100 && x.Interim != nil {
+			x.Interim(r.Status, rfc9111.EndToEnd(r.Header, nil))
+		}
+	}
+	return nil, &Error{Cause: BadReply, Origin: r.Origin, Err: errors.New("too many interim replies")}
+}
+
+// head composes the request.
+func (o *member) head(x *Exchange) []byte {
+	host, name := x.Host, o.server.cfg.Name
+	if o.host != "" {
+		host = o.host
+	}
+	b := make([]byte, 0, 1024)
+	b = http1.AppendRequestLine(b, []byte(x.Method), []byte(x.Target))
+	b = http1.AppendField(b, "Host", host)
+	b = x.Header.Append(b)
+	b = http1.AppendField(b, "Via", x.Via+" "+name)
+	b = http1.AppendField(b, "CDN-Loop", name)
+	if x.ForwardedFor != "" {
+		b = http1.AppendField(b, "X-Forwarded-For", x.ForwardedFor)
+	}
+	switch {
+	case x.Body == nil:
+	case x.Length < 0:
+		b = http1.AppendField(b, "Transfer-Encoding", "chunked")
+	default:
+		b = http1.AppendInt(b, "Content-Length", x.Length)
+	}
+	if x.Body == nil && (x.Method == "POST" || x.Method == "PUT" || x.Method == "PATCH") {
+		b = http1.AppendInt(b, "Content-Length", 0)
+	}
+	return append(b, "\r\n"...)
+}
+
+// sendBody copies the client's body to the origin.
+func sendBody(c *conn, x *Exchange) error {
+	const piece = 16 << 10 // bytes
+	const room = 16        // for the line of a chunk
+	buf := make([]byte, room+piece+2)
+	for {
+		n, err := x.Body.Read(buf[room : room+piece])
+		if n > 0 {
+			out := buf[room : room+n]
+			if x.Length < 0 {
+				line := append(strconv.AppendUint(make([]byte, 0, room), uint64(n), 16), "\r\n"...)
+				copy(buf[room-len(line):], line)
+				copy(buf[room+n:], "\r\n")
+				out = buf[room-len(line) : room+n+2]
+			}
+			if _, err := c.Write(out); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return &Error{Cause: ClientGone, Origin: c.server.address, Err: err}
+		}
+	}
+	if x.Length < 0 {
+		_, err := c.Write([]byte(http1.LastChunk))
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,312 @@
+package fetch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"perto/edge/cache"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// Fetcher fills a cache from upstreams, one fetch for all who want a key.
+type Fetcher struct {
+	cache   *cache.Cache
+	flights flights
+	fills   sync.WaitGroup
+
+	mu   sync.Mutex
+	solo *simplelru.LRU[string, time.Time] // keys that nobody waits for, until when
+}
+
+const (
+	// soloFor is how long nobody waits for a key whose reply was of no use to
+	// others: waiting again would only cost everybody the leader's time.
+	soloFor = 10 * time.Second
+	// maxSolo bounds that list.
+	maxSolo = 4096
+)
+
+// NewFetcher returns a fetcher for a cache.
+func NewFetcher(c *cache.Cache) *Fetcher {
+	solo, err := simplelru.NewLRU[string, time.Time](maxSolo, nil)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight)}, solo: solo}
+}
+
+// Want is what a client needs that the cache cannot give.
+type Want struct {
+	Upstream *Upstream
+	Key      string
+	// Request is the client's request in memory that lives as long as the fetch.
+	Request rfc9111.Request
+	// Exchange is the request to the origin, without conditions.
+	Exchange Exchange
+	// Stale is the stored object that fits and must be validated; may be nil.
+	Stale *cache.Object
+	// Near is any object under the key: it tells what the resource varies by.
+	Near    *cache.Object
+	Options rfc9111.Options
+	// Compose makes what the cache keeps of a reply from the origin's fields.
+	Compose func(*cache.Object)
+	// Alone asks not to wait for others, nor to let them wait.
+	Alone bool
+}
+
+// Got is what a fetch brought. Exactly one of Object, Reply and the error beside
+// it is set.
+type Got struct {
+	Object    *cache.Object  //
+	Reader    *cache.Reader  // follows the object's body while it fills, to be closed; nil when the body is whole
+	Reply     *Reply         // a reply that is nobody else's: the caller streams and closes it
+	Why       rfc9111.Reason // why it is not stored, with Reply
+	TooLarge  bool           // it is not stored for its size, with Reply
+	Collapsed bool           // somebody else fetched it
+	Validated bool           // the origin answered 304
+	Stored    bool           // the object is or will be stored
+	Status    int            // of the origin's reply; 0 when collapsed
+	Took      time.Duration  // from the request to the head; 0 when collapsed
+}
+
+// Fetch gets what is wanted. A follower waits until the leader's head is there
+// and follows its body if it may; the error of a leader is that of its
+// followers.
+func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
+	near := w.Near
+	for range 2 {
+		id := flightID(w, near)
+		if w.Alone || f.isSolo(id) {
+			break
+		}
+		fl, leads := f.flights.join(id, w.Key)
+		if leads {
+			return f.lead(ctx, w, fl, id)
+		}
+		o, err := fl.wait()
+		if err != nil {
+			return Got{Collapsed: true}, err
+		}
+		if o == nil {
+			break
+		}
+		if o.Selector.Match(w.Request.Header) {
+			if got := (Got{Object: o, Collapsed: true}); o.Policy.Evaluate(time.Now()) == rfc9111.Fresh && got.follow() {
+				return got, nil
+			}
+			break
+		}
+		near = o // another variant: now we know what it varies by
+	}
+	return f.lead(ctx, w, nil, "")
+}
+
+// follow opens the Reader that the object needs; false when it is too late.
+func (g *Got) follow() (ok bool) {
+	if _, _, whole := g.Object.Body.Whole(); whole {
+		return true
+	}
+	g.Reader, ok = g.Object.Body.Follow()
+	return ok
+}
+
+// Close ends what the fetch brought and nobody will read.
+func (g *Got) Close() {
+	if g.Reader != nil {
+		g.Reader.Close()
+	}
+	if g.Reply != nil {
+		g.Reply.Close()
+	}
+}
+
+// Refresh fetches in the background what is wanted, unless somebody does
+// already.
+func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
+	id := flightID(w, w.Near)
+	fl, leads := f.flights.join(id, w.Key)
+	if !leads {
+		return
+	}
+	f.fills.Go(func() {
+		if got, err := f.lead(ctx, w, fl, id); err == nil {
+			got.Close()
+		}
+	})
+}
+
+func flightID(w *Want, near *cache.Object) string {
+	if near == nil {
+		return w.Key
+	}
+	return string(near.Selector.AppendKey([]byte(w.Key), w.Request.Header))
+}
+
+// lead fetches for itself and, with a flight, for the followers.
+func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got Got, err error) {
+	settle := func(o *cache.Object, err error) {
+		if fl != nil {
+			fl.settle(o, err)
+		}
+	}
+	land := func() {
+		if fl != nil {
+			f.flights.land(id, fl)
+		}
+	}
+	filling := false
+	defer func() {
+		if !filling {
+			land()
+		}
+	}()
+	// Between the caller's look-up and its lead another flight may have landed.
+	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); fl != nil && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
+		settle(o, nil)
+		return Got{Object: o, Collapsed: true}, nil
+	}
+	r, err := w.Upstream.Do(ctx, f.conditional(w))
+	if err != nil {
+		settle(nil, err)
+		return Got{}, err
+	}
+	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
+	if r.Status == 304 && w.Stale != nil {
+		defer r.Close()
+		got.Validated = true
+		got.Object, got.Stored = f.freshen(w, r, fl)
+		settle(shared(got), nil)
+		return got, nil
+	}
+	if w.Stale != nil && serverError(r.Status) && w.Stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
+		r.Close()
+		err := &Error{Cause: ServerError, Origin: r.Origin}
+		settle(nil, err)
+		return got, err
+	}
+	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
+	got.TooLarge = why == rfc9111.Storable && r.ContentLength > f.cache.MaxObjectBytes()
+	if why != rfc9111.Storable || got.TooLarge {
+		if r.Status < 500 { // a failing origin should not get everybody at once
+			f.setSolo(id)
+		}
+		settle(nil, nil)
+		got.Reply, got.Why = r, why
+		return got, nil
+	}
+	o := &cache.Object{Key: w.Key, Status: r.Status, Policy: policy}
+	o.Header = rfc9111.EndToEnd(r.Header, policy.Withheld).Clone()
+	o.Selector, _ = rfc9111.NewSelector(r.Header, w.Request.Header)
+	o.Body = f.cache.NewBody(r.ContentLength)
+	o.Policy.Withheld = nil
+	w.Compose(o)
+	got.Object, got.Stored = o, true
+	filling = true
+	fill := func() {
+		err := o.Body.Fill(r)
+		r.Close()
+		if err == nil && (fl == nil || !fl.isRevoked()) {
+			f.cache.Put(o)
+		}
+		land()
+	}
+	if r.ContentLength >= 0 && r.ContentLength <= int64(r.conn.reader.Buffered()) {
+		fill() // it is all here already
+		settle(o, nil)
+		return got, nil
+	}
+	got.follow()
+	settle(o, nil)
+	f.fills.Go(fill)
+	return got, nil
+}
+
+// shared returns what followers get of a validated object: only one that is
+// stored may answer others.
+func shared(got Got) *cache.Object {
+	if got.Stored {
+		return got.Object
+	}
+	return nil
+}
+
+func serverError(status int) bool {
+	return status == 500 || status == 502 || status == 503 || status == 504
+}
+
+// conditional returns the exchange with the validators of the stale object
+// (RFC 9111, section 4.3.1).
+func (f *Fetcher) conditional(w *Want) *Exchange {
+	x := w.Exchange
+	if w.Stale == nil {
+		return &x
+	}
+	etag, modified := rfc9111.Validators(w.Stale.Header)
+	x.Header = x.Header[:len(x.Header):len(x.Header)]
+	if etag != nil {
+		x.Header = append(x.Header, fields.Field{Name: []byte("If-None-Match"), Value: etag})
+	}
+	if modified != nil {
+		x.Header = append(x.Header, fields.Field{Name: []byte("If-Modified-Since"), Value: modified})
+	}
+	return &x
+}
+
+// freshen makes the stale object fresh with the fields of a 304 and stores the
+// new one in its place, sharing the body. When the 304 says that it may not be
+// stored any more, the old one goes.
+func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, stored bool) {
+	old := w.Stale
+	merged := rfc9111.Reply{Status: old.Status, Header: rfc9111.Merge(old.Header, r.Header).Clone(),
+		RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
+	aged := merged
+	if age, ok := r.Header.Get("age"); ok {
+		aged.Header = append(merged.Header[:len(merged.Header):len(merged.Header)], fields.Field{Name: []byte("Age"), Value: age})
+	}
+	policy, why := rfc9111.Decide(w.Request, aged, w.Options)
+	o = &cache.Object{Key: old.Key, Status: old.Status, Policy: policy, Header: merged.Header, Body: old.Body, Selector: old.Selector}
+	if s, ok := rfc9111.NewSelector(merged.Header, w.Request.Header); ok {
+		o.Selector = s
+	}
+	o.Policy.Withheld = nil
+	w.Compose(o)
+	if why != rfc9111.Storable {
+		f.cache.Purge([]byte(old.Key))
+		return o, false
+	}
+	if fl != nil && fl.isRevoked() {
+		return o, false
+	}
+	return o, f.cache.Put(o)
+}
+
+// Invalidate forgets what is stored under a key, and what is being fetched for
+// it is not stored (RFC 9111, section 4.4).
+func (f *Fetcher) Invalidate(key string) {
+	f.flights.revoke(key)
+	f.cache.Purge([]byte(key))
+}
+
+// Wait returns when no body is filled any more. No new fetch may start
+// meanwhile.
+func (f *Fetcher) Wait() { f.fills.Wait() }
+
+func (f *Fetcher) isSolo(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	until, ok := f.solo.Get(id)
+	return ok && time.Now().Before(until)
+}
+
+func (f *Fetcher) setSolo(id string) {
+	if id == "" {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.solo.Add(id, time.Now().Add(soloFor))
+}

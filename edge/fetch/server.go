@@ -1,0 +1,232 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"perto/edge/http1"
+)
+
+// server is one origin server: its connections, how many exchanges may run, and
+// whether it is worth trying.
+type server struct {
+	cfg     *Config
+	address string
+	tls     *tls.Config // nil for http
+	slots   chan struct{}
+
+	mu       sync.Mutex
+	idle     []*conn // the most recently used last
+	open     map[*conn]struct{}
+	reaper   *time.Timer
+	closed   bool
+	failures int       // in a row
+	until    time.Time // the breaker is open until then
+	trying   bool      // one exchange tests a breaker that is half open
+}
+
+// The breaker: after breakAfter failures in a row to get a connection or a head
+// nothing is tried for breakFirst, then one exchange; each failure more doubles
+// the pause up to breakMost.
+const (
+	breakAfter = 3
+	breakFirst = 1 * time.Second
+	breakMost  = 30 * time.Second
+)
+
+// allowed tells whether the server may be tried now. In the half-open state only
+// one caller may.
+func (s *server) allowed(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.failures < breakAfter:
+		return true
+	case now.Before(s.until) || s.trying:
+		return false
+	}
+	s.trying = true
+	return true
+}
+
+// report tells the breaker how an attempt went.
+func (s *server) report(ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trying = false
+	if ok {
+		s.failures = 0
+		return
+	}
+	s.failures++
+	if over := s.failures - breakAfter; over >= 0 {
+		pause := breakMost
+		if over < 5 {
+			pause = min(breakFirst<<over, breakMost)
+		}
+		s.until = time.Now().Add(pause)
+	}
+}
+
+func (s *server) health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Health{Origin: s.address, Failures: s.failures, Open: s.failures >= breakAfter && time.Now().Before(s.until),
+		Idle: len(s.idle), Running: len(s.slots)}
+}
+
+// acquire takes one of the server's slots, waiting at most as long as for a
+// connection.
+func (s *server) acquire(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	t := time.NewTimer(s.cfg.ConnectTimeout)
+	defer t.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return &Error{Cause: Busy, Origin: s.address}
+}
+
+func (s *server) release() { <-s.slots }
+
+// conn is one connection to an origin.
+type conn struct {
+	net.Conn
+	server *server
+	reader *http1.Reader
+	wait   time.Duration // how long a read may take
+	used   time.Time     // when it became idle
+	again  bool          // it carried an exchange before
+}
+
+// Read reads within the time allowed.
+func (c *conn) Read(p []byte) (int, error) {
+	c.Conn.SetReadDeadline(time.Now().Add(c.wait))
+	return c.Conn.Read(p)
+}
+
+// Write writes within the time allowed.
+func (c *conn) Write(p []byte) (int, error) {
+	c.Conn.SetWriteDeadline(time.Now().Add(c.server.cfg.StallTimeout))
+	return c.Conn.Write(p)
+}
+
+// take returns an idle connection, or nil.
+func (s *server) take() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := len(s.idle)
+	if k == 0 {
+		return nil
+	}
+	c := s.idle[k-1]
+	s.idle[k-1] = nil
+	s.idle = s.idle[:k-1]
+	return c
+}
+
+// dial makes a new connection.
+func (s *server) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
+	defer cancel()
+	raw, err := s.cfg.Network.DialContext(ctx, "tcp", s.address)
+	if err == nil && s.tls != nil {
+		t := tls.Client(raw, s.tls)
+		if err = t.HandshakeContext(ctx); err != nil {
+			raw.Close()
+		}
+		raw = t
+	}
+	if err != nil {
+		cause := Unreachable
+		if isTimeout(err) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			cause = ConnectTimeout
+		}
+		return nil, &Error{Cause: cause, Origin: s.address, Err: err}
+	}
+	c := &conn{Conn: raw, server: s}
+	c.reader = http1.NewReader(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[*conn]struct{})
+	}
+	s.open[c] = struct{}{}
+	return c, nil
+}
+
+// drop closes a connection for good. The caller does not hold mu.
+func (s *server) drop(c *conn) {
+	s.mu.Lock()
+	delete(s.open, c)
+	s.mu.Unlock()
+	c.Conn.Close()
+}
+
+// abort closes every connection under whoever uses it.
+func (s *server) abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		c.Conn.Close()
+	}
+}
+
+// put keeps a connection for the next exchange, or closes it.
+func (s *server) put(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.idle) >= s.cfg.MaxIdle || c.reader.Buffered() > 0 {
+		delete(s.open, c)
+		c.Conn.Close()
+		return
+	}
+	c.used, c.again = time.Now(), true
+	s.idle = append(s.idle, c)
+	if s.reaper == nil {
+		s.reaper = time.AfterFunc(s.cfg.IdleTimeout, s.reap)
+	}
+}
+
+// reap closes connections that were idle for too long; the oldest are first.
+func (s *server) reap() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := time.Now().Add(-s.cfg.IdleTimeout)
+	k := 0
+	for k < len(s.idle) && !s.idle[k].used.After(old) {
+		delete(s.open, s.idle[k])
+		s.idle[k].Conn.Close()
+		k++
+	}
+	s.idle = append(s.idle[:0], s.idle[k:]...)
+	s.reaper = nil
+	if len(s.idle) > 0 && !s.closed {
+		s.reaper = time.AfterFunc(s.idle[0].used.Sub(old), s.reap)
+	}
+}
+
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.reaper != nil {
+		s.reaper.Stop()
+	}
+	for _, c := range s.idle {
+		delete(s.open, c)
+		c.Conn.Close()
+	}
+	s.idle = nil
+}
