@@ -1,0 +1,221 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"perto/edge/http1"
+)
+
+// conn is one client connection and the request that it carries at the moment.
+// Its buffers are used again for each request.
+//
+// Deadlines are set lazily: a busy connection would else pay for one with every
+// request. What is armed stays while it is still good for most of its time.
+type conn struct {
+	e      *Edge
+	nc     net.Conn
+	client string
+	reader *http1.Reader
+	req    request
+
+	out  []byte // the head, and a small body
+	bufs net.Buffers
+	room [maxPieces + 1][]byte // backs bufs
+
+	phase      phase
+	idle       atomic.Bool // between requests: may be cut when draining
+	readUntil  time.Time   // the read deadline that is armed
+	writeUntil time.Time
+}
+
+type phase uint8
+
+const (
+	waiting    phase = iota // for the first byte of a head
+	inHead                  // for the rest of it
+	inLongHead              // the same, with one deadline for all of it however slowly it drips
+	inBody
+)
+
+func newConn(e *Edge, nc net.Conn) *conn {
+	c := &conn{e: e, nc: nc}
+	if a := nc.RemoteAddr(); a != nil {
+		c.client = a.String()
+	}
+	c.reader = http1.NewReader(c)
+	c.req.c, c.req.e = c, e
+	return c
+}
+
+// serve reads and answers requests until somebody wants no more.
+func (c *conn) serve() {
+	defer c.e.leave(c)
+	defer c.nc.Close()
+	now := time.Now()
+	for {
+		if !c.await(now) {
+			return
+		}
+		err := c.reader.ReadRequest(&c.req.q)
+		c.idle.Store(false)
+		if err != nil {
+			c.req.q = http1.Request{Header: c.req.q.Header[:0]}
+		}
+		c.req.begin(time.Now())
+		if err != nil {
+			if !c.refused(err) {
+				return
+			}
+		} else {
+			c.req.run()
+		}
+		now = c.req.end()
+		if c.req.closing {
+			c.linger()
+			return
+		}
+	}
+}
+
+// await arms the deadline for the next head; false when the edge closes.
+func (c *conn) await(now time.Time) bool {
+	if c.reader.Buffered() > 0 {
+		c.phase = inHead
+		return true
+	}
+	c.phase = waiting
+	c.armRead(now, c.e.cfg.IdleTimeout)
+	c.idle.Store(true)
+	return !c.e.draining.Load()
+}
+
+// drain wakes a connection that waits for a request, so that it closes.
+func (c *conn) drain() {
+	if c.idle.Load() {
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// refused answers what could not be read as a request; false when there is
+// nobody to answer to.
+func (c *conn) refused(err error) bool {
+	r := &c.req
+	r.closing = true
+	if refusal, ok := errors.AsType[http1.Refusal](err); ok {
+		r.fail(refusal.Status(), Refused, refusal.Error())
+		r.synth()
+		return true
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.phase == inLongHead {
+		r.fail(408, Refused, "head not complete in time")
+		r.synth()
+		return true
+	}
+	return false
+}
+
+// Read is the source of the parser. It knows which deadline the moment has. Most
+// heads come with the first read, and then nothing was armed for them.
+func (c *conn) Read(p []byte) (int, error) {
+	switch c.phase {
+	case inBody:
+		c.armRead(time.Now(), c.e.cfg.StallTimeout)
+	case inHead:
+		c.armRead(time.Now(), c.e.cfg.HeadTimeout)
+		c.phase = inLongHead
+	}
+	n, err := c.nc.Read(p)
+	if c.phase == waiting && n > 0 {
+		c.idle.Store(false)
+		c.phase = inHead
+	}
+	return n, err
+}
+
+// slack is the part of a time limit by which a deadline may be off.
+const slack = 8
+
+// armRead makes reads fail after d, counted from about now.
+func (c *conn) armRead(now time.Time, d time.Duration) {
+	if left := c.readUntil.Sub(now); left <= d && left >= d-d/slack {
+		return
+	}
+	c.readUntil = now.Add(d)
+	c.nc.SetReadDeadline(c.readUntil)
+}
+
+// armWrite makes writes fail after the stall time.
+func (c *conn) armWrite(now time.Time) {
+	d := c.e.cfg.StallTimeout
+	if c.writeUntil.Sub(now) >= d-d/slack {
+		return
+	}
+	c.writeUntil = now.Add(d)
+	c.nc.SetWriteDeadline(c.writeUntil)
+}
+
+// maxPieces is how many pieces one gathered write takes beside the head, and
+// maxBatch how many bytes: a client must take that much within the stall time.
+const (
+	maxPieces = 15
+	maxBatch  = 1 << 20
+)
+
+// write sends p whole.
+func (c *conn) write(p []byte, now time.Time) error {
+	c.armWrite(now)
+	n, err := c.nc.Write(p)
+	c.req.sent += int64(n)
+	return err
+}
+
+// gather sends the head in out and then the pieces, in as few writes as may be.
+func (c *conn) gather(pieces [][]byte, now time.Time) error {
+	bufs := append(c.room[:0], c.out)
+	size := 0
+	for i, p := range pieces {
+		bufs = append(bufs, p)
+		size += len(p)
+		if len(bufs) <= maxPieces && size < maxBatch && i < len(pieces)-1 {
+			continue
+		}
+		c.armWrite(now)
+		c.bufs = bufs
+		n, err := c.bufs.WriteTo(c.nc)
+		c.req.sent += n
+		if err != nil {
+			return err
+		}
+		bufs, size = c.room[:0], 0
+		if i < len(pieces)-1 {
+			now = time.Now()
+		}
+	}
+	return nil
+}
+
+const (
+	// lingerTime is how long a closing connection still listens, and lingerBytes to
+	// how much: a client that was refused in the middle of its upload would lose
+	// our answer to a reset if we closed at once (RFC 9112, section 9.6).
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
+
+// linger lets the client read the last reply before the connection goes.
+func (c *conn) linger() {
+	w, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || c.req.gone || !c.req.unread && c.reader.Buffered() == 0 {
+		return
+	}
+	if w.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c.nc, lingerBytes)
+}

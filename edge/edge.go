@@ -1,0 +1,320 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perto"
+	"perto/edge/cache"
+	"perto/edge/fetch"
+	"perto/internal/netx"
+	"perto/internal/snapshot"
+	"perto/metrics"
+)
+
+// Config is what an edge is made of. Zero values take the defaults.
+type Config struct {
+	Name    perto.Replica // "gru-1"; it appears as "perto-gru-1" in Via, Cache-Status and CDN-Loop
+	PoP     perto.PoP
+	Network netx.Network
+	Listen  []string // addresses; default ":80"
+
+	CacheBytes    int64   // memory for stored replies; default 64 MiB
+	CapacityBytes float64 // what the machine can send in bytes a second, for Load; 0 when unknown
+	MaxConns      int     // connections at a time; default 10,000
+
+	HeadTimeout  time.Duration // for a whole request head from its first bytes; default 10 s
+	IdleTimeout  time.Duration // between requests; default 60 s
+	StallTimeout time.Duration // for a piece of a body, either way; default 30 s
+	DrainTimeout time.Duration // for running requests when closing; default 10 s
+
+	Origin  fetch.Config      // its Name and Network are set by the edge
+	Logger  *slog.Logger      // default: none
+	Metrics *metrics.Registry // default: one of its own
+}
+
+func (c *Config) defaults() {
+	if len(c.Listen) == 0 {
+		c.Listen = []string{":80"}
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 64 << 20
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = 10_000
+	}
+	for _, d := range []struct {
+		at *time.Duration
+		v  time.Duration
+	}{
+		{&c.HeadTimeout, 10 * time.Second}, {&c.IdleTimeout, time.Minute},
+		{&c.StallTimeout, 30 * time.Second}, {&c.DrainTimeout, 10 * time.Second},
+	} {
+		if *d.at == 0 {
+			*d.at = d.v
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.New()
+	}
+}
+
+// Edge is one edge server. Use [New].
+type Edge struct {
+	cfg     Config
+	name    string // "perto-gru-1"
+	timing  string // the Server-Timing entry that names the edge
+	sites   snapshot.Var[table]
+	cache   *cache.Cache
+	client  *fetch.Client
+	fetcher *fetch.Fetcher
+	log     requestLog
+	m       edgeMetrics
+
+	listening atomic.Bool
+	draining  atomic.Bool
+	load      loadMeter
+	pieces    sync.Pool // *[]byte of pieceBytes, for replies that are not stored
+
+	base   context.Context // of fetches; ends when the edge gives up on them
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners []net.Listener
+	stop      chan struct{} // closed by Close
+	stopped   chan struct{} // closed when Run returns; nil before it
+	serving   sync.WaitGroup
+}
+
+// New returns an edge without sites that does not listen yet.
+func New(cfg Config) (*Edge, error) {
+	if cfg.Name == "" || cfg.Network == nil {
+		return nil, errors.New("edge: name or network missing")
+	}
+	cfg.defaults()
+	e := &Edge{cfg: cfg, name: "perto-" + string(cfg.Name), timing: fmt.Sprintf("edge;desc=%q", string(cfg.Name)),
+		conns: make(map[*conn]struct{}), stop: make(chan struct{})}
+	e.base, e.cancel = context.WithCancel(context.Background())
+	e.cache = cache.New(cache.Config{MaxBytes: cfg.CacheBytes})
+	cfg.Origin.Name, cfg.Origin.Network = e.name, cfg.Network
+	e.client = fetch.NewClient(cfg.Origin)
+	e.fetcher = fetch.NewFetcher(e.cache)
+	e.m.make(cfg.Metrics, e)
+	e.sites.Store(&table{})
+	return e, nil
+}
+
+// SetSites replaces the sites. Requests that run finish with the old ones; what
+// is stored stays.
+func (e *Edge) SetSites(s *Sites) {
+	t := &table{hosts: make(map[string]*route)}
+	for i := range s.list {
+		site := &s.list[i]
+		up, err := e.client.Upstream(site.Origins)
+		if err != nil {
+			e.cfg.Logger.Error("site has no usable origin", "service", site.Service, "err", err)
+			continue
+		}
+		r := &route{site: site, upstream: up, fixedHost: up.Host("")}
+		for _, h := range site.hosts() {
+			t.hosts[h] = r
+		}
+	}
+	version := e.sites.Store(t)
+	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts), "version", version)
+}
+
+// Run listens and serves until the context ends or Close is called; then it lets
+// running requests finish, up to the drain time. It returns an error only when
+// it could not listen, and runs once.
+func (e *Edge) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.stopped != nil {
+		e.mu.Unlock()
+		return errors.New("edge: Run was called before")
+	}
+	e.stopped = make(chan struct{})
+	e.mu.Unlock()
+	defer close(e.stopped)
+	defer e.cancel()
+	for _, address := range e.cfg.Listen {
+		l, err := e.cfg.Network.Listen(ctx, "tcp", address)
+		if err != nil {
+			e.closeListeners()
+			return fmt.Errorf("edge %s: listen on %s: %w", e.cfg.Name, address, err)
+		}
+		e.mu.Lock()
+		e.listeners = append(e.listeners, l)
+		e.mu.Unlock()
+	}
+	e.listening.Store(true)
+	e.cfg.Logger.Info("edge listens", "name", e.cfg.Name, "addresses", e.cfg.Listen)
+	var accepting sync.WaitGroup
+	for _, l := range e.listeners {
+		accepting.Go(func() { e.accept(l) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-e.stop:
+	}
+	e.listening.Store(false)
+	e.draining.Store(true)
+	e.closeListeners()
+	accepting.Wait()
+	e.drain()
+	return nil
+}
+
+// Close ends Run and waits for it.
+func (e *Edge) Close() error {
+	e.mu.Lock()
+	select {
+	case <-e.stop:
+	default:
+		close(e.stop)
+	}
+	stopped := e.stopped
+	e.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+	e.client.Close()
+	return nil
+}
+
+func (e *Edge) closeListeners() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.listeners {
+		l.Close()
+	}
+}
+
+// drain lets running requests and fills finish; what is left after the drain
+// time is cut.
+func (e *Edge) drain() {
+	e.mu.Lock()
+	for c := range e.conns {
+		c.drain()
+	}
+	e.mu.Unlock()
+	cut := time.AfterFunc(e.cfg.DrainTimeout, func() {
+		e.cancel()
+		e.client.Abort()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for c := range e.conns {
+			c.nc.Close()
+		}
+	})
+	e.serving.Wait()
+	e.fetcher.Wait()
+	cut.Stop()
+	e.client.Close()
+	e.cfg.Logger.Info("edge stopped", "name", e.cfg.Name)
+}
+
+// maxAcceptPause is how long accepting rests at most when the machine has no
+// descriptors left; running requests give some back.
+const maxAcceptPause = time.Second
+
+// accept serves the connections of one listener until it is closed.
+func (e *Edge) accept(l net.Listener) {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || e.draining.Load() {
+				return
+			}
+			pause = min(max(5*time.Millisecond, 2*pause), maxAcceptPause)
+			e.m.acceptErrors.Inc()
+			select {
+			case <-time.After(pause):
+				continue
+			case <-e.stop:
+				return
+			}
+		}
+		pause = 0
+		c := e.admit(nc)
+		if c == nil {
+			e.m.turnedAway.Inc()
+			nc.Close()
+			continue
+		}
+		e.serving.Go(c.serve)
+	}
+}
+
+// admit registers a connection, unless there are too many.
+func (e *Edge) admit(nc net.Conn) *conn {
+	c := newConn(e, nc)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.conns) >= e.cfg.MaxConns {
+		return nil
+	}
+	e.conns[c] = struct{}{}
+	return c
+}
+
+func (e *Edge) leave(c *conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.conns, c)
+}
+
+// Addrs returns the addresses that the edge listens on; none before Run has
+// opened them.
+func (e *Edge) Addrs() []net.Addr {
+	if !e.listening.Load() {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]net.Addr, 0, len(e.listeners))
+	for _, l := range e.listeners {
+		out = append(out, l.Addr())
+	}
+	return out
+}
+
+// Listening tells whether the edge accepts connections: what heartbeats say.
+func (e *Edge) Listening() bool { return e.listening.Load() }
+
+// Purge removes what is stored for a URL, of all its variants, and returns how
+// many objects that were. host and target are as a client would send them.
+func (e *Edge) Purge(host, target string) int {
+	r := e.sites.Load().find([]byte(perto.CanonicalName(host)))
+	if r == nil {
+		return 0
+	}
+	key, ok := r.appendKey(nil, []byte(perto.CanonicalName(host)), []byte(target))
+	if !ok {
+		return 0
+	}
+	n := e.cache.Purge(key)
+	e.fetcher.Invalidate(string(key))
+	return n
+}
+
+// PurgeTag removes everything with a surrogate key and returns how many objects
+// that were.
+func (e *Edge) PurgeTag(tag string) int { return e.cache.PurgeTag(tag) }
+
+// CacheStats returns what the cache holds.
+func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }
+
+// Origins returns the state of the origin servers.
+func (e *Edge) Origins() []fetch.Health { return e.client.Health() }

@@ -1,0 +1,337 @@
+package edge
+
+import (
+	"bytes"
+	"time"
+
+	"perto/edge/cache"
+	"perto/edge/fetch"
+	"perto/edge/http1"
+	"perto/edge/rfc9111"
+)
+
+// request is one request on its way through the states. docs/request.md has the
+// drawing.
+type request struct {
+	c *conn
+	e *Edge
+	q http1.Request
+
+	// Set on the way.
+	now       time.Time // when the head was there
+	route     *route    //
+	scratch   []byte    // backs authority and key
+	authority []byte    // the host asked for, in the form that is forwarded
+	key       []byte    // of the cache; the target in normal form follows its last zero byte
+	stale     *cache.Object
+	near      *cache.Object // a variant for somebody else
+
+	// The answer: one of object, reply and nothing (synth).
+	object *cache.Object
+	reader *cache.Reader // follows the object's body while it fills
+	reply  *fetch.Reply
+	status int
+
+	// What is told about it.
+	outcome      Outcome
+	forward      Forward
+	detail       string
+	originStatus int           // 0: the origin was not asked
+	originTime   time.Duration // to its head
+	stored       bool
+	collapsed    bool
+	sent         int64 // bytes
+
+	closing bool // the connection ends after this reply
+	unread  bool // bytes of the request may still come
+	gone    bool // the client does not take any more
+}
+
+// state is where a request is. Each state has a method, which does its work and
+// returns the next one.
+type state uint8
+
+const (
+	stRoute state = iota
+	stKey
+	stLookup
+	stHit
+	stMiss
+	stPass
+	stDeliver
+	stSynth
+	stDone
+)
+
+func (r *request) begin(now time.Time) {
+	*r = request{c: r.c, e: r.e, q: r.q, scratch: r.scratch[:0], now: now}
+}
+
+// run takes the request through its states.
+func (r *request) run() {
+	s := r.recv()
+	for s != stDone {
+		switch s {
+		case stRoute:
+			s = r.findRoute()
+		case stKey:
+			s = r.makeKey()
+		case stLookup:
+			s = r.lookup()
+		case stHit:
+			s = r.hit()
+		case stMiss:
+			s = r.miss()
+		case stPass:
+			s = r.pass()
+		case stDeliver:
+			s = r.deliver()
+		case stSynth:
+			s = r.synth()
+		}
+	}
+}
+
+// end counts the request and returns when that was.
+func (r *request) end() time.Time {
+	if r.reader != nil {
+		r.reader.Close()
+	}
+	if r.reply != nil {
+		r.reply.Close()
+	}
+	now := time.Now()
+	took := now.Sub(r.now)
+	r.e.m.requests[r.outcome].Inc()
+	r.e.m.seconds.Observe(took)
+	r.e.m.sent.Add(uint64(r.sent))
+	r.e.load.sent.Add(uint64(r.sent))
+	r.e.log.add(r, took)
+	return now
+}
+
+// fail turns to an answer of the edge itself.
+func (r *request) fail(status int, o Outcome, detail string) state {
+	r.status, r.outcome, r.detail = status, o, detail
+	return stSynth
+}
+
+// HealthPath is answered by the edge itself on every host: 200 while it serves,
+// 503 once it drains.
+const HealthPath = "/.perto/health"
+
+// recv looks at what concerns the connection and the edge as a whole.
+func (r *request) recv() state {
+	r.closing = !r.q.KeepAlive || r.e.draining.Load()
+	if r.q.ContentLength != 0 && r.readsOnly() {
+		// A GET with a body means different things to different programs. It is
+		// answered without the body, which nobody needs to agree about when the
+		// connection ends here.
+		r.closing, r.unread = true, true
+	}
+	if string(r.q.Target) == HealthPath {
+		if r.e.draining.Load() {
+			return r.fail(503, Local, "draining")
+		}
+		return r.fail(200, Local, "ok")
+	}
+	if r.q.Known&http1.HasCDNLoop != 0 && fetch.Looped(r.q.Header, r.e.name) {
+		return r.fail(508, Refused, "loop")
+	}
+	return stRoute
+}
+
+// readsOnly tells whether the method is GET or HEAD.
+func (r *request) readsOnly() bool {
+	return string(r.q.Method) == "GET" || string(r.q.Method) == "HEAD"
+}
+
+func (r *request) isHEAD() bool { return string(r.q.Method) == "HEAD" }
+
+// findRoute finds the site.
+func (r *request) findRoute() state {
+	// Room for the authority and the key behind it: at most a service name, a host,
+	// zero bytes and the target, which normalising never makes longer.
+	if need := 2*len(r.q.Host) + len(r.q.Target) + 512; cap(r.scratch) < need {
+		r.scratch = make([]byte, 0, 2*need)
+	}
+	var name []byte
+	r.authority, name = appendAuthority(r.scratch, r.q.Host)
+	if r.route = r.e.sites.Load().find(name); r.route == nil {
+		r.unread = r.q.ContentLength != 0
+		r.closing = r.closing || r.unread
+		return r.fail(421, Refused, "unknown host")
+	}
+	return stKey
+}
+
+// makeKey puts the target into its one form.
+func (r *request) makeKey() state {
+	key, ok := r.route.appendKey(r.authority[len(r.authority):], r.authority, r.q.Target)
+	if !ok {
+		r.closing, r.unread = true, r.q.ContentLength != 0
+		return r.fail(400, Refused, "malformed request target")
+	}
+	r.key = key
+	return stLookup
+}
+
+// target returns the normal form of the request target.
+func (r *request) target() []byte {
+	return r.key[bytes.LastIndexByte(r.key, 0)+1:]
+}
+
+// lookup asks the cache and the rules.
+func (r *request) lookup() state {
+	if !r.readsOnly() {
+		r.forward = ForwardMethod
+		return stPass
+	}
+	if r.q.Known&(http1.HasIfMatch|http1.HasIfUnmodifiedSince) != 0 {
+		r.forward = ForwardBypass // only the origin knows the present state
+		return stPass
+	}
+	var d rfc9111.Directives
+	if r.q.Known&http1.HasCacheControl != 0 {
+		d = rfc9111.ParseDirectives(r.q.Header)
+	}
+	o, near := r.e.cache.Lookup(r.key, r.q.Header)
+	r.near = near
+	if o != nil {
+		r.near = o
+		switch o.Policy.EvaluateFor(r.now, &d) {
+		case rfc9111.Fresh:
+			r.object, r.outcome = o, Hit
+			return stHit
+		case rfc9111.Revalidating:
+			r.object, r.outcome, r.detail = o, HitStale, "stale-while-revalidate"
+			r.refresh()
+			return stHit
+		}
+		r.stale, r.forward = o, ForwardStale
+		if o.Policy.TTL(r.now) > 0 && o.Policy.Flags&rfc9111.NoCache == 0 {
+			r.forward = ForwardRequest
+		}
+	} else if near != nil {
+		r.forward = ForwardVaryMiss
+	} else {
+		r.forward = ForwardURIMiss
+	}
+	switch {
+	case d.Has(rfc9111.OnlyIfCached):
+		return r.fail(504, Failed, "only-if-cached") // RFC 9111, section 5.2.1.7
+	case r.isHEAD():
+		return stPass // its reply has nothing to store
+	case r.stale == nil && r.q.Known&http1.HasRange != 0:
+		// The rest of a large body is not worth its first bytes: forward the range
+		// (research: RangeAmp).
+		r.detail = "range"
+		return stPass
+	}
+	return stMiss
+}
+
+// hit chooses between the whole object, a part of it and the news that the
+// client has it already.
+func (r *request) hit() state {
+	r.status = r.object.Status
+	return stDeliver
+}
+
+// want describes the object that the cache lacks.
+func (r *request) want() *fetch.Want {
+	return &fetch.Want{
+		Upstream: r.route.upstream,
+		Key:      string(r.key),
+		Request:  rfc9111.Request{Method: "GET", Header: r.q.Header},
+		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
+			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol()},
+		Stale:   r.stale,
+		Near:    r.near,
+		Options: r.route.options(),
+		Compose: r.e.compose,
+	}
+}
+
+// miss fetches for the cache, or waits for whoever does.
+func (r *request) miss() state {
+	w := r.want()
+	w.Exchange.Interim = r.interim
+	w.Alone = r.q.Known&http1.HasCacheControl != 0 && r.q.Header.Contains("cache-control", "no-store")
+	got, err := r.e.fetcher.Fetch(r.e.base, w)
+	r.originStatus, r.originTime, r.collapsed, r.stored = got.Status, got.Took, got.Collapsed, got.Stored
+	if err != nil {
+		cause := fetch.CauseOf(err)
+		if r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
+			r.object, r.outcome, r.detail = r.stale, StaleError, cause.String()
+			return stHit
+		}
+		return r.fail(cause.Status(), Failed, cause.String())
+	}
+	if got.Reply != nil {
+		r.reply, r.outcome, r.detail = got.Reply, Passed, got.Why.String()
+		if got.TooLarge {
+			r.detail = "too-large"
+		}
+		return stDeliver
+	}
+	r.object, r.reader, r.status = got.Object, got.Reader, got.Object.Status
+	switch {
+	case got.Validated:
+		r.outcome = Validated
+	case got.Collapsed:
+		r.outcome = Collapsed
+	default:
+		r.outcome = Miss
+	}
+	return stDeliver
+}
+
+// refresh fetches in the background what the client gets stale.
+func (r *request) refresh() {
+	r.stale = r.object
+	w := r.want()
+	r.stale = nil
+	// The fetch outlives the request, whose header is in the connection's buffer.
+	w.Request.Header = w.Request.Header.Clone()
+	w.Exchange.Header = w.Exchange.Header.Clone()
+	w.Stale = r.object
+	r.e.fetcher.Refresh(r.e.base, w)
+}
+
+// pass lets the origin answer this one request.
+func (r *request) pass() state {
+	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.client, Interim: r.interim}
+	var up *upload
+	if r.q.ContentLength != 0 && !r.readsOnly() {
+		up = r.upload()
+		x.Body, x.Length = up, r.q.ContentLength
+	}
+	reply, err := r.route.upstream.Do(r.e.base, x)
+	if up != nil && !up.body.Done() {
+		r.closing, r.unread = true, true
+	}
+	if err != nil {
+		cause := fetch.CauseOf(err)
+		r.gone = cause == fetch.ClientGone
+		r.closing = r.closing || r.gone
+		return r.fail(cause.Status(), Failed, cause.String())
+	}
+	r.reply, r.outcome = reply, Passed
+	r.originStatus, r.originTime = reply.Status, reply.ReplyTime.Sub(reply.RequestTime)
+	if rfc9111.Invalidates(x.Method, reply.Status) {
+		r.invalidate(reply)
+	}
+	return stDeliver
+}
+
+// invalidate forgets what an unsafe request changed (RFC 9111, section 4.4).
+func (r *request) invalidate(reply *fetch.Reply) {
+	r.e.fetcher.Invalidate(string(r.key))
+	for _, target := range rfc9111.Targets(string(r.authority), string(r.target()), reply.Header) {
+		if key, ok := r.route.appendKey(nil, r.authority, []byte(target)); ok {
+			r.e.fetcher.Invalidate(string(key))
+		}
+	}
+}

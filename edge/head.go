@@ -1,0 +1,173 @@
+package edge
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"perto/edge/cache"
+	"perto/edge/http1"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// compose makes what the cache keeps of a reply beside its fields: the neutral
+// head, composed once so that a hit only copies it, and the tags for purges.
+func (e *Edge) compose(o *cache.Object) {
+	head := http1.AppendStatusLine(make([]byte, 0, 512), o.Status, nil)
+	head = appendReplyFields(head, o.Header, o.Policy.ReplyTime)
+	o.Head = bytes.Clone(e.appendIdentity(head))
+	for line := range o.Header.Values("surrogate-key") {
+		for tag := range bytes.FieldsSeq(line) {
+			o.Tags = append(o.Tags, string(tag))
+		}
+	}
+	for tag := range o.Header.Elements("cache-tag") {
+		o.Tags = append(o.Tags, string(tag))
+	}
+}
+
+// appendReplyFields appends a reply's fields as clients get them: without those
+// that are for caches like us, and with a Date (RFC 9110, section 6.6.1).
+func appendReplyFields(dst []byte, h fields.Header, came time.Time) []byte {
+	for i := range h {
+		if !fields.Equal(h[i].Name, "surrogate-key") && !fields.Equal(h[i].Name, "cache-tag") && !fields.Equal(h[i].Name, "surrogate-control") {
+			dst = h[i : i+1].Append(dst)
+		}
+	}
+	if !h.Has("date") {
+		dst = http1.AppendDate(dst, "Date", came)
+	}
+	return dst
+}
+
+// appendIdentity appends who this edge is.
+func (e *Edge) appendIdentity(dst []byte) []byte {
+	dst = append(dst, "Via: 1.1 "...)
+	dst = append(dst, e.name...)
+	dst = append(dst, "\r\nServer-Timing: "...)
+	dst = append(dst, e.timing...)
+	return append(dst, "\r\n"...)
+}
+
+// kept304 are the fields of a 304 (RFC 9110, section 15.4.5).
+var kept304 = [...]string{"cache-control", "cdn-cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"}
+
+// appendObjectHead appends the neutral head of the object under another status.
+func (r *request) appendObjectHead(dst []byte, status int) []byte {
+	o := r.object
+	switch status {
+	case o.Status:
+		return append(dst, o.Head...)
+	case 304:
+		dst = http1.AppendStatusLine(dst, status, nil)
+		for i := range o.Header {
+			for _, name := range kept304 {
+				if fields.Equal(o.Header[i].Name, name) {
+					dst = o.Header[i : i+1].Append(dst)
+				}
+			}
+		}
+		if !o.Header.Has("date") {
+			dst = http1.AppendDate(dst, "Date", o.Policy.ReplyTime)
+		}
+		return r.e.appendIdentity(dst)
+	}
+	dst = http1.AppendStatusLine(dst, status, nil)
+	return append(dst, o.Head[bytes.IndexByte(o.Head, '\n')+1:]...)
+}
+
+// appendStory ends a head: what happened, what becomes of the connection, and
+// the empty line.
+func (r *request) appendStory(dst []byte) []byte {
+	if r.object != nil {
+		// A reply that comes from its origin this moment has no age, unless another
+		// cache gave it one.
+		age := int64(r.object.Policy.Age(r.now) / time.Second)
+		if r.originStatus == 0 || age > 0 {
+			dst = http1.AppendInt(dst, "Age", age)
+		}
+	} else if r.reply != nil {
+		if age, ok := r.reply.Header.Get("age"); ok {
+			dst = http1.AppendField(dst, "Age", age)
+		}
+	}
+	if r.originTime > 0 {
+		dst = append(dst, "Server-Timing: origin;dur="...)
+		dst = strconv.AppendFloat(dst, float64(r.originTime.Microseconds())/1000, 'f', 1, 64)
+		dst = append(dst, "\r\n"...)
+	}
+	dst = r.appendCacheStatus(dst)
+	if r.closing {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// appendCacheStatus appends our member of Cache-Status (RFC 9211).
+func (r *request) appendCacheStatus(dst []byte) []byte {
+	dst = append(dst, "Cache-Status: "...)
+	dst = append(dst, r.e.name...)
+	if r.forward != NotForwarded {
+		dst = append(dst, "; fwd="...)
+		dst = append(dst, r.forward.String()...)
+		if r.originStatus != 0 {
+			dst = append(dst, "; fwd-status="...)
+			dst = strconv.AppendInt(dst, int64(r.originStatus), 10)
+		}
+	} else if r.object != nil {
+		dst = append(dst, "; hit"...)
+	}
+	if r.object != nil {
+		dst = append(dst, "; ttl="...)
+		dst = strconv.AppendInt(dst, int64(r.object.Policy.TTL(r.now)/time.Second), 10)
+	}
+	if r.stored {
+		dst = append(dst, "; stored"...)
+	}
+	if r.collapsed {
+		dst = append(dst, "; collapsed"...)
+	}
+	if r.detail != "" {
+		dst = append(dst, "; detail="...)
+		dst = appendItem(dst, r.detail)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// appendItem appends s as a structured-fields token, or as a string when it has
+// spaces (RFC 9651).
+func appendItem(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if s[i] == ' ' {
+			return strconv.AppendQuote(dst, s)
+		}
+	}
+	return append(dst, s...)
+}
+
+// protocol returns the client's protocol version for Via.
+func (r *request) protocol() string {
+	if r.q.Minor == 0 {
+		return "1.0"
+	}
+	return "1.1"
+}
+
+// interim forwards a 1xx reply (RFC 9110, section 15.2); HTTP/1.0 has none.
+func (r *request) interim(status int, h fields.Header) {
+	if r.q.Minor == 0 {
+		return
+	}
+	b := http1.AppendStatusLine(r.c.out[:0], status, nil)
+	b = append(h.Append(b), "\r\n"...)
+	r.c.out = b
+	r.gone = r.c.write(b, time.Now()) != nil
+}
+
+// appendReplyHead appends the head of a reply that is not stored.
+func (r *request) appendReplyHead(dst []byte) []byte {
+	dst = http1.AppendStatusLine(dst, r.reply.Status, r.reply.Reason)
+	dst = appendReplyFields(dst, rfc9111.EndToEnd(r.reply.Header, nil), r.reply.ReplyTime)
+	return r.e.appendIdentity(dst)
+}

@@ -1,0 +1,84 @@
+package edge
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perto/metrics"
+)
+
+type edgeMetrics struct {
+	requests     []metrics.Counter // by Outcome
+	seconds      *metrics.Histogram
+	sent         *metrics.Counter
+	acceptErrors *metrics.Counter
+	turnedAway   *metrics.Counter
+	cut          *metrics.Counter
+}
+
+func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
+	m.requests = r.CounterSet("perto_http_requests_total", "HTTP requests answered, by outcome.", "outcome", outcomeNames[:]...)
+	m.seconds = r.Histogram("perto_http_request_seconds", "Time from a request's head to the last byte of its reply.")
+	m.sent = r.Counter("perto_http_sent_bytes_total", "Bytes of replies sent to clients, heads included.")
+	m.acceptErrors = r.Counter("perto_http_accept_errors_total", "Connections that could not be accepted.")
+	m.turnedAway = r.Counter("perto_http_turned_away_total", "Connections closed at once since there were too many.")
+	m.cut = r.Counter("perto_http_cut_replies_total", "Replies that ended before their last byte since the origin failed in the middle.")
+	r.Gauge("perto_http_connections", "Client connections open.", func() float64 {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return float64(len(e.conns))
+	})
+	r.Gauge("perto_cache_bytes", "Memory of stored replies.", func() float64 { return float64(e.cache.Stats().Bytes) })
+	r.Gauge("perto_cache_filling_bytes", "Memory of replies that still arrive.", func() float64 { return float64(e.cache.Stats().Filling) })
+	r.Gauge("perto_cache_objects", "Replies stored.", func() float64 { return float64(e.cache.Stats().Objects) })
+	r.CounterFunc("perto_cache_evictions_total", "Replies evicted to make room.", func() uint64 { return e.cache.Stats().Evictions })
+}
+
+// loadMeter turns a running count of bytes into a rate.
+type loadMeter struct {
+	sent atomic.Uint64
+
+	mu   sync.Mutex
+	at   time.Time
+	seen uint64
+	rate float64 // bytes a second, smoothed
+}
+
+const (
+	// loadStep is the shortest time in which a rate is measured.
+	loadStep = 250 * time.Millisecond
+	// loadTime is how long the past counts: the weight of a second ago is 1/e.
+	loadTime = time.Second
+)
+
+func (l *loadMeter) bytesPerSecond(now time.Time) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.sent.Load()
+	if l.at.IsZero() {
+		l.at, l.seen = now, n
+		return 0
+	}
+	if d := now.Sub(l.at); d >= loadStep {
+		keep := float64(loadTime) / float64(loadTime+d)
+		l.rate = l.rate*keep + float64(n-l.seen)/d.Seconds()*(1-keep)
+		l.at, l.seen = now, n
+	}
+	return l.rate
+}
+
+// Load returns how busy the edge is, 0 idle and 1 full, for heartbeats: the
+// greater of the share of its connections and of its capacity in bytes a second
+// where that is known. It may pass 1.
+func (e *Edge) Load() float64 {
+	e.mu.Lock()
+	conns := len(e.conns)
+	e.mu.Unlock()
+	load := float64(conns) / float64(e.cfg.MaxConns)
+	rate := e.load.bytesPerSecond(time.Now())
+	if e.cfg.CapacityBytes > 0 {
+		load = max(load, rate/e.cfg.CapacityBytes)
+	}
+	return load
+}

@@ -1,0 +1,80 @@
+package edge
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// loggedRequests is how many of the last requests are kept for pages and
+	// explanations. Access logs of everything are another consumer's work.
+	loggedRequests = 512
+	// loggedBytes is how much of host and target is kept of each.
+	loggedBytes = 160
+)
+
+// Request is one request as the edge remembers it.
+type Request struct {
+	Time    time.Time
+	Client  string // address and port
+	Method  string
+	URL     string // host and target, cut after some length
+	Status  int
+	Bytes   int64 // of the reply, head included
+	Outcome Outcome
+	Detail  string
+	Took    time.Duration
+}
+
+// requestLog is a ring of the last requests. Writers take a slot each and never
+// wait for one another.
+type requestLog struct {
+	next  atomic.Uint64
+	slots [loggedRequests]logSlot
+}
+
+type logSlot struct {
+	mu      sync.Mutex
+	used    bool
+	time    time.Time
+	took    time.Duration
+	bytes   int64
+	client  string
+	detail  string
+	method  [16]byte
+	url     [loggedBytes]byte
+	methodN uint8
+	urlN    uint8
+	status  int16
+	outcome Outcome
+}
+
+func (l *requestLog) add(r *request, took time.Duration) {
+	s := &l.slots[l.next.Add(1)%loggedRequests]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used, s.time, s.took, s.bytes = true, r.now, took, r.sent
+	s.client, s.detail = r.c.client, r.detail
+	s.methodN = uint8(copy(s.method[:], r.q.Method))
+	n := copy(s.url[:], r.q.Host)
+	n += copy(s.url[n:], r.q.Target)
+	s.urlN, s.status, s.outcome = uint8(n), int16(r.status), r.outcome
+}
+
+// Requests returns the last requests, newest first, at most n.
+func (e *Edge) Requests(n int) []Request {
+	l := &e.log
+	last := l.next.Load()
+	out := make([]Request, 0, min(n, loggedRequests))
+	for i := uint64(0); i < loggedRequests && len(out) < n; i++ {
+		s := &l.slots[(last-i)%loggedRequests]
+		s.mu.Lock()
+		if s.used {
+			out = append(out, Request{Time: s.time, Client: s.client, Method: string(s.method[:s.methodN]), URL: string(s.url[:s.urlN]),
+				Status: int(s.status), Bytes: s.bytes, Outcome: s.outcome, Detail: s.detail, Took: s.took})
+		}
+		s.mu.Unlock()
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+package edge
+
+import (
+	"bytes"
+	"fmt"
+
+	"perto"
+	"perto/edge/fetch"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// Site is one service of the CDN as an edge sees it.
+type Site struct {
+	Service perto.Service
+	// Hosts are the other names that clients use for it, canonical: aliases, or
+	// addresses.
+	Hosts   []string
+	Origins []fetch.Origin // in order of preference
+	// StoreCookies: see [rfc9111.Options].
+	StoreCookies bool
+}
+
+func (s *Site) hosts() []string { return append([]string{string(s.Service)}, s.Hosts...) }
+
+// Sites is an immutable set of sites. Use [NewSites].
+type Sites struct{ list []Site }
+
+// NewSites checks that every site has a name and origins with sound URLs, and
+// that no two have a host in common.
+func NewSites(sites ...Site) (*Sites, error) {
+	seen := make(map[string]perto.Service)
+	probe := fetch.NewClient(fetch.Config{})
+	for i := range sites {
+		s := &sites[i]
+		if s.Service == "" {
+			return nil, fmt.Errorf("site %d has no service name", i)
+		}
+		if _, err := probe.Upstream(s.Origins); err != nil {
+			return nil, fmt.Errorf("site %s: %w", s.Service, err)
+		}
+		for _, h := range s.hosts() {
+			if h != perto.CanonicalName(h) {
+				return nil, fmt.Errorf("site %s: host %q is not canonical", s.Service, h)
+			}
+			if other, ok := seen[h]; ok && other != s.Service {
+				return nil, fmt.Errorf("host %s belongs to %s and to %s", h, other, s.Service)
+			}
+			seen[h] = s.Service
+		}
+	}
+	return &Sites{list: sites}, nil
+}
+
+// table finds the route of a host.
+type table struct{ hosts map[string]*route }
+
+type route struct {
+	site      *Site
+	upstream  *fetch.Upstream
+	fixedHost string // see fetch.Origin.Host
+}
+
+func (t *table) find(host []byte) *route { return t.hosts[string(host)] }
+
+func (r *route) options() rfc9111.Options {
+	return rfc9111.Options{StoreCookies: r.site.StoreCookies}
+}
+
+// appendKey appends the cache key of a target: service, zero byte, the Host that
+// is forwarded, zero byte, and the target in normal form. Where all origins are
+// asked for one fixed host, that one is in the key, and all names of the site
+// share their objects. authority is in lower case. ok is false when the target
+// has no safe meaning.
+func (r *route) appendKey(dst, authority, target []byte) (key []byte, ok bool) {
+	dst = append(append(dst, r.site.Service...), 0)
+	if r.upstream.FixedHost() {
+		dst = append(dst, r.fixedHost...)
+	} else {
+		dst = append(dst, authority...)
+	}
+	return fetch.AppendTarget(append(dst, 0), target)
+}
+
+// appendAuthority appends a Host in the form that is forwarded: lower case,
+// without the default port and a final dot. name is the part to route by.
+func appendAuthority(dst, host []byte) (authority, name []byte) {
+	base := len(dst)
+	for _, c := range host {
+		dst = append(dst, fields.Lower(c))
+	}
+	authority = bytes.TrimSuffix(dst[base:], []byte(":80"))
+	name = authority
+	if i := bytes.LastIndexByte(name, ':'); i >= 0 && bytes.IndexByte(name[i:], ']') < 0 {
+		name = name[:i]
+	}
+	if bytes.HasSuffix(name, []byte{'.'}) {
+		name = name[:len(name)-1]
+		authority = append(authority[:len(name)], authority[len(name)+1:]...)
+	}
+	return authority, name
+}
