@@ -1,11 +1,13 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -257,7 +259,14 @@ func (c *checker) node(b *hcl.Block) {
 	}
 	c.placeEdge(&n, r, b)
 	c.cfg.Nodes = append(c.cfg.Nodes, n)
-	c.cfg.World.Servers = append(c.cfg.World.Servers, Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses})
+	c.cfg.World.Servers = append(c.cfg.World.Servers, Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses, HeartbeatPort: portOf(n.Heartbeat)})
+}
+
+// portOf returns the port of an address to listen on, which listen has checked.
+func portOf(address string) uint16 {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.ParseUint(text, 10, 16)
+	return uint16(port)
 }
 
 // placeEdge takes a node's addresses and place from the edge block of its name.

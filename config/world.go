@@ -127,6 +127,8 @@ type Server struct {
 	Roles     Roles
 	Place     perto.Place // zero when not declared
 	Addresses []netip.Addr
+	// HeartbeatPort is where it hears heartbeats.
+	HeartbeatPort uint16
 }
 
 // Roles is what a machine does.

@@ -134,24 +134,15 @@ func (e *Edge) SetSites(s *Sites) {
 	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts), "version", version)
 }
 
-// Run listens and serves until the context ends or Close is called; then it lets
-// running requests finish, up to the drain time. It returns an error only when
-// it could not listen, and runs once.
-func (e *Edge) Run(ctx context.Context) error {
-	e.mu.Lock()
-	if e.stopped != nil {
-		e.mu.Unlock()
-		return errors.New("edge: Run was called before")
-	}
-	e.stopped = make(chan struct{})
-	e.mu.Unlock()
-	defer close(e.stopped)
-	defer e.cancel()
+// Start opens the listeners; Run serves them. An address that cannot be opened
+// is an error, and then none is left open.
+func (e *Edge) Start(ctx context.Context) error {
 	for _, address := range e.cfg.Listen {
 		l, err := e.cfg.Network.Listen(ctx, "tcp", address)
 		if err != nil {
 			e.closeListeners()
-			return fmt.Errorf("edge %s: listen on %s: %w", e.cfg.Name, address, err)
+			return &perto.Error{Op: "serve HTTP on", Path: address, Kind: perto.KindUnavailable, Err: err,
+				Hint: "another process may hold the port; set http = [...] in the node block to listen elsewhere"}
 		}
 		e.mu.Lock()
 		e.listeners = append(e.listeners, l)
@@ -159,6 +150,28 @@ func (e *Edge) Run(ctx context.Context) error {
 	}
 	e.listening.Store(true)
 	e.cfg.Logger.Info("edge listens", "name", e.cfg.Name, "addresses", e.cfg.Listen)
+	return nil
+}
+
+// Run serves until the context ends or Close is called; then it lets running
+// requests finish, up to the drain time. It calls Start when nobody has, and
+// returns an error only when that failed. It runs once.
+func (e *Edge) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.stopped != nil {
+		e.mu.Unlock()
+		return errors.New("edge: Run was called before")
+	}
+	e.stopped = make(chan struct{})
+	started := len(e.listeners) > 0
+	e.mu.Unlock()
+	defer close(e.stopped)
+	defer e.cancel()
+	if !started {
+		if err := e.Start(ctx); err != nil {
+			return err
+		}
+	}
 	var accepting sync.WaitGroup
 	for _, l := range e.listeners {
 		accepting.Go(func() { e.accept(l) })

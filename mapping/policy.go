@@ -47,6 +47,17 @@ func (s Step) String() string { return steps[s].name }
 // MarshalText returns the name, so that JSON shows words.
 func (s Step) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote.
+func (s *Step) UnmarshalText(text []byte) error {
+	for i := range steps {
+		if steps[i].name == string(text) {
+			*s = Step(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown policy step %q", text)
+}
+
 // ParseSteps reads a chain as the configuration writes it. It must hold exactly
 // one rank, filters before it and splits behind it, each step once.
 func ParseSteps(names []string) ([]Step, error) {

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"perto"
 	"perto/config"
@@ -211,16 +210,4 @@ func CheckZones(w *config.World) (map[string]int, error) {
 		names[w.Zones[i].Name] = n
 	}
 	return names, errors.Join(errs...)
-}
-
-// assumedFleet is the Fleet before anything was heard: everybody is assumed up,
-// for never starting as down is the first rule (design: nothing is empty by
-// accident).
-func assumedFleet(w *config.World, now time.Time) *replicas.Fleet {
-	f := &replicas.Fleet{Sites: sitesOf(w)}
-	for _, d := range declaredOf(w) {
-		f.Members = append(f.Members, replicas.Member{Declared: d, State: replicas.StateUnknown, Reason: "nothing heard yet", Since: now})
-	}
-	slices.SortFunc(f.Members, func(a, b replicas.Member) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return f
 }

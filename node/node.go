@@ -11,9 +11,9 @@ import (
 	"perto"
 	"perto/config"
 	"perto/dnsserver"
+	"perto/edge"
 	"perto/geodata"
 	"perto/internal/netx"
-	"perto/internal/snapshot"
 	"perto/mapping"
 	"perto/metrics"
 	"perto/replicas"
@@ -25,7 +25,9 @@ type Config struct {
 	World   config.World
 	Network netx.Network
 	Geo     *geodata.Map // shared by the Nodes of a process
-	Logger  *slog.Logger // nil: silent
+	// Keys sign and verify heartbeats; none: nobody reports, probes alone decide.
+	Keys   []replicas.Key
+	Logger *slog.Logger // nil: silent
 }
 
 // Node is one running perto. New builds it, Start opens its sockets, Close ends
@@ -33,14 +35,20 @@ type Config struct {
 type Node struct {
 	cfg     Config
 	metrics *metrics.Registry
-	fleet   snapshot.Var[replicas.Fleet]
 	started time.Time
 
-	dns     *dnsserver.Server
-	dnsRoom *dnsRoom
+	dns      *dnsserver.Server // role dns
+	dnsRoom  *dnsRoom
+	registry *replicas.Registry
+	edge     *edge.Edge // role edge
+	sender   *replicas.Sender
 
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	beating  context.CancelFunc
+	cancel   context.CancelFunc
+	sending  sync.WaitGroup
+	running  sync.WaitGroup
+	ended    sync.Once
+	endError error
 }
 
 // New checks a configuration and builds the rooms that the Local's roles ask
@@ -50,22 +58,27 @@ func New(cfg Config) (*Node, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, metrics: metrics.New()}
-	n.fleet.Store(assumedFleet(&cfg.World, time.Now()))
-	if len(cfg.World.Services) > 0 {
-		for _, s := range cfg.World.Services {
-			if len(s.Functions) > 0 {
-				return nil, &perto.Error{Op: "run functions of service", Path: string(s.Name), Kind: perto.KindInvalid,
-					Err: errors.New("this version does not run functions"), Hint: "remove its function blocks"}
-			}
+	for _, s := range cfg.World.Services {
+		if len(s.Functions) > 0 {
+			return nil, &perto.Error{Op: "run functions of service", Path: string(s.Name), Kind: perto.KindInvalid,
+				Err: errors.New("this version does not run functions"), Hint: "remove its function blocks"}
 		}
 	}
 	if cfg.Local.Roles.Has(config.RoleDNS) {
+		n.registry = newRegistry(&n.cfg, n)
 		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics})
-		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns, &n.fleet)
+		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns, n.registry.Fleet())
 		if err != nil {
 			return nil, err
 		}
 		n.dnsRoom = room
+	}
+	if cfg.Local.Roles.Has(config.RoleEdge) {
+		e, err := newEdge(&n.cfg, n)
+		if err != nil {
+			return nil, err
+		}
+		n.edge = e
 	}
 	return n, nil
 }
@@ -76,10 +89,36 @@ func (n *Node) Start(ctx context.Context) error {
 	n.started = time.Now()
 	run, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
+	if err := n.start(ctx, run); err != nil {
+		n.Close()
+		return err
+	}
+	return nil
+}
+
+func (n *Node) start(ctx, run context.Context) error {
+	if n.edge != nil {
+		if err := n.edge.Start(ctx); err != nil {
+			return err
+		}
+		n.running.Go(func() { n.edge.Run(run) })
+		sender, err := newSender(ctx, &n.cfg, n)
+		if err != nil {
+			return err
+		}
+		if n.sender = sender; sender != nil {
+			beat, stop := context.WithCancel(run)
+			n.beating = stop
+			n.sending.Go(func() { sender.Run(beat) })
+		}
+	}
 	if n.dns != nil {
-		n.dnsRoom.update(n.fleet.Load()) // answers are there before the first question
+		n.dnsRoom.update(n.registry.Fleet().Load()) // answers are there before the first question
+		if err := n.registry.Start(ctx); err != nil {
+			return err
+		}
+		n.running.Go(func() { n.registry.Run(run) })
 		if err := n.dns.Start(ctx); err != nil {
-			cancel()
 			return err
 		}
 		n.running.Go(func() { n.dnsRoom.run(run) })
@@ -87,22 +126,63 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the Node and waits until everything it started is gone.
-func (n *Node) Close() error {
-	if n.cancel == nil {
-		return nil
-	}
-	n.cancel()
-	var err error
-	if n.dns != nil {
-		err = n.dns.Close()
-	}
-	n.running.Wait()
-	return err
+// Close ends the Node in good order: the name servers are told first, running
+// requests finish. It waits until everything that it started is gone.
+func (n *Node) Close() error { return n.end(true) }
+
+// Kill ends the Node without a word to anybody, as a crash would.
+func (n *Node) Kill() error { return n.end(false) }
+
+func (n *Node) end(farewell bool) error {
+	n.ended.Do(func() {
+		if n.cancel == nil {
+			return
+		}
+		var errs []error
+		if n.sender != nil {
+			n.beating()
+			n.sending.Wait()
+			errs = append(errs, n.sender.Close(farewell))
+		}
+		if n.dns != nil {
+			errs = append(errs, n.dns.Close())
+		}
+		n.cancel()
+		if n.edge != nil {
+			errs = append(errs, n.edge.Close())
+		}
+		n.running.Wait()
+		n.endError = errors.Join(errs...)
+	})
+	return n.endError
 }
 
-// Fleet returns what is known of the replicas now.
-func (n *Node) Fleet() *replicas.Fleet { return n.fleet.Load() }
+// Fleet returns what is known of the replicas now; nil on a node that does not
+// serve DNS.
+func (n *Node) Fleet() *replicas.Fleet {
+	if n.registry == nil {
+		return nil
+	}
+	return n.registry.Fleet().Load()
+}
+
+// WaitFleet waits until what is known of the replicas satisfies a condition.
+func (n *Node) WaitFleet(ctx context.Context, ok func(*replicas.Fleet) bool) error {
+	var version uint64
+	for {
+		f, v, err := n.registry.Fleet().Wait(ctx, version)
+		if err != nil {
+			return err
+		}
+		if ok(f) {
+			return nil
+		}
+		version = v
+	}
+}
+
+// Edge returns the node's edge, or nil.
+func (n *Node) Edge() *edge.Edge { return n.edge }
 
 // DNSAddrs returns the addresses that DNS is served on.
 func (n *Node) DNSAddrs() []netip.AddrPort {

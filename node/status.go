@@ -14,13 +14,23 @@ import (
 
 // Status is what a Node says of itself.
 type Status struct {
-	Name     string          `json:"name"`
-	Roles    []string        `json:"roles"`
-	Started  time.Time       `json:"started"`
-	DNS      []string        `json:"dns,omitempty"` // addresses served on
-	Zones    []ZoneStatus    `json:"zones,omitempty"`
-	Services []ServiceStatus `json:"services,omitempty"`
-	Replicas []ReplicaStatus `json:"replicas"`
+	Name     string           `json:"name"`
+	Roles    []string         `json:"roles"`
+	Started  time.Time        `json:"started"`
+	DNS      []string         `json:"dns,omitempty"` // addresses served on
+	Zones    []ZoneStatus     `json:"zones,omitempty"`
+	Services []ServiceStatus  `json:"services,omitempty"`
+	Replicas []ReplicaStatus  `json:"replicas"`
+	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
+	Edge     *EdgeStatus      `json:"edge,omitempty"`
+}
+
+// EdgeStatus is what an edge says of itself.
+type EdgeStatus struct {
+	Listening bool    `json:"listening"`
+	Load      float64 `json:"load"`
+	Objects   int64   `json:"objects"` // stored
+	Bytes     int64   `json:"bytes"`   // stored
 }
 
 // ZoneStatus is one zone.
@@ -56,10 +66,15 @@ var _ console.Source = (*Node)(nil)
 func (n *Node) Status() any { return n.status() }
 
 func (n *Node) status() *Status {
-	s := &Status{Name: n.cfg.Local.Name, Roles: n.cfg.Local.Roles.Names(), Started: n.started, Replicas: replicaStatus(n.Fleet())}
+	s := &Status{Name: n.cfg.Local.Name, Roles: n.cfg.Local.Roles.Names(), Started: n.started, Replicas: []ReplicaStatus{}}
+	if n.edge != nil {
+		c := n.edge.CacheStats()
+		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes)}
+	}
 	if n.dns == nil {
 		return s
 	}
+	s.Replicas, s.Events = replicaStatus(n.Fleet()), n.registry.Events()
 	for _, a := range n.dns.Addrs() {
 		s.DNS = append(s.DNS, a.String())
 	}

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -33,6 +34,17 @@ func (s State) String() string { return stateNames[s] }
 
 // MarshalText returns the name, so that JSON shows words.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *State) UnmarshalText(text []byte) error {
+	for i, name := range stateNames {
+		if name == string(text) {
+			*s = State(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown state %q", text)
+}
 
 // Serves reports whether answers may name a replica in this state.
 func (s State) Serves() bool { return s <= StateSuspect }

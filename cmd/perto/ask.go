@@ -51,21 +51,14 @@ func (c *explainCmd) Run(e *env) error {
 	if c.Resolver != "" {
 		q.Set("resolver", c.Resolver)
 	}
-	var x explanation
+	var x mapping.Explanation
 	if err := e.get("/api/explain", q, &x); err != nil {
 		return err
 	}
-	return e.print(x, x.print)
+	return e.print(x, func(w io.Writer) { printExplanation(w, &x) })
 }
 
-// explanation is mapping.Explanation as it comes over the API, where steps are
-// words.
-type explanation struct {
-	mapping.Explanation
-	Steps []string `json:"steps"`
-}
-
-func (x explanation) print(w io.Writer) {
+func printExplanation(w io.Writer, x *mapping.Explanation) {
 	fmt.Fprintf(w, "%s %s\n\n", x.Service, x.Family)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "  resolver\t%s\n", x.Resolver)
@@ -80,7 +73,11 @@ func (x explanation) print(w io.Writer) {
 	if x.Fence != "" {
 		fmt.Fprintf(t, "  fence\t%s\n", x.Fence)
 	}
-	fmt.Fprintf(t, "  policy\t%s\n", strings.Join(x.Steps, " > "))
+	var steps []string
+	for _, s := range x.Steps {
+		steps = append(steps, s.String())
+	}
+	fmt.Fprintf(t, "  policy\t%s\n", strings.Join(steps, " > "))
 	if x.Slots > 1 {
 		fmt.Fprintf(t, "  slot\t%d of %d\n", x.Slot, x.Slots)
 	}
@@ -110,13 +107,7 @@ type statusCmd struct{}
 
 // Run shows the status of a running node or lab.
 func (c *statusCmd) Run(e *env) error {
-	var s struct {
-		node.Status
-		Replicas []struct {
-			node.ReplicaStatus
-			State string `json:"state"`
-		} `json:"replicas"`
-	}
+	var s node.Status
 	if err := e.get("/api/status", nil, &s); err != nil {
 		return err
 	}
