@@ -21,6 +21,9 @@ import (
 //	GET  /api/lab/vantages      the vantages, with their doors
 //	GET  /api/lab/doors         the doors to authoritative servers
 //	GET  /api/lab/dig           one question from a vantage: from, name, type
+//	GET  /api/lab/fetch         one fetch from a vantage: from, url
+//	GET  /api/lab/compare       the same from every vantage: url
+//	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
 func (l *Lab) API() http.Handler {
 	mux := http.NewServeMux()
@@ -28,14 +31,49 @@ func (l *Lab) API() http.Handler {
 	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.vantageInfo()) })
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
-		reply, err := l.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type"))
+		answer(w)(l.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type")))
+	})
+	mux.HandleFunc("GET /api/lab/fetch", func(w http.ResponseWriter, r *http.Request) {
+		v, err := l.Vantage(r.FormValue("from"))
 		if err != nil {
 			console.WriteError(w, err)
 			return
 		}
-		console.WriteJSON(w, reply)
+		answer(w)(v.Fetch(r.Context(), r.FormValue("url")))
+	})
+	mux.HandleFunc("GET /api/lab/compare", func(w http.ResponseWriter, r *http.Request) {
+		console.WriteJSON(w, l.FetchAll(r.Context(), l.vantages, r.FormValue("url")))
+	})
+	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
+		v, err := l.Vantage(r.FormValue("from"))
+		if err != nil {
+			console.WriteError(w, err)
+			return
+		}
+		answer(w)(l.Trace(r.Context(), v, r.FormValue("url")))
+	})
+	mux.HandleFunc("POST /api/lab/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if err := l.Do(r.Context(), r.PathValue("name"), Fault(r.FormValue("do"))); err != nil {
+			console.WriteError(w, err)
+			return
+		}
+		console.WriteJSON(w, struct {
+			Host string `json:"host"`
+			Did  string `json:"did"`
+		}{r.PathValue("name"), r.FormValue("do")})
 	})
 	return console.Guard(mux)
+}
+
+// answer writes a result or its error.
+func answer(w http.ResponseWriter) func(value any, err error) {
+	return func(value any, err error) {
+		if err != nil {
+			console.WriteError(w, err)
+			return
+		}
+		console.WriteJSON(w, value)
+	}
 }
 
 // VantageInfo is a vantage as the API shows it.
@@ -46,6 +84,7 @@ type VantageInfo struct {
 	Resolver string       `json:"resolver"` // the host that answers it
 	At       string       `json:"resolver_place"`
 	Door     string       `json:"door"` // "127.0.0.1:5320", its resolver's
+	SOCKS    string       `json:"socks"`
 	Addrs    []netip.Addr `json:"addresses"`
 	LastMile string       `json:"last_mile"`
 }
@@ -62,6 +101,9 @@ func (l *Lab) vantageInfo() []VantageInfo {
 			if d.Kind == "resolver" && d.To == v.Name {
 				i.Door = d.Addr.String()
 			}
+		}
+		if at, err := l.SOCKSDoor(v.Name); err == nil {
+			i.SOCKS = at.String()
 		}
 		out = append(out, i)
 	}
@@ -144,8 +186,8 @@ var _ console.Source = (*Lab)(nil)
 // nameServer returns the first Node that serves DNS.
 func (l *Lab) nameServer() *node.Node {
 	for _, m := range l.machines {
-		if m.node != nil && len(m.node.DNSAddrs()) > 0 {
-			return m.node
+		if n := m.node.Load(); n != nil && len(n.DNSAddrs()) > 0 {
+			return n
 		}
 	}
 	return nil

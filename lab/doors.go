@@ -23,11 +23,12 @@ import (
 type Ports struct {
 	DNS       int // the authoritative servers, one after the other
 	Resolvers int // the vantages' resolvers, one after the other
+	SOCKS     int // the door that picks by user name, then one for each vantage
 	Ephemeral bool
 }
 
 // DefaultPorts are the doors' usual ports.
-var DefaultPorts = Ports{DNS: 5300, Resolvers: 5320}
+var DefaultPorts = Ports{DNS: 5300, Resolvers: 5320, SOCKS: 1080}
 
 // Door leads from a port of 127.0.0.1 into the lab.
 type Door struct {

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -17,6 +21,7 @@ import (
 	"perto/dnsserver/zone"
 	"perto/geodata"
 	"perto/node"
+	"perto/replicas"
 )
 
 // Config says what to bring up.
@@ -29,7 +34,11 @@ type Config struct {
 	DoorPlace perto.Place
 	Ports     Ports
 	Seed      uint64 // of the paths; 0: 1
-	Logger    *slog.Logger
+	// Origin is the site behind the CDN: "http://localhost:3000"; "": the shop.
+	Origin string
+	// OriginPlace is where it stands; the zero Place: Ashburn.
+	OriginPlace perto.Place
+	Logger      *slog.Logger
 }
 
 // Lab is a running world. Its methods may be called from any goroutine.
@@ -43,6 +52,11 @@ type Lab struct {
 	extra    []*Resolver         // public services and the enterprise
 	doors    []*Door
 	doorHost *Host
+	socks    []*socksDoor
+	origin   io.Closer
+	keys     []replicas.Key
+
+	faults sync.Mutex // one kill or heal at a time
 }
 
 // Vantage is a client somewhere on the globe, with the resolver it asks.
@@ -59,7 +73,7 @@ type Vantage struct {
 type machine struct {
 	host  *Host
 	local config.Local
-	node  *node.Node // nil while it is dead
+	node  atomic.Pointer[node.Node] // nil while it is dead
 }
 
 // Up brings a world up: when it returns, every host answers.
@@ -70,7 +84,7 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.Seed == 0 {
 		cfg.Seed = 1
 	}
-	l := &Lab{cfg: cfg, World: cfg.World}
+	l := &Lab{cfg: cfg, World: cfg.World, keys: []replicas.Key{replicas.NewKey()}}
 	l.Internet = NewInternet(&Paths{Seed: cfg.Seed, LongWay: longWayShare})
 	if err := l.up(ctx); err != nil {
 		l.Close()
@@ -90,7 +104,7 @@ func (l *Lab) up(ctx context.Context) error {
 		}
 		l.World = world
 	}
-	for _, step := range []func(context.Context) error{l.startNameServers, l.startNodes, l.startResolvers, l.startVantages, l.openDoors} {
+	for _, step := range []func(context.Context) error{l.startNameServers, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -100,6 +114,9 @@ func (l *Lab) up(ctx context.Context) error {
 
 // Close takes everything down and waits until it is gone.
 func (l *Lab) Close() error {
+	for _, d := range l.socks {
+		d.close()
+	}
 	for _, d := range l.doors {
 		d.close()
 	}
@@ -112,10 +129,17 @@ func (l *Lab) Close() error {
 		r.Close()
 	}
 	var errs []error
-	for _, m := range l.machines {
-		if m.node != nil {
-			errs = append(errs, m.node.Close())
+	var closing sync.WaitGroup
+	ended := make([]error, len(l.machines))
+	for i, m := range l.machines {
+		if n := m.node.Load(); n != nil {
+			closing.Go(func() { ended[i] = n.Close() })
 		}
+	}
+	closing.Wait()
+	errs = append(errs, ended...)
+	if l.origin != nil {
+		errs = append(errs, l.origin.Close())
 	}
 	for _, s := range l.plain {
 		errs = append(errs, s.Close())
@@ -255,16 +279,37 @@ func (l *Lab) startNodes(ctx context.Context) error {
 	return nil
 }
 
+// readyWait is how long a world may take to answer after everything was started.
+const readyWait = 30 * time.Second
+
+// ready waits until every name server has heard of every edge.
+func (l *Lab) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	for _, m := range l.machines {
+		n := m.node.Load()
+		if n == nil || !m.local.Roles.Has(config.RoleDNS) {
+			continue
+		}
+		if err := n.WaitFleet(ctx, func(f *replicas.Fleet) bool {
+			return !slices.ContainsFunc(f.Members, func(x replicas.Member) bool { return x.State == replicas.StateUnknown })
+		}); err != nil {
+			return &perto.Error{Op: "wait for the edges to report to", Path: m.local.Name, Kind: perto.KindUnavailable, Err: err}
+		}
+	}
+	return nil
+}
+
 // boot starts the Node of a machine.
 func (l *Lab) boot(ctx context.Context, m *machine) error {
-	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Logger: l.cfg.Logger.With("node", m.local.Name)})
+	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Keys: l.keys, Logger: l.cfg.Logger.With("node", m.local.Name)})
 	if err != nil {
 		return err
 	}
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	m.node = n
+	m.node.Store(n)
 	return nil
 }
 

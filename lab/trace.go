@@ -101,7 +101,7 @@ func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	t.Steps = append(t.Steps, s)
 	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && !strings.Contains(f.Header.Get("Cache-Status"), "hit") {
 		t.Steps = append(t.Steps, Step{From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
-			Result: "what the edge did not have", Took: originTime(f.Header.Get("Server-Timing"))})
+			Result: "what the edge did not have", Took: originTime(strings.Join(f.Header.Values("Server-Timing"), ","))})
 	}
 }
 

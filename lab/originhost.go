@@ -1,0 +1,141 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"sync"
+
+	"perto"
+	"perto/origin"
+)
+
+// originAddrs are those of origin.shop.example in world/shop.example.zone.
+var originAddrs = []netip.Addr{netip.MustParseAddr("52.200.0.80"), netip.MustParseAddr("2a09:3c80::80")}
+
+// startOrigin puts up the host behind the CDN: the demo shop, or a relay to the
+// user's own site. All origins that the World names lead there.
+func (l *Lab) startOrigin(ctx context.Context) error {
+	place, addrs := l.cfg.OriginPlace, originAddrs
+	var err error
+	if place == (perto.Place{}) {
+		place, err = l.cfg.Place("Ashburn, VA, US")
+	} else {
+		addrs, err = addressesNear(l.cfg.Geo, place)
+	}
+	if err != nil {
+		return err
+	}
+	host, err := l.Internet.AddHost(HostConfig{Name: "origin", Kind: "origin", Addrs: addrs, End: End{Place: place}})
+	if err != nil {
+		return err
+	}
+	listen := map[string]bool{":80": true}
+	for _, s := range l.World.World.Services {
+		for _, o := range s.Origins {
+			u, err := url.Parse(o.URL)
+			if err != nil {
+				return err
+			}
+			if u.Scheme != "http" {
+				return &perto.Error{Op: "put up origin", Path: o.URL, Kind: perto.KindInvalid, Err: errors.New("the lab's origin speaks http only")}
+			}
+			l.Internet.AddName(u.Hostname(), addrs...)
+			if u.Port() != "" {
+				listen[":"+u.Port()] = true
+			}
+		}
+	}
+	var ports []string
+	for p := range listen {
+		ports = append(ports, p)
+	}
+	if l.cfg.Origin != "" {
+		l.origin, err = startRelay(ctx, host, ports, l.cfg.Origin)
+		return err
+	}
+	shop, err := origin.New(origin.Config{Network: host, Listen: ports, Logger: l.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	l.origin = shop
+	return shop.Start(ctx)
+}
+
+// relayDoor carries connections out of the lab, to a server of the host.
+type relayDoor struct {
+	to        string // "host:port"
+	listeners []net.Listener
+	ctx       context.Context
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+}
+
+// startRelay leads a lab host's ports to a site of the user's.
+func startRelay(ctx context.Context, from *Host, ports []string, site string) (io.Closer, error) {
+	fail := func(err error) error {
+		return &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindUnavailable, Err: err, Hint: "start your site first, and give its address as http://host:port"}
+	}
+	u, err := url.Parse(site)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" {
+		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`it takes "http://host:port"`)}
+	}
+	r := &relayDoor{to: u.Host}
+	if u.Port() == "" {
+		r.to = net.JoinHostPort(u.Hostname(), "80")
+	}
+	var d net.Dialer
+	probe, err := d.DialContext(ctx, "tcp", r.to)
+	if err != nil {
+		return nil, fail(err)
+	}
+	probe.Close()
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	for _, p := range ports {
+		l, err := from.Listen(ctx, "tcp", p)
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		r.listeners = append(r.listeners, l)
+		r.running.Go(func() { r.serve(l) })
+	}
+	return r, nil
+}
+
+func (r *relayDoor) serve(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if r.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		r.running.Go(func() {
+			defer c.Close()
+			var d net.Dialer
+			to, err := d.DialContext(r.ctx, "tcp", r.to)
+			if err != nil {
+				return
+			}
+			defer to.Close()
+			stop := context.AfterFunc(r.ctx, func() { c.Close(); to.Close() })
+			defer stop()
+			relay(c, c, to)
+		})
+	}
+}
+
+// Close ends the relay and its connections.
+func (r *relayDoor) Close() error {
+	r.cancel()
+	for _, l := range r.listeners {
+		l.Close()
+	}
+	r.running.Wait()
+	return nil
+}
