@@ -16,7 +16,7 @@ import (
 	"perto/node"
 )
 
-// API serves the lab's own requests beside those of package console:
+// API returns the lab's page and API. It serves the lab's own requests beside those of package console:
 //
 //	GET  /api/lab/vantages      the vantages, with their doors
 //	GET  /api/lab/doors         the doors to authoritative servers
@@ -25,9 +25,12 @@ import (
 //	GET  /api/lab/compare       the same from every vantage: url
 //	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
-func (l *Lab) API() http.Handler {
+func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", console.Handler(l))
+	if err := l.servePages(mux); err != nil {
+		return nil, err
+	}
 	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.vantageInfo()) })
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +65,7 @@ func (l *Lab) API() http.Handler {
 			Did  string `json:"did"`
 		}{r.PathValue("name"), r.FormValue("do")})
 	})
-	return console.Guard(mux)
+	return console.Guard(mux), nil
 }
 
 // answer writes a result or its error.

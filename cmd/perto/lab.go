@@ -21,16 +21,27 @@ import (
 type labCmd struct {
 	Up       labUpCmd       `cmd:"" default:"withargs" help:"Bring a world up (the default)."`
 	Vantages labVantagesCmd `cmd:"" help:"List the vantages: clients in cities, and whom they ask."`
+	Fetch    labFetchCmd    `cmd:"" help:"Fetch a page from a city and show where the time went."`
+	Compare  labCompareCmd  `cmd:"" help:"Fetch a page from every city."`
+	Trace    labTraceCmd    `cmd:"" help:"Show the numbered steps of a request."`
+	Browse   labBrowseCmd   `cmd:"" help:"Open a browser that is in a city."`
+	Kill     labKillCmd     `cmd:"" help:"Let an edge's process die."`
+	Freeze   labFreezeCmd   `cmd:"" help:"Stop a host as SIGSTOP would."`
+	Cut      labCutCmd      `cmd:"" help:"Take a host off the network, in silence."`
+	Heal     labHealCmd     `cmd:"" help:"Make a host well again."`
 }
 
 type labUpCmd struct {
-	Scenario  string `arg:"" optional:"" default:"world" enum:"world" help:"Which world (world)."`
-	Config    string `short:"c" help:"Your own PoPs and services instead of the demo's." placeholder:"FILE"`
-	DoorPlace string `help:"City from which the doors to the authoritative servers ask (São Paulo)." placeholder:"CITY"`
-	Seed      uint64 `help:"Seed of the paths' delays." default:"1"`
-	DNSPort   int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
-	Resolvers int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
-	Verbose   bool   `short:"v" help:"Log what the nodes do, to stderr."`
+	Scenario    string `arg:"" optional:"" default:"world" enum:"world" help:"Which world (world)."`
+	Config      string `short:"c" help:"Your own PoPs and services instead of the demo's." placeholder:"FILE"`
+	Origin      string `help:"Your own site behind the CDN, instead of the shop." placeholder:"URL"`
+	OriginPlace string `help:"City where the origin stands (Ashburn)." placeholder:"CITY"`
+	DoorPlace   string `help:"City from which the doors to the authoritative servers ask (São Paulo)." placeholder:"CITY"`
+	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
+	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
+	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
+	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
+	Verbose     bool   `short:"v" help:"Log what the nodes do, to stderr."`
 }
 
 // Run brings the lab up and keeps it up until it is interrupted.
@@ -44,7 +55,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Geo: geo, Place: place, Seed: c.Seed, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Geo: geo, Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS}, Logger: logger(e, c.Verbose)}
 	if c.Config != "" {
 		if cfg.World, err = config.Load(c.Config, place); err != nil {
 			return err
@@ -52,6 +63,11 @@ func (c *labUpCmd) Run(e *env) error {
 	}
 	if c.DoorPlace != "" {
 		if cfg.DoorPlace, err = place(c.DoorPlace); err != nil {
+			return err
+		}
+	}
+	if c.OriginPlace != "" {
+		if cfg.OriginPlace, err = place(c.OriginPlace); err != nil {
 			return err
 		}
 	}
@@ -88,7 +104,12 @@ func serveAPI(l *lab.Lab, address string) (stop func(), at string, err error) {
 		}
 		port++
 	}
-	server := &http.Server{Handler: l.API(), ReadHeaderTimeout: 5 * time.Second}
+	handler, err := l.API()
+	if err != nil {
+		listener.Close()
+		return nil, "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -135,7 +156,9 @@ func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 		}
 	}
 	fmt.Fprintf(t, "  doors\t%s to %s, the vantages' resolvers in order\n", first, last)
-	fmt.Fprintf(t, "  API\thttp://%s\n", api)
+	byName, _ := l.SOCKSDoor("")
+	fmt.Fprintf(t, "  SOCKS\t%s, the user name picks the vantage; one port more for each of them\n", byName)
+	fmt.Fprintf(t, "  page, API\thttp://%s\n", api)
 	t.Flush()
 	authoritative := "5300"
 	if ds := l.Doors(); len(ds) > 0 {
@@ -150,13 +173,13 @@ Try, in another terminal:
 
   dig @127.0.0.1 -p %[1]s shop.cdn.example +subnet=200.144.248.0/24
   dig @127.0.0.1 -p %[2]s www.shop.example      # %[3]s: its resolver is in London
-  dig @127.0.0.1 -p %[1]s whoami.cdn.example TXT
-  perto%[4]s dig www.shop.example --from tokyo
+  curl --proxy socks5h://sao-paulo@%[5]s -i http://www.shop.example/
+  perto%[4]s lab trace --from jakarta-office http://www.shop.example/
   perto%[4]s explain shop.cdn.example --client 200.144.248.0/24
-  perto%[4]s lab vantages
+  perto%[4]s lab kill gru-1                      # and ask again; perto lab heal gru-1
 
 Ctrl-C takes it down.
-`, authoritative, office, officeCity, flag)
+`, authoritative, office, officeCity, flag, byName)
 }
 
 type labVantagesCmd struct{}

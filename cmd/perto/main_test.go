@@ -71,9 +71,10 @@ func TestLabTour(t *testing.T) {
 	out, diagnostics := newOutput(), newOutput()
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320"}, out, diagnostics)
+		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320", "--socks-port", "11080"}, out, diagnostics)
 	}()
 	text := out.waitFor(t, "Ctrl-C")
+	api := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(text)[1] // 18080 may be taken
 	lines := regexp.MustCompile(`(?m)^  (dig|curl|perto) .*$`).FindAllString(text, -1)
 	if len(lines) < 6 {
 		t.Fatalf("only %d commands to try in\n%s", len(lines), text)
@@ -102,10 +103,12 @@ func TestLabTour(t *testing.T) {
 			t.Errorf("%s printed nothing", line)
 		}
 	}
-	for _, args := range [][]string{{"status"}, {"--json", "status"}, {"--json", "dig", "www.shop.example", "--from", "london"}, {"--json", "lab", "vantages"},
+	for _, args := range [][]string{{"status"}, {"--json", "status"}, {"--json", "dig", "www.shop.example", "--from", "london"}, {"--json", "lab", "vantages"}, {"lab", "vantages"}, {"dig", "www.shop.example", "--from", "tokyo"},
+		{"lab", "heal", "gru-1"}, {"lab", "fetch", "--from", "madrid", "http://www.shop.example/"}, {"lab", "compare", "http://www.shop.example/style.css"},
+		{"lab", "freeze", "syd-1"}, {"lab", "cut", "sin-1"}, {"lab", "heal", "syd-1"}, {"lab", "heal", "sin-1"},
 		{"explain", "shop.cdn.example", "--resolver", "25.64.1.53", "--type", "AAAA"}} {
 		var got strings.Builder
-		if code := run(ctx, append([]string{"--api", "127.0.0.1:18080"}, args...), &got, io.Discard); code != 0 || got.Len() == 0 {
+		if code := run(ctx, append([]string{"--api", api}, args...), &got, io.Discard); code != 0 || got.Len() == 0 {
 			t.Errorf("perto %v: exit code %d: %s", args, code, got.String())
 		}
 	}
@@ -113,9 +116,12 @@ func TestLabTour(t *testing.T) {
 		"dig www.shop.example --from atlantis":         "there are: sao-paulo",
 		"explain nothing.example --client 200.144.0.1": "no service answers for this name",
 		"explain shop.cdn.example --client everywhere": "it takes an address or a subnet",
+		"lab kill nobody":                            "no such host in the lab",
+		"lab fetch --from madrid gopher://x/":        "it takes",
+		"lab fetch --from madrid http://no.example/": "names no address",
 	} {
 		var got strings.Builder
-		if code := run(ctx, append([]string{"--api", "127.0.0.1:18080"}, strings.Fields(args)...), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {
+		if code := run(ctx, append([]string{"--api", api}, strings.Fields(args)...), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {
 			t.Errorf("perto %s: exit code %d, %q; want %q", args, code, got.String(), want)
 		}
 	}

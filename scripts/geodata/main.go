@@ -4,6 +4,7 @@
 //	geodata cities -o FILE CITIES.PBF REGIONS_DIR
 //	geodata world  -o FILE MMDB...
 //	geodata sample -o FILE MMDB...
+//	geodata land   -o FILE LAND.JSON
 package main
 
 import (
@@ -25,7 +26,7 @@ const (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: geodata cities|world|sample -o FILE SOURCE...")
+		fmt.Fprintln(os.Stderr, "usage: geodata cities|world|sample|land -o FILE SOURCE...")
 		os.Exit(2)
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
@@ -42,6 +43,8 @@ func main() {
 		err = buildWorld(flags.Args(), *out, geodata.Options{RadiusKm: *radius, Lambda4Km: *lambda4, Lambda6Km: *lambda6})
 	case "sample":
 		err = buildSample(flags.Args(), *out)
+	case "land":
+		err = buildLand(flags.Arg(0), *out)
 	default:
 		err = fmt.Errorf("no command %q", os.Args[1])
 	}

@@ -1,0 +1,89 @@
+package lab
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html"
+	"strings"
+
+	"perto"
+)
+
+// landPath is the outline of the land as an SVG path: x is the longitude, y the
+// latitude with its sign turned, in degrees.
+//
+//go:embed page/land.path
+var landPath string
+
+// The part of the world that maps show, in degrees.
+const (
+	mapWest, mapWidth  = -170, 350
+	mapNorth, mapDepth = 78, 135
+)
+
+// sketch draws on a map of the world. Coordinates are degrees; the projection is
+// equirectangular, which is good enough to see who is near whom.
+type sketch struct{ bytes.Buffer }
+
+func newSketch(title string) *sketch {
+	s := new(sketch)
+	fmt.Fprintf(s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="%d %d %d %d" role="img" aria-label="%s" font-family="system-ui,sans-serif">`,
+		mapWest, -mapNorth, mapWidth, mapDepth, html.EscapeString(title))
+	s.WriteString(`<style>.sea{fill:#eef3f6}.land{fill:#d8d5c8}.pop{fill:#9a4a1c}.vantage{fill:#2b5f75}.other{fill:#666}.way{fill:none;stroke:#2b5f75;stroke-opacity:.55;stroke-width:.5}.far{stroke:#b3261e;stroke-opacity:.9;stroke-width:.8}text{fill:#1d2528;font-size:3.4px}.number{fill:#fff;font-weight:700;text-anchor:middle;font-size:3px}` +
+		`@media (prefers-color-scheme:dark){.sea{fill:#12181b}.land{fill:#2c3331}text{fill:#ece7db}.pop{fill:#e9a06f}.vantage{fill:#7fb8cf}.way{stroke:#7fb8cf}.far{stroke:#ff8a80}}</style>`)
+	fmt.Fprintf(s, `<rect class="sea" x="%d" y="%d" width="%d" height="%d"/><path class="land" d="%s"/>`, mapWest, -mapNorth, mapWidth, mapDepth, strings.TrimSpace(landPath))
+	return s
+}
+
+// dot marks a place; name may be empty.
+func (s *sketch) dot(class string, p perto.Place, radius float64, name, title string) {
+	fmt.Fprintf(s, `<circle class="%s" cx="%.2f" cy="%.2f" r="%g"><title>%s</title></circle>`, class, p.Lon, -p.Lat, radius, html.EscapeString(title))
+	if name != "" {
+		fmt.Fprintf(s, `<text x="%.2f" y="%.2f">%s</text>`, p.Lon+radius+.6, -p.Lat-.8, html.EscapeString(name))
+	}
+}
+
+// way draws an arc between two places, bent to one side so that several between
+// the same places can be told apart.
+func (s *sketch) way(class string, a, b perto.Place, bend float64, title string) (midLon, midLat float64) {
+	dx, dy := b.Lon-a.Lon, b.Lat-a.Lat
+	cx, cy := (a.Lon+b.Lon)/2-dy*bend, (a.Lat+b.Lat)/2+dx*bend
+	fmt.Fprintf(s, `<path class="%s" d="M%.2f %.2fQ%.2f %.2f %.2f %.2f"><title>%s</title></path>`, class, a.Lon, -a.Lat, cx, -cy, b.Lon, -b.Lat, html.EscapeString(title))
+	return (a.Lon+b.Lon)/4 + cx/2, (a.Lat+b.Lat)/4 + cy/2
+}
+
+func (s *sketch) done() []byte {
+	s.WriteString("</svg>\n")
+	return s.Bytes()
+}
+
+// SVG draws the steps of a trace on a map of the world.
+func (t *Trace) SVG() []byte {
+	s := newSketch("The way of a request for " + t.URL + " from " + t.Vantage)
+	seen := make(map[string]bool)
+	for _, step := range t.Steps {
+		for _, end := range []struct {
+			name  string
+			place perto.Place
+		}{{step.From, step.FromPlace}, {step.To, step.ToPlace}} {
+			if !seen[end.name] && end.place != (perto.Place{}) {
+				seen[end.name] = true
+				class := "other"
+				if end.name == t.Vantage {
+					class = "vantage"
+				}
+				s.dot(class, end.place, 1.2, end.name, end.name+", "+end.place.String())
+			}
+		}
+	}
+	for i, step := range t.Steps {
+		if step.FromPlace == (perto.Place{}) || step.ToPlace == (perto.Place{}) {
+			continue
+		}
+		title := fmt.Sprintf("%d. %s asks %s: %s (%d ms)", step.Number, step.From, step.To, step.What, step.Took.Milliseconds())
+		lon, lat := s.way("way", step.FromPlace, step.ToPlace, .12+.06*float64(i), title)
+		fmt.Fprintf(s, `<circle class="vantage" cx="%.2f" cy="%.2f" r="2.3"/><text class="number" x="%.2f" y="%.2f">%d</text>`, lon, -lat, lon, -lat+1, step.Number)
+	}
+	return s.done()
+}
