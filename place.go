@@ -3,6 +3,7 @@ package perto
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -18,12 +19,13 @@ type Place struct {
 	Lon     float64 `json:"lon"`     // degrees east, -180..180
 }
 
-// String returns the place as the configuration would write it.
+// String returns the place as the configuration would write it. Region codes
+// that are numbers say nothing to people and are left out.
 func (p Place) String() string {
 	switch {
 	case p.Name == "":
 		return fmt.Sprintf("%.4f,%.4f", p.Lat, p.Lon)
-	case p.Region == "":
+	case p.Region == "" || strings.ContainsAny(p.Region, "0123456789"):
 		return p.Name + ", " + p.Country
 	}
 	return p.Name + ", " + p.Region + ", " + p.Country

@@ -39,6 +39,7 @@ func TestPlaceString(t *testing.T) {
 	}{
 		{Place{Name: "São Paulo", Region: "SP", Country: "BR"}, "São Paulo, SP, BR"},
 		{Place{Name: "Singapore", Country: "SG"}, "Singapore, SG"},
+		{Place{Name: "Tokyo", Region: "13", Country: "JP"}, "Tokyo, JP"},
 		{Place{Lat: -23.5475, Lon: -46.6361}, "-23.5475,-46.6361"},
 	}
 	for _, tt := range tests {

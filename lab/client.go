@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,9 +17,46 @@ import (
 // Client is what a person's machine does at a vantage: it asks its resolver for
 // names and connects to the addresses in turn, starting the next one when the
 // last has not answered within 250 ms (RFC 8305, section 5).
+//
+// Like the stub resolver of an operating system it keeps addresses, in the order
+// in which they came, for as long as they live: who reloads a page reaches the
+// same edge.
 type Client struct {
 	Host     *Host
 	Resolver netip.Addr // whom it asks
+
+	mu    sync.Mutex
+	known map[string]knownName
+}
+
+type knownName struct {
+	addrs   []netip.Addr
+	expires time.Time
+}
+
+// Forget empties the client's memory of names.
+func (c *Client) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.known)
+}
+
+func (c *Client) remember(name string, addrs []netip.Addr, ttl time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = make(map[string]knownName)
+	}
+	c.known[name] = knownName{addrs, time.Now().Add(ttl)}
+}
+
+func (c *Client) remembered(name string) []netip.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.known[name]; time.Now().Before(k.expires) {
+		return k.addrs
+	}
+	return nil
 }
 
 // attemptDelay is the Connection Attempt Delay of RFC 8305, section 8.
@@ -101,9 +139,13 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a}, 0, nil
 	}
+	if addrs := c.remembered(name); addrs != nil {
+		return addrs, 0, nil
+	}
 	type result struct {
 		addrs []netip.Addr
 		rcode int
+		ttl   time.Duration
 		err   error
 	}
 	ask := func(family int, qtype uint16) <-chan result {
@@ -118,7 +160,7 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 				out <- result{err: err}
 				return
 			}
-			out <- result{addrs: addressesIn(reply.Message), rcode: reply.Message.Rcode}
+			out <- result{addrs: addressesIn(reply.Message), rcode: reply.Message.Rcode, ttl: lifetime(reply.Message)}
 		}()
 		return out
 	}
@@ -135,12 +177,29 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 		}
 	}
 	if len(addrs) > 0 {
+		ttl := r4.ttl
+		if len(r4.addrs) == 0 || len(r6.addrs) > 0 && r6.ttl < ttl {
+			ttl = r6.ttl
+		}
+		c.remember(name, addrs, ttl)
 		return addrs, took, nil
 	}
 	if err := errors.Join(r6.err, r4.err); err != nil {
 		return nil, took, err
 	}
 	return nil, took, &net.DNSError{Err: "the resolver says " + dns.RcodeToString[max(r6.rcode, r4.rcode)] + " and names no address", Name: name, IsNotFound: true}
+}
+
+// lifetime returns the shortest time to live of an answer's records.
+func lifetime(m *dns.Msg) time.Duration {
+	if len(m.Answer) == 0 {
+		return 0
+	}
+	ttl := m.Answer[0].Header().Ttl
+	for _, rr := range m.Answer {
+		ttl = min(ttl, rr.Header().Ttl)
+	}
+	return time.Duration(ttl) * time.Second
 }
 
 func addressesIn(m *dns.Msg) []netip.Addr {

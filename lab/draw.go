@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 
 	"perto"
@@ -61,21 +62,29 @@ func (s *sketch) done() []byte {
 // SVG draws the steps of a trace on a map of the world.
 func (t *Trace) SVG() []byte {
 	s := newSketch("The way of a request for " + t.URL + " from " + t.Vantage)
-	seen := make(map[string]bool)
+	var places []perto.Place
+	names := make(map[perto.Place][]string)
 	for _, step := range t.Steps {
 		for _, end := range []struct {
 			name  string
 			place perto.Place
 		}{{step.From, step.FromPlace}, {step.To, step.ToPlace}} {
-			if !seen[end.name] && end.place != (perto.Place{}) {
-				seen[end.name] = true
-				class := "other"
-				if end.name == t.Vantage {
-					class = "vantage"
-				}
-				s.dot(class, end.place, 1.2, end.name, end.name+", "+end.place.String())
+			if end.place == (perto.Place{}) || slices.Contains(names[end.place], end.name) {
+				continue
 			}
+			if names[end.place] == nil {
+				places = append(places, end.place)
+			}
+			names[end.place] = append(names[end.place], end.name)
 		}
+	}
+	for _, p := range places {
+		class := "other"
+		if slices.Contains(names[p], t.Vantage) {
+			class = "vantage"
+		}
+		label := strings.Join(names[p], ", ")
+		s.dot(class, p, 1.2, label, label+": "+p.String())
 	}
 	for i, step := range t.Steps {
 		if step.FromPlace == (perto.Place{}) || step.ToPlace == (perto.Place{}) {

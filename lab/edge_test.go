@@ -34,6 +34,16 @@ func fetch(t *testing.T, v *Vantage, url string) *Fetched {
 	return f
 }
 
+// TestReloadIsAHit: São Paulo has two edges with a cache each; who
+// fetches twice gets the second one as a hit.
+func TestReloadIsAHit(t *testing.T) {
+	v := vantage(t, sharedLab(t), "rio")
+	fetch(t, v, shopURL+"product/2")
+	if f := fetch(t, v, shopURL+"product/2"); !strings.Contains(f.Header.Get("Cache-Status"), "hit") || f.DNS != 0 {
+		t.Errorf("got Cache-Status %q after %v of DNS, want a hit without asking again", f.Header.Get("Cache-Status"), f.DNS)
+	}
+}
+
 // TestMissThenHit fetches one page twice: the second time comes from the edge,
 // faster by about the way to the origin.
 func TestMissThenHit(t *testing.T) {
@@ -87,6 +97,7 @@ func TestConnectionsReachTheNearestPoP(t *testing.T) {
 		want := nearestPoPs(&l.World.World, v.Place)
 		wg.Go(func() {
 			for range 4 {
+				v.Client.Forget() // another connection, another order of addresses
 				f, err := v.Fetch(t.Context(), shopURL+"style.css")
 				if err != nil {
 					t.Errorf("%s: %v", v.Name, err)

@@ -35,7 +35,8 @@ type Trace struct {
 }
 
 // Trace fetches a URL from a vantage whose resolver knows nothing yet, and notes
-// every step. The resolver's cache is emptied first.
+// every step. The caches of the resolver and
+// of the client are emptied first.
 func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Hostname() == "" {
@@ -47,6 +48,7 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 		return nil, &perto.Error{Op: "trace", Path: v.Name, Kind: perto.KindInternal, Err: fmt.Errorf("it has no resolver")}
 	}
 	r.Flush()
+	v.Client.Forget()
 	start := time.Now()
 	ask := Step{From: v.Name, To: r.Host.Name, What: "where is " + u.Hostname() + "?", FromPlace: v.Place, ToPlace: r.Host.End.Place}
 	at := len(t.Steps)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 )
 
@@ -40,9 +41,13 @@ func buildLand(in, out string) error {
 		for _, polygon := range g.Arcs {
 			for _, ring := range polygon {
 				rings++
-				op := byte('M')
+				op, last := byte('M'), 0.0
 				for _, arc := range ring {
 					for _, p := range t.points(arc) {
+						if op == 'L' && math.Abs(p[0]-last) > 180 {
+							op = 'M' // over the date line: not straight across the map
+						}
+						last = p[0]
 						fmt.Fprintf(&b, "%c%.1f %.1f", op, p[0], -p[1])
 						op = 'L'
 					}
