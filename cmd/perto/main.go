@@ -31,7 +31,11 @@ type cli struct {
 	Dig     digCmd     `cmd:"" help:"Ask for a name as somebody in a city of the lab would."`
 	Explain explainCmd `cmd:"" help:"Say why a name is answered as it is."`
 	Status  statusCmd  `cmd:"" help:"Show what serves, and what is known of it."`
-	Config  configCmd  `cmd:"" help:"Check, format or show a configuration."`
+	Run     runCmd     `cmd:"" help:"Run a node."`
+	Init    initCmd    `cmd:"" help:"Write a configuration for your machines."`
+	Key     keyCmd     `cmd:"" help:"Make keys."`
+	Health  healthCmd  `cmd:"" help:"Say whether the node or lab on this machine is well."`
+	Config  configCmd  `cmd:"" help:"Check or format a configuration."`
 	Zone    zoneCmd    `cmd:"" help:"Check zone files."`
 	Geodata geodataCmd `cmd:"" help:"Where is this address: look up, build or export a map."`
 

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/replicas"
+)
+
+type initCmd struct {
+	Domain  string   `required:"" help:"The zone that is delegated to your machines." placeholder:"cdn.example"`
+	Service string   `help:"The name that clients ask for (www.DOMAIN)." placeholder:"NAME"`
+	Alias   []string `help:"Names that you CNAME to the service." placeholder:"NAME"`
+	Origin  string   `required:"" help:"Where the content comes from." placeholder:"https://origin.example"`
+	Machine []string `required:"" sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]; give one flag for each." placeholder:"gru-1=São Paulo=203.0.113.10"`
+	Out     string   `short:"o" default:"." help:"Folder to write to." placeholder:"DIR"`
+}
+
+// Run writes a configuration, its zone file and a key.
+func (c *initCmd) Run(e *env) error {
+	place, err := places()
+	if err != nil {
+		return err
+	}
+	o := config.InitOptions{Domain: perto.CanonicalName(c.Domain), Service: c.Service, Aliases: c.Alias, Origin: c.Origin, KeyFile: "cluster.key", Data: "/var/lib/perto"}
+	if o.Service == "" {
+		o.Service = "www." + o.Domain
+	}
+	for _, text := range c.Machine {
+		m, err := config.ParseMachine(text)
+		if err != nil {
+			return err
+		}
+		p, err := place(m.Place)
+		if err != nil {
+			return err
+		}
+		m.Place = p.String()
+		o.Machines = append(o.Machines, m)
+	}
+	files := []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{
+		{o.Domain + ".hcl", config.Init(o), 0o644},
+		{o.ZoneFile(), config.InitZone(o, uint32(time.Now().Unix())), 0o644},
+		{o.KeyFile, []byte(replicas.NewKey().File()), 0o600},
+	}
+	for _, f := range files { // nothing is overwritten: look before writing anything
+		if _, err := os.Lstat(filepath.Join(c.Out, f.name)); err == nil {
+			return &perto.Error{Op: "write", Path: filepath.Join(c.Out, f.name), Kind: perto.KindConflict, Err: fmt.Errorf("the file exists"), Hint: "choose another folder with --out"}
+		}
+	}
+	for _, f := range files {
+		path := filepath.Join(c.Out, f.name)
+		if err := os.WriteFile(path, f.data, f.mode); err != nil {
+			return &perto.Error{Op: "write", Path: path, Kind: perto.KindUnavailable, Err: err}
+		}
+		fmt.Fprintln(e.out, "wrote", path)
+	}
+	conf := filepath.Join(c.Out, files[0].name)
+	if _, _, err := check(conf); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
+	return nil
+}
+
+type keyCmd struct {
+	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats."`
+}
+
+type keyNewCmd struct{}
+
+// Run prints a key; the shell decides where it goes.
+func (c *keyNewCmd) Run(e *env) error {
+	fmt.Fprint(e.out, replicas.NewKey().File())
+	return nil
+}

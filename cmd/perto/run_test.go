@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"perto/replicas"
+)
+
+// freePort returns a port that is free for both transports now.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// childOf returns the only child of a process.
+func childOf(t *testing.T, pid int) int {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // by thread
+	if err != nil || len(lists) == 0 {
+		t.Skip("the worker cannot be found without /proc")
+	}
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		var child int
+		if n, _ := fmt.Sscan(string(text), &child); n == 1 && child > 1 {
+			return child
+		}
+	}
+	t.Fatal("the parent has no worker")
+	return 0
+}
+
+// TestRunServesOnTheRealNetwork runs a node as an operator would: parent and
+// worker on loopback. It asks for DNS and a page, kills the worker, reloads with
+// a bad file, and stops it.
+func TestRunServesOnTheRealNetwork(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "s-maxage=60")
+		io.WriteString(w, "from the origin")
+	}))
+	defer origin.Close()
+	dir := t.TempDir()
+	dnsPort, httpPort, apiPort, beatPort := freePort(t), freePort(t), freePort(t), freePort(t)
+	conf := filepath.Join(dir, "perto.hcl")
+	good := fmt.Sprintf(`
+node "one" {
+  roles     = ["dns", "edge"]
+  data      = %q
+  dns       = ["127.0.0.1:%d"]
+  http      = ["127.0.0.1:%d"]
+  heartbeat = "127.0.0.1:%d"
+  api       = "127.0.0.1:%d"
+  key       = %q
+}
+pop "here" {
+  place = "Lisbon, PT"
+  edge "one" { addresses = ["127.0.0.1"] }
+}
+zone "cdn.example" { file = "cdn.zone" }
+service "shop.cdn.example" {
+  origin %q {}
+}
+`, filepath.Join(dir, "data"), dnsPort, httpPort, beatPort, apiPort, filepath.Join(dir, "key"), origin.URL)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("perto.hcl", good)
+	write("cdn.zone", "$TTL 60\n@ IN SOA ns1 h 1 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\n")
+	write("key", replicas.NewKey().File())
+
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// testscript.Main runs this binary as "perto" when it is called so; the parent
+	// starts its worker by the path of its own executable.
+	perto := filepath.Join(dir, "perto")
+	binary, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(perto, binary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out, diagnostics := newOutput(), newOutput()
+	parent := exec.Command(perto, "run", "-c", conf)
+	parent.Stdout, parent.Stderr = out, diagnostics
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Process.Kill()
+	out.waitFor(t, "one is up")
+
+	fetchShop := func() string {
+		req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/", httpPort), nil)
+		req.Host = "shop.cdn.example"
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return string(b) + " " + resp.Header.Get("Cache-Status")
+	}
+	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
+		t.Errorf("first fetch: got %q", got)
+	}
+	if got := fetchShop(); !strings.Contains(got, "hit") {
+		t.Errorf("second fetch: got %q, want a hit", got)
+	}
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", dnsPort))
+	}}
+	if addrs, err := r.LookupHost(t.Context(), "shop.cdn.example"); err != nil || len(addrs) != 1 || addrs[0] != "127.0.0.1" {
+		t.Errorf("DNS: got %v, error %v", addrs, err)
+	}
+	api := fmt.Sprintf("127.0.0.1:%d", apiPort)
+	if code := run(t.Context(), []string{"--api", api, "health"}, io.Discard, io.Discard); code != 0 {
+		t.Errorf("health: exit code %d", code)
+	}
+
+	// A crash: the parent starts a new worker.
+	worker := childOf(t, parent.Process.Pid)
+	syscall.Kill(worker, syscall.SIGKILL)
+	diagnostics.waitFor(t, "started again")
+	out.waitFor(t, "one is up\none is up")
+	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
+		t.Errorf("after the crash: got %q", got)
+	}
+
+	// A bad file is not loaded; what served goes on.
+	write("perto.hcl", "nonsense {")
+	parent.Process.Signal(syscall.SIGHUP)
+	diagnostics.waitFor(t, "not reloaded, the old configuration goes on")
+	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
+		t.Errorf("after a bad reload: got %q", got)
+	}
+	parent.Process.Signal(syscall.SIGTERM)
+	if err := parent.Wait(); err != nil {
+		t.Errorf("the end: %v", err)
+	}
+	if _, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", httpPort)); err == nil {
+		t.Error("a worker is left behind")
+	}
+}

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"perto"
+)
+
+// Machine is one machine that Init writes a configuration for.
+type Machine struct {
+	Name      string // "gru-1"; what comes before the last hyphen names its PoP
+	Place     string // as FindCity takes it
+	Addresses []netip.Addr
+}
+
+// InitOptions is what Init needs to know.
+type InitOptions struct {
+	Domain   string // the zone ("cdn.example")
+	Service  string // the name that clients ask for ("shop.cdn.example")
+	Aliases  []string
+	Origin   string // "https://origin.example"
+	Machines []Machine
+	KeyFile  string
+	Data     string // folder for state
+}
+
+// ZoneFile returns the name of the zone file that the configuration names.
+func (o *InitOptions) ZoneFile() string { return o.Domain + ".zone" }
+
+// pops groups the machines by PoP, in their order.
+func (o *InitOptions) pops() (names []string, of map[string][]Machine) {
+	of = make(map[string][]Machine)
+	for _, m := range o.Machines {
+		pop := m.Name
+		if i := strings.LastIndexByte(pop, '-'); i > 0 {
+			pop = pop[:i]
+		}
+		if of[pop] == nil {
+			names = append(names, pop)
+		}
+		of[pop] = append(of[pop], m)
+	}
+	return names, of
+}
+
+// nameServers is how many machines serve DNS: two are enough to lose one.
+const nameServers = 2
+
+// Init writes a configuration for some machines: each is an edge, the first two
+// also serve DNS. The result passes a check once the zone file of InitZone lies
+// beside it.
+func Init(o InitOptions) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# One file for all machines; each runs: perto run -c %s.hcl --node NAME\n\n", o.Domain)
+	for i, m := range o.Machines {
+		roles := `["edge"]`
+		if i < nameServers {
+			roles = `["dns", "edge"]`
+		}
+		fmt.Fprintf(&b, "node %q {\n  roles = %s\n  data = %q\n  key = %q\n}\n", m.Name, roles, o.Data, o.KeyFile)
+	}
+	names, of := o.pops()
+	for _, pop := range names {
+		fmt.Fprintf(&b, "\npop %q {\n  place = %q\n", pop, of[pop][0].Place)
+		for _, m := range of[pop] {
+			fmt.Fprintf(&b, "  edge %q {\n    addresses = [%s]\n  }\n", m.Name, quoted(m.Addresses))
+		}
+		b.WriteString("}\n")
+	}
+	fmt.Fprintf(&b, "\nzone %q {\n  file = %q\n}\n", o.Domain, o.ZoneFile())
+	fmt.Fprintf(&b, "\nservice %q {\n", o.Service)
+	if len(o.Aliases) > 0 {
+		fmt.Fprintf(&b, "  aliases = [%s]\n", quoted(o.Aliases))
+	}
+	fmt.Fprintf(&b, "  origin %q {}\n}\n", o.Origin)
+	return Format(b.Bytes())
+}
+
+// InitZone writes the zone file that Init's configuration names.
+func InitZone(o InitOptions, serial uint32) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "$TTL 3600\n@ IN SOA ns1 hostmaster %d 7200 3600 1209600 60\n", serial)
+	for i := range min(nameServers, len(o.Machines)) {
+		fmt.Fprintf(&b, "@ IN NS ns%d\n", i+1)
+	}
+	for i, m := range o.Machines[:min(nameServers, len(o.Machines))] {
+		for _, a := range m.Addresses {
+			rrtype := "AAAA"
+			if a.Is4() {
+				rrtype = "A"
+			}
+			fmt.Fprintf(&b, "ns%d IN %s %s\n", i+1, rrtype, a)
+		}
+	}
+	fmt.Fprintf(&b, "; %s is a service: its addresses are decided for each query.\n", o.Service)
+	return b.Bytes()
+}
+
+func quoted[T any](list []T) string {
+	var out []string
+	for _, x := range list {
+		out = append(out, fmt.Sprintf("%q", fmt.Sprint(x)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// ParseMachine reads "NAME=PLACE=ADDR[,ADDR]".
+func ParseMachine(s string) (Machine, error) {
+	parts := strings.Split(s, "=")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "NAME=PLACE=ADDRESS[,ADDRESS]"`)}
+	}
+	m := Machine{Name: parts[0], Place: parts[1]}
+	for _, a := range strings.Split(parts[2], ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(a))
+		if err != nil {
+			return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf("%q is no IP address", a)}
+		}
+		m.Addresses = append(m.Addresses, addr)
+	}
+	return m, nil
+}
