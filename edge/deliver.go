@@ -45,7 +45,10 @@ func (r *request) deliverWhole() error {
 		first, length, status = r.part(size)
 	}
 	r.status = status
-	c := r.c
+	c, now := r.c, r.now
+	if r.forward != NotForwarded {
+		now = time.Now() // the origin may have taken longer than a write may
+	}
 	c.out = r.appendObjectHead(c.out[:0], status)
 	switch status {
 	case 204, 304:
@@ -68,19 +71,19 @@ func (r *request) deliverWhole() error {
 	}
 	c.out = r.appendStory(c.out)
 	if !r.hasBody(status) || length == 0 {
-		return c.write(c.out, r.now)
+		return c.write(c.out, now)
 	}
 	if length == size && len(chunks) == 1 {
 		if size <= smallBody {
 			c.out = append(c.out, chunks[0]...)
-			return c.write(c.out, r.now)
+			return c.write(c.out, now)
 		}
-		return c.gather(chunks, r.now)
+		return c.gather(chunks, now)
 	}
 	if length < size {
 		chunks = cut(chunks, first, length)
 	}
-	return c.gather(chunks, r.now)
+	return c.gather(chunks, now)
 }
 
 // part applies conditions and ranges to an object of size bytes (RFC 9110,

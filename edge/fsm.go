@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"errors"
 	"time"
 
 	"perto/edge/cache"
@@ -313,9 +314,11 @@ func (r *request) pass() state {
 		r.closing, r.unread = true, true
 	}
 	if err != nil {
+		if _, ok := errors.AsType[http1.Refusal](err); ok && up != nil && fetch.CauseOf(err) == fetch.ClientGone {
+			return r.fail(400, Refused, "malformed body")
+		}
 		cause := fetch.CauseOf(err)
 		r.gone = cause == fetch.ClientGone
-		r.closing = r.closing || r.gone
 		return r.fail(cause.Status(), Failed, cause.String())
 	}
 	r.reply, r.outcome = reply, Passed
