@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -38,6 +39,7 @@ type Reply struct {
 	RequestTime time.Time     // when the request was sent
 	ReplyTime   time.Time     // when the head had come
 	conn        *conn         // nil after Close
+	kept        time.Duration // for which the origin keeps the connection, 0: it does not say
 	body        *http1.Body   //
 	origin      rfc9111.Reply // the head as the caching rules see it
 }
@@ -57,7 +59,7 @@ func (r *Reply) Close() {
 	}
 	r.conn = nil
 	if r.KeepAlive && r.body.Done() {
-		c.server.put(c)
+		c.server.put(c, r.kept)
 	} else {
 		c.server.drop(c)
 	}
@@ -98,8 +100,9 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		s.mu.Unlock()
 		return nil, false, err
 	}
+	repeatable := x.Body == nil && rfc9111.Idempotent(x.Method)
 	for {
-		c := s.take()
+		c := s.take(repeatable)
 		if c == nil {
 			if c, err = s.dial(ctx); err != nil {
 				s.report(false)
@@ -116,7 +119,7 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		// A connection that waited may have been closed by the origin meanwhile:
 		// then it answers nothing, and the same request is sent once more, on the
 		// next idle one or in the end on a new one, if that can do no harm.
-		if c.again && CauseOf(err) == Closed && x.Body == nil && rfc9111.Idempotent(x.Method) {
+		if c.again && CauseOf(err) == Closed && repeatable {
 			continue
 		}
 		s.report(CauseOf(err) == ClientGone || CauseOf(err) == BadReply)
@@ -148,6 +151,7 @@ func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
 			r.ReplyTime = time.Now()
 			r.KeepAlive = r.KeepAlive && err == nil
 			r.body = c.reader.Body(r.ContentLength, r.Chunked)
+			r.kept = keepAliveTimeout(r.Header)
 			c.wait = o.server.cfg.StallTimeout
 			r.origin = rfc9111.Reply{Status: r.Status, Header: r.Header, RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
 			return r, nil
@@ -157,6 +161,19 @@ func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
 		}
 	}
 	return nil, &Error{Cause: BadReply, Origin: r.Origin, Err: errors.New("too many interim replies")}
+}
+
+// keepAliveTimeout reads "Keep-Alive: timeout=5", which many origins send beside
+// a reply: they close the connection after so many seconds without a request.
+func keepAliveTimeout(h fields.Header) time.Duration {
+	for e := range h.Elements("keep-alive") {
+		if v, ok := bytes.CutPrefix(e, []byte("timeout=")); ok {
+			if n, err := strconv.Atoi(string(v)); err == nil && n > 0 {
+				return time.Duration(min(n, 3600)) * time.Second
+			}
+		}
+	}
+	return 0
 }
 
 // head composes the request.

@@ -519,3 +519,64 @@ func TestErrorsAreOfOneType(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOriginsSayHowLongTheyKeepConnections(t *testing.T) {
+	inWorld(t, func(w *world) {
+		conns := make(map[net.Conn]bool)
+		w.origin("o", func(c net.Conn, q *http.Request) bool {
+			conns[c] = true
+			return says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: max=5, timeout=5\r\n\r\nhi")(c, q)
+		})
+		u := w.upstream("o")
+		for _, pause := range []time.Duration{0, 4 * time.Second, 5 * time.Second} {
+			time.Sleep(pause)
+			if _, err := w.do(u, get("/")); err != nil {
+				w.t.Error(err)
+			}
+		}
+		if len(conns) != 2 {
+			w.t.Errorf("%d connections, want a second one only after 5 s", len(conns))
+		}
+		// What cannot be repeated trusts no connection that waited unseen.
+		time.Sleep(2 * time.Second)
+		w.do(u, &Exchange{Method: "POST", Target: "/", Host: "a", Via: "1.1"})
+		if len(conns) != 3 {
+			w.t.Errorf("%d connections, want a new one for the POST", len(conns))
+		}
+	})
+}
+
+func TestAClosedSocketIsSeen(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alive, _ := stillOpen(c); !alive {
+		t.Error("an open connection counts as closed")
+	}
+	far.Close()
+	for {
+		alive, known := stillOpen(c)
+		if !known {
+			t.Skip("no looking into sockets here")
+		}
+		if !alive {
+			return
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("never seen")
+		}
+	}
+}

@@ -107,6 +107,7 @@ type conn struct {
 	reader *http1.Reader
 	wait   time.Duration // how long a read may take
 	used   time.Time     // when it became idle
+	until  time.Time     // the origin may close it from then on
 	again  bool          // it carried an exchange before
 }
 
@@ -122,8 +123,29 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// take returns an idle connection, or nil.
-func (s *server) take() *conn {
+// take returns an idle connection that the origin has not closed as far as one
+// can tell, or nil. A request that cannot be repeated gets one only when that is
+// certain or nearly so.
+func (s *server) take(repeatable bool) *conn {
+	for {
+		c := s.pop()
+		if c == nil {
+			return nil
+		}
+		now := time.Now()
+		alive, known := stillOpen(c.Conn)
+		if now.Before(c.until) && alive && (known || repeatable || now.Sub(c.used) < sureFor) {
+			return c
+		}
+		s.drop(c)
+	}
+}
+
+// sureFor is how long an idle connection is trusted with a request that cannot
+// be repeated where nobody can look into the socket.
+const sureFor = time.Second
+
+func (s *server) pop() *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := len(s.idle)
@@ -183,8 +205,9 @@ func (s *server) abort() {
 	}
 }
 
-// put keeps a connection for the next exchange, or closes it.
-func (s *server) put(c *conn) {
+// put keeps a connection for the next exchange, or closes it. hint is for how
+// long the origin said that it would, 0 when it did not.
+func (s *server) put(c *conn, hint time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.idle) >= s.cfg.MaxIdle || c.reader.Buffered() > 0 {
@@ -193,6 +216,10 @@ func (s *server) put(c *conn) {
 		return
 	}
 	c.used, c.again = time.Now(), true
+	c.until = c.used.Add(s.cfg.IdleTimeout)
+	if hint > 0 && hint < s.cfg.IdleTimeout {
+		c.until = c.used.Add(hint - hint/8) // it counts from its own last byte
+	}
 	s.idle = append(s.idle, c)
 	if s.reaper == nil {
 		s.reaper = time.AfterFunc(s.cfg.IdleTimeout, s.reap)

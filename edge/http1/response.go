@@ -45,11 +45,13 @@ func (s *Response) parse(b []byte, toHEAD bool) Refusal {
 		s.KeepAlive = true
 		return accepted
 	}
-	s.ContentLength, s.Chunked, r = framing(s.Header, s.Known, repeated, s.Minor)
-	if r != accepted {
+	foreign := s.foreignCoding(repeated)
+	if foreign {
+		s.ContentLength = -1
+	} else if s.ContentLength, s.Chunked, r = framing(s.Header, s.Known, repeated, s.Minor); r != accepted {
 		return r
 	}
-	s.KeepAlive = s.Minor == 1 && !s.Header.Contains("connection", "close")
+	s.KeepAlive = !foreign && s.Minor == 1 && !s.Header.Contains("connection", "close")
 	switch {
 	case toHEAD, s.Status == 204, s.Status == 304:
 		s.ContentLength, s.Chunked = 0, false
@@ -57,6 +59,27 @@ func (s *Response) parse(b []byte, toHEAD bool) Refusal {
 		s.ContentLength, s.KeepAlive = -1, false
 	}
 	return accepted
+}
+
+// foreignCoding tells whether a reply has one transfer coding that is nobody's
+// and does not look like chunked. Its body ends with the connection (RFC 9112,
+// section 6.3, rule 4), so nothing about it can be misunderstood; what names a
+// real coding is refused, since we cannot take that off.
+func (s *Response) foreignCoding(repeated Known) bool {
+	if s.Known&HasTransferEncoding == 0 || s.Known&HasContentLength != 0 || s.Minor == 0 || repeated&HasTransferEncoding != 0 {
+		return false
+	}
+	v, _ := s.Header.Get("transfer-encoding")
+	if len(v) == 0 || tokenLen(v) != len(v) {
+		return false
+	}
+	lower := bytes.ToLower(v)
+	for _, real := range [...]string{"chunk", "gzip", "deflate", "compress"} {
+		if bytes.Contains(lower, []byte(real)) {
+			return false
+		}
+	}
+	return true
 }
 
 // statusLine reads "HTTP/1.x SP 3DIGIT SP reason". The last space may be missing

@@ -198,7 +198,8 @@ func (s *Reply) date() time.Time {
 
 // initialAge computes corrected_initial_age (section 4.2.3).
 func initialAge(s Reply) time.Duration {
-	apparent := max(0, s.ReplyTime.Sub(s.date()))
+	// Date has whole seconds: less than one is no age but its rounding.
+	apparent := max(0, s.ReplyTime.Sub(s.date())).Truncate(time.Second)
 	corrected := parseAge(s.Header) + s.ReplyTime.Sub(s.RequestTime)
 	return min(max(apparent, corrected), maxDelta)
 }

@@ -1,0 +1,29 @@
+//go:build unix
+
+package fetch
+
+import (
+	"net"
+	"syscall"
+)
+
+// stillOpen looks into the socket of an idle connection without waiting. alive
+// is false when the origin closed it, or sent something that nobody asked for;
+// known is false when the connection has no socket to look into.
+func stillOpen(c net.Conn) (alive, known bool) {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return true, false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return true, false
+	}
+	var b [1]byte
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		alive = err == syscall.EAGAIN || err == syscall.EINTR
+		return true
+	})
+	return alive && err == nil, true
+}
