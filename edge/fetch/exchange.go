@@ -95,9 +95,7 @@ func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
 func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err error) {
 	s := o.server
 	if err := s.acquire(ctx); err != nil {
-		s.mu.Lock()
-		s.trying = false
-		s.mu.Unlock()
+		s.untried()
 		return nil, false, err
 	}
 	repeatable := x.Body == nil && rfc9111.Idempotent(x.Method)
@@ -105,14 +103,14 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		c := s.take(repeatable)
 		if c == nil {
 			if c, err = s.dial(ctx); err != nil {
-				s.report(false)
+				s.unreachable()
 				s.release()
 				return nil, false, err
 			}
 		}
+		s.connected()
 		r, err = o.roundTrip(c, x)
 		if err == nil {
-			s.report(true)
 			return r, true, nil
 		}
 		s.drop(c)
@@ -122,7 +120,6 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		if c.again && CauseOf(err) == Closed && repeatable {
 			continue
 		}
-		s.report(CauseOf(err) == ClientGone || CauseOf(err) == BadReply)
 		s.release()
 		return nil, true, err
 	}

@@ -240,6 +240,23 @@ func TestTheNextOriginTakesOver(t *testing.T) {
 	})
 }
 
+func TestOneBadURLDoesNotTakeTheSiteAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.origin("o", func(c net.Conn, q *http.Request) bool {
+			return q.URL.Path != "/crash" && says(ok)(c, q)
+		})
+		u := w.upstream("o")
+		for range 3 * breakAfter {
+			if _, err := w.do(u, get("/crash")); CauseOf(err) != Closed {
+				w.t.Fatalf("got %v", err)
+			}
+		}
+		if got, err := w.do(u, get("/")); got != "200 hi" || err != nil {
+			w.t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
 func TestExchangesAreCapped(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.client = NewClient(Config{Name: "x", Network: w.net.Host("edge"), MaxExchanges: 1})

@@ -29,9 +29,10 @@ type server struct {
 	trying   bool      // one exchange tests a breaker that is half open
 }
 
-// The breaker: after breakAfter failures in a row to get a connection or a head
-// nothing is tried for breakFirst, then one exchange; each failure more doubles
-// the pause up to breakMost.
+// The breaker: after breakAfter failures in a row to get a connection nothing is
+// tried for breakFirst, then one exchange; each failure more doubles the pause up
+// to breakMost. What goes wrong on a connection does not count: one URL whose
+// handler crashes or hangs must not take the whole site away.
 const (
 	breakAfter = 3
 	breakFirst = 1 * time.Second
@@ -53,15 +54,18 @@ func (s *server) allowed(now time.Time) bool {
 	return true
 }
 
-// report tells the breaker how an attempt went.
-func (s *server) report(ok bool) {
+// connected tells the breaker that the server took a connection.
+func (s *server) connected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trying, s.failures = false, 0
+}
+
+// unreachable tells the breaker that it did not.
+func (s *server) unreachable() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trying = false
-	if ok {
-		s.failures = 0
-		return
-	}
 	s.failures++
 	if over := s.failures - breakAfter; over >= 0 {
 		pause := breakMost
@@ -70,6 +74,13 @@ func (s *server) report(ok bool) {
 		}
 		s.until = time.Now().Add(pause)
 	}
+}
+
+// untried tells the breaker that the attempt it allowed was not made.
+func (s *server) untried() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trying = false
 }
 
 func (s *server) health() Health {
