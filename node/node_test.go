@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"perto"
+	"perto/config"
+	"perto/geodata"
+	"perto/internal/netx"
+	"perto/mapping"
+	"perto/replicas"
+)
+
+var world = sync.OnceValues(geodata.World)
+
+// testConfig is a node that is everything, on ports of the system's choice.
+func testConfig(t *testing.T, edit func(src string) string) Config {
+	t.Helper()
+	src := `
+node "one" {
+  roles     = ["dns", "edge"]
+  dns       = ["127.0.0.1:0"]
+  http      = ["127.0.0.1:0"]
+  heartbeat = "127.0.0.1:0"
+}
+pop "here" {
+  place = "38.7,-9.1"
+  edge "one" { addresses = ["127.0.0.1"] }
+}
+pop "there" {
+  place = "-23.5,-46.6"
+  edge "two" { addresses = ["127.0.0.2"] }
+}
+zone "cdn.example" { file = "cdn.zone" }
+service "shop.cdn.example" {
+  aliases = ["www.shop.example"]
+  origin "http://127.0.0.1:1" {}
+}
+`
+	if edit != nil {
+		src = edit(src)
+	}
+	place := func(query string) (perto.Place, error) {
+		var c geodata.Cities
+		return c.FindCity(query)
+	}
+	cfg, err := config.ParseWith([]byte(src), "test.hcl", place, func(string) ([]byte, error) {
+		return []byte("$TTL 60\n@ IN SOA ns1 h 1 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\n"), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	geo, err := world()
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, _ := cfg.Local("one")
+	return Config{Local: *local, World: cfg.World, Network: &netx.OS{}, Geo: geo, Keys: []replicas.Key{replicas.NewKey()}}
+}
+
+// TestNodeLeavesNothingBehind starts and stops nodes, in good order and by
+// crash, several in one process.
+func TestNodeLeavesNothingBehind(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for i, end := range []func(*Node) error{(*Node).Close, (*Node).Kill} {
+		n, err := New(testConfig(t, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := New(testConfig(t, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []*Node{n, m} {
+			if err := x.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := n.Explain("shop.cdn.example", netip.MustParseAddr("200.144.248.1"), mapping.Subnet{}, mapping.IPv4)
+		if err != nil || e.Answer == nil || e.Answer.PoP != "there" {
+			t.Errorf("explain: got %+v, error %v", e, err)
+		}
+		if s := n.status(); s.Edge == nil || !s.Edge.Listening || len(s.Zones) != 1 || len(s.Services) != 1 || len(s.Replicas) != 2 {
+			t.Errorf("status: got %+v", s)
+		}
+		for _, x := range []*Node{n, m} {
+			if err := end(x); err != nil {
+				t.Errorf("end %d: %v", i, err)
+			}
+			if err := end(x); err != nil {
+				t.Errorf("ending twice: %v", err)
+			}
+		}
+	}
+}
+
+func TestNodeThatCannotStartLeavesNothingBehind(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	first, err := New(testConfig(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	taken := first.DNSAddrs()[0].String()
+	second, err := New(testConfig(t, func(src string) string {
+		return strings.Replace(src, `dns       = ["127.0.0.1:0"]`, `dns = ["`+taken+`"]`, 1)
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = second.Start(t.Context())
+	if e, ok := errors.AsType[*perto.Error](err); !ok || e.Kind != perto.KindUnavailable || !strings.Contains(err.Error(), taken) {
+		t.Errorf("busy port: got %v", err)
+	}
+}
+
+func TestNewRefusesWhatThisVersionCannotDo(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(string) string
+		want string
+	}{
+		{"signing", func(s string) string {
+			return strings.Replace(s, `zone "cdn.example" { file = "cdn.zone" }`, "zone \"cdn.example\" {\n  file = \"cdn.zone\"\n  dnssec = true\n}", 1)
+		}, "does not sign zones"},
+		{"functions", func(s string) string {
+			return strings.Replace(s, `origin "http://127.0.0.1:1" {}`, "function \"/x\" {\n    module = \"x\"\n  }\n", 1)
+		}, "does not run functions"},
+	}
+	for _, tt := range tests {
+		if _, err := New(testConfig(t, tt.edit)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestAbsentEdgeIsLeftOut: the second edge never was there; its
+// clients are sent to the first.
+func TestAbsentEdgeIsLeftOut(t *testing.T) {
+	n, err := New(testConfig(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := n.WaitFleet(ctx, func(f *replicas.Fleet) bool { return f.Member("two").State == replicas.StateDown }); err != nil {
+		t.Fatalf("%v: %+v", err, n.Fleet().Members)
+	}
+	for { // its own goroutine publishes the view that follows from this Fleet
+		e, err := n.Explain("shop.cdn.example", netip.MustParseAddr("200.144.248.1"), mapping.Subnet{}, mapping.IPv4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Answer.PoP == "here" {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("still %s: %s", e.Answer.PoP, e.Why)
+		}
+	}
+}
