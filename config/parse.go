@@ -259,7 +259,11 @@ func (c *checker) node(b *hcl.Block) {
 	}
 	c.placeEdge(&n, r, b)
 	c.cfg.Nodes = append(c.cfg.Nodes, n)
-	c.cfg.World.Servers = append(c.cfg.World.Servers, Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses, HeartbeatPort: portOf(n.Heartbeat)})
+	s := Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses, HeartbeatPort: portOf(n.Heartbeat)}
+	if n.Roles.Has(RoleEdge) && len(n.HTTP) > 0 {
+		s.HTTPPort = portOf(n.HTTP[0])
+	}
+	c.cfg.World.Servers = append(c.cfg.World.Servers, s)
 }
 
 // portOf returns the port of an address to listen on, which listen has checked.

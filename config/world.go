@@ -123,12 +123,12 @@ type Function struct {
 
 // Server is a machine that others have to reach: DNS nodes get heartbeats.
 type Server struct {
-	Name      string
-	Roles     Roles
-	Place     perto.Place // zero when not declared
-	Addresses []netip.Addr
-	// HeartbeatPort is where it hears heartbeats.
-	HeartbeatPort uint16
+	Name          string
+	Roles         Roles
+	Place         perto.Place // zero when not declared
+	Addresses     []netip.Addr
+	HeartbeatPort uint16 // where it hears heartbeats
+	HTTPPort      uint16 // where it serves HTTP; 0: it does not
 }
 
 // Roles is what a machine does.

@@ -107,10 +107,14 @@ func sitesOf(w *config.World) []replicas.Site {
 
 // declaredOf returns the edges of a World.
 func declaredOf(w *config.World) []replicas.Declared {
+	ports := make(map[string]uint16)
+	for _, s := range w.Servers {
+		ports[s.Name] = s.HTTPPort
+	}
 	var out []replicas.Declared
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
-			out = append(out, replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight})
+			out = append(out, replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight, Port: ports[string(e.Name)]})
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -45,6 +46,13 @@ service "shop.cdn.example" {
   origin "http://127.0.0.1:1" {}
 }
 `
+	// Heartbeats go to a port that is named, so it must be a real one.
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src = strings.Replace(src, `heartbeat = "127.0.0.1:0"`, `heartbeat = "`+p.LocalAddr().String()+`"`, 1)
+	p.Close()
 	if edit != nil {
 		src = edit(src)
 	}

@@ -56,6 +56,7 @@ type Declared struct {
 	Addresses []netip.Addr // where clients reach it, IPv4 and IPv6
 	Capacity  uint64       // bits per second; 0 when not declared
 	Weight    uint16       // share inside its PoP; 0 when not declared
+	Port      uint16       // where it serves clients, asked by TCP when it falls silent; 0: 80
 }
 
 // Site is a point of presence: a place with replicas.

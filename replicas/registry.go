@@ -30,11 +30,9 @@ type RegistryConfig struct {
 	Sites     []Site
 	Declared  []Declared
 	Probes    map[perto.Replica][]Probe
-	// SuspectPort is asked, by TCP, when a replica falls silent; 0: 80.
-	SuspectPort uint16
-	StateFile   string // what survives a restart; "" for nothing
-	Logger      *slog.Logger
-	Metrics     *metrics.Registry
+	StateFile string // what survives a restart; "" for nothing
+	Logger    *slog.Logger
+	Metrics   *metrics.Registry
 }
 
 // Registry gathers what is known of the replicas into a Fleet. One goroutine
@@ -90,9 +88,6 @@ func NewRegistry(cfg RegistryConfig) *Registry {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.New()
-	}
-	if cfg.SuspectPort == 0 {
-		cfg.SuspectPort = 80
 	}
 	now := time.Now()
 	r := &Registry{cfg: cfg, do: make(chan func(time.Time)), packet: make(chan received, 256), leases: make(map[perto.Replica]*lease), started: now, lastTick: now, epoch: uint64(now.UnixNano())}
@@ -272,7 +267,7 @@ func (r *Registry) ask(l *lease, now time.Time) {
 		return
 	}
 	l.asked, l.asking = now, true
-	p := Probe{Kind: "tcp", Port: r.cfg.SuspectPort, Timeout: time.Second}
+	p := Probe{Kind: "tcp", Port: l.Port, Timeout: time.Second}
 	r.launch(l, p, func(l *lease, err error, now time.Time) {
 		l.asking = false
 		switch {
