@@ -55,15 +55,20 @@ func unwrapPath(err error) error {
 }
 
 func parse(src []byte, filename string, place PlaceResolver, readFile func(string) ([]byte, error)) (*Config, error) {
+	p := &parser{place: place}
+	isJSON := strings.HasSuffix(filename, ".json")
+	if !p.plain(src, filename, isJSON) {
+		return nil, &perto.Error{Op: "read configuration", Path: filename, Kind: perto.KindInvalid, Err: mistakesOf(p.diags, src)}
+	}
 	files := hclparse.NewParser()
 	var file *hcl.File
 	var diags hcl.Diagnostics
-	if strings.HasSuffix(filename, ".json") {
+	if isJSON {
 		file, diags = files.ParseJSON(src, filename)
 	} else {
 		file, diags = files.ParseHCL(src, filename)
 	}
-	p := &parser{diags: diags, place: place}
+	p.diags = append(p.diags, diags...)
 	cfg := &Config{}
 	if file != nil && !diags.HasErrors() {
 		p.file(file.Body, cfg, readFile)

@@ -118,6 +118,24 @@ func TestMistakesAreBounded(t *testing.T) {
 	}
 }
 
+// TestHostileFilesAreRefused: what would exhaust the parser's stack, or compute
+// something, is a mistake like any other.
+func TestHostileFilesAreRefused(t *testing.T) {
+	for name, tt := range map[string]struct{ src, file, want string }{
+		"brackets":    {strings.Repeat("[", 1<<20), "x.hcl", "nest deeper"},
+		"minus signs": {"a = " + strings.Repeat("-", 1<<20), "x.hcl", "nothing is computed"},
+		"JSON":        {strings.Repeat("[", 1<<20), "x.json", "nest deeper"},
+		"too large":   {strings.Repeat("# long\n", 1<<20), "x.hcl", "the limit is"},
+		"a number":    {"pop \"a\" {\n  place = 5\n}", "x.hcl", "place takes a string"},
+		"a condition": {"pop \"a\" {\n  place = true ? \"x\" : \"y\"\n}", "x.hcl", "nothing is computed"},
+		"a template":  {"pop \"a\" {\n  place = \"${1}\"\n}", "x.hcl", "nothing is computed"},
+	} {
+		if _, err := Parse([]byte(tt.src), tt.file, cities); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %.200v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.hcl")
 	for _, file := range files {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/convert"
 
 	"perto"
 )
@@ -75,8 +74,7 @@ func (r reader) value(name string, want cty.Type) (cty.Value, bool) {
 		r.parser.diags = append(r.parser.diags, diags...)
 		return cty.NilVal, false
 	}
-	v, err := convert.Convert(v, want)
-	if err != nil || v.IsNull() || !v.IsWhollyKnown() {
+	if v.IsNull() || !v.IsWhollyKnown() || v.Type() != want {
 		r.fail(a.Expr.Range(), "%s takes %s", name, typeName(want))
 		return cty.NilVal, false
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -63,17 +64,11 @@ func (s *Server) View() *View { return s.view.Load() }
 // opened is an error, and then nothing is left open.
 func (s *Server) Start(ctx context.Context) error {
 	for _, address := range s.cfg.Listen {
-		p, err := s.cfg.Network.ListenPacket(ctx, "udp", address)
+		p, l, err := s.open(ctx, address)
 		if err != nil {
 			return s.startFailed(address, err)
 		}
-		s.packets = append(s.packets, p)
-		// Port 0 means one free port for both transports.
-		l, err := s.cfg.Network.Listen(ctx, "tcp", p.LocalAddr().String())
-		if err != nil {
-			return s.startFailed(address, err)
-		}
-		s.streams = append(s.streams, l)
+		s.packets, s.streams = append(s.packets, p), append(s.streams, l)
 	}
 	for _, p := range s.packets {
 		for range max(1, s.cfg.Readers) {
@@ -84,6 +79,29 @@ func (s *Server) Start(ctx context.Context) error {
 		s.running.Go(func() { s.serveStreams(l) })
 	}
 	return nil
+}
+
+// portTries is how often a free port is looked for when the first one is free
+// for one transport only.
+const portTries = 20
+
+// open opens an address for both transports; port 0 means one port that is free
+// for both.
+func (s *Server) open(ctx context.Context, address string) (net.PacketConn, net.Listener, error) {
+	for try := 1; ; try++ {
+		p, err := s.cfg.Network.ListenPacket(ctx, "udp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		l, err := s.cfg.Network.Listen(ctx, "tcp", p.LocalAddr().String())
+		if err == nil {
+			return p, l, nil
+		}
+		p.Close()
+		if !strings.HasSuffix(address, ":0") || try == portTries {
+			return nil, nil, err
+		}
+	}
 }
 
 func (s *Server) startFailed(address string, err error) error {

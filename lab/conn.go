@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -87,11 +88,23 @@ func (l listener) Accept() (net.Conn, error) {
 	return &streamConn{c.(*gonet.TCPConn)}, nil
 }
 
+// Addr returns the address listened on; all of them are "[::]".
+func (l listener) Addr() net.Addr {
+	a := l.TCPListener.Addr()
+	if t, ok := a.(*net.TCPAddr); ok && len(t.IP) == 0 {
+		return &net.TCPAddr{IP: net.IPv6unspecified, Port: t.Port}
+	}
+	return unmapTCP(a)
+}
+
 // packetConn is a UDP socket that is not connected.
 type packetConn struct{ *gonet.UDPConn }
 
 func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.UDPConn.ReadFrom(b)
+	if errors.Is(err, io.EOF) { // what gVisor says of a socket that was closed
+		err = net.ErrClosed
+	}
 	if err != nil {
 		return n, addr, asSyscall(err)
 	}

@@ -256,7 +256,9 @@ func (l *Lab) startNodes(ctx context.Context) error {
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
 			if _, ok := l.World.Local(string(e.Name)); !ok {
-				locals = append(locals, config.EdgeDefaults(string(e.Name), p.Place, e.Addresses))
+				local := config.EdgeDefaults(string(e.Name), p.Place, e.Addresses)
+				locals = append(locals, local)
+				w.Servers = append(slices.Clip(w.Servers), config.Server{Name: local.Name, Roles: local.Roles, Place: p.Place, Addresses: e.Addresses, HTTPPort: 80})
 			}
 		}
 	}

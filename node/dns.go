@@ -39,8 +39,8 @@ type zoneRoom struct {
 
 // newDNSRoom builds zones and maps. Mistakes in zone files and policies are
 // errors: nothing is served from half of a configuration.
-func newDNSRoom(w *config.World, geo *geodata.Map, server *dnsserver.Server, fleet *snapshot.Var[replicas.Fleet]) (*dnsRoom, error) {
-	d := &dnsRoom{server: server, fleet: fleet}
+func newDNSRoom(w *config.World, geo *geodata.Map, server *dnsserver.Server) (*dnsRoom, error) {
+	d := &dnsRoom{server: server}
 	var errs []error
 	for i := range w.Services {
 		p, err := policyOf(&w.Services[i])
@@ -102,21 +102,6 @@ func sitesOf(w *config.World) []replicas.Site {
 		out = append(out, replicas.Site{Name: p.Name, Place: p.Place, Provider: p.Provider, Weight: p.Weight})
 	}
 	slices.SortFunc(out, func(a, b replicas.Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return out
-}
-
-// declaredOf returns the edges of a World.
-func declaredOf(w *config.World) []replicas.Declared {
-	ports := make(map[string]uint16)
-	for _, s := range w.Servers {
-		ports[s.Name] = s.HTTPPort
-	}
-	var out []replicas.Declared
-	for _, p := range w.PoPs {
-		for _, e := range p.Edges {
-			out = append(out, replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight, Port: ports[string(e.Name)]})
-		}
-	}
 	return out
 }
 

@@ -16,28 +16,84 @@ import (
 // stateFile is what the registry keeps in a node's data folder.
 const stateFile = "replicas.state"
 
-// newRegistry builds the registry of a node that serves DNS. Without keys nobody
-// can report, and probes alone decide.
-func newRegistry(cfg *Config, n *Node) *replicas.Registry {
-	rc := replicas.RegistryConfig{Network: cfg.Network, Keys: cfg.Keys, Sites: sitesOf(&cfg.World), Declared: declaredOf(&cfg.World),
-		Probes: probesOf(&cfg.World, len(cfg.Keys) == 0), Logger: cfg.Logger, Metrics: n.metrics}
-	if len(cfg.Keys) > 0 {
-		rc.Listen = cfg.Local.Heartbeat
-		for _, s := range heartbeatTargets(&cfg.World) {
-			if s.name != cfg.Local.Name {
-				rc.Witnesses = append(rc.Witnesses, s.at)
-			}
+// newRegistry builds the registry of a node that serves DNS and opens its
+// heartbeat port. Without keys nobody can report, and probes alone decide.
+func newRegistry(ctx context.Context, cfg *Config, n *Node) (*replicas.Registry, error) {
+	rc := replicas.Config{Network: cfg.Network, Keys: cfg.Keys, Listen: cfg.Local.Heartbeat, Sites: sitesOf(&cfg.World),
+		Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0), Logger: cfg.Logger, Metrics: n.metrics}
+	if cfg.Local.Roles.Has(config.RoleEdge) {
+		rc.Self = perto.Replica(cfg.Local.Name)
+	}
+	for _, s := range heartbeatTargets(&cfg.World) {
+		if s.name != cfg.Local.Name {
+			rc.Witnesses = append(rc.Witnesses, s.at)
 		}
 	}
 	if cfg.Local.Data != "" {
-		rc.StateFile = filepath.Join(cfg.Local.Data, stateFile)
+		rc.File = filepath.Join(cfg.Local.Data, stateFile)
 	}
-	return replicas.NewRegistry(rc)
+	return replicas.New(ctx, rc)
+}
+
+// declaredOf returns the edges of a World with the probes of the services that
+// they serve. Where heartbeats are off, an edge without any gets a plain one.
+func declaredOf(w *config.World, heartbeats bool) []replicas.Declared {
+	servers := make(map[string]*config.Server)
+	for i := range w.Servers {
+		servers[w.Servers[i].Name] = &w.Servers[i]
+	}
+	var out []replicas.Declared
+	for _, p := range w.PoPs {
+		for _, e := range p.Edges {
+			d := replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight}
+			port := uint16(80)
+			if s := servers[string(e.Name)]; s != nil {
+				d.Beats = heartbeats
+				if s.HTTPPort > 0 {
+					port = s.HTTPPort
+				}
+			}
+			for i := range w.Services {
+				if s := &w.Services[i]; serves(s, p.Name) {
+					d.Probes = append(d.Probes, probesOf(s, port)...)
+				}
+			}
+			if len(d.Probes) == 0 && !d.Beats {
+				d.Probes = []replicas.Probe{{Kind: replicas.ProbeTCP, Port: port, Interval: fallbackInterval}}
+			}
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // fallbackInterval is how often an edge is asked when nothing else is known of
 // it.
 const fallbackInterval = 2 * time.Second
+
+// usualPorts are those of the probes' kinds, where nothing else is said.
+var usualPorts = map[string]uint16{"https": 443, "dns": 53}
+
+// probesOf returns the probes that a service declares; port is where the edge
+// serves HTTP.
+func probesOf(s *config.Service, port uint16) []replicas.Probe {
+	var out []replicas.Probe
+	for _, p := range s.Probes {
+		kind, _ := replicas.ParseProbeKind(p.Kind) // config has checked it
+		probe := replicas.Probe{Kind: kind, Host: string(s.Name), Path: p.Path, Port: p.Port, Interval: p.Interval, Timeout: p.Timeout, Up: p.Up, Down: p.Down}
+		if p.Name != "" {
+			probe.Host = p.Name
+		}
+		if probe.Port == 0 {
+			probe.Port = port
+			if usual, ok := usualPorts[p.Kind]; ok {
+				probe.Port = usual
+			}
+		}
+		out = append(out, probe)
+	}
+	return out
+}
 
 // target is where a DNS node hears heartbeats.
 type target struct {
@@ -50,30 +106,6 @@ func heartbeatTargets(w *config.World) []target {
 	for _, s := range w.Servers {
 		if s.Roles.Has(config.RoleDNS) && len(s.Addresses) > 0 {
 			out = append(out, target{s.Name, netip.AddrPortFrom(s.Addresses[0], s.HeartbeatPort)})
-		}
-	}
-	return out
-}
-
-// probesOf returns the probes of each edge: those of the services that it
-// serves. With fallback, an edge without any gets a plain TCP one.
-func probesOf(w *config.World, fallback bool) map[perto.Replica][]replicas.Probe {
-	out := make(map[perto.Replica][]replicas.Probe)
-	for _, pop := range w.PoPs {
-		for _, e := range pop.Edges {
-			for i := range w.Services {
-				s := &w.Services[i]
-				if !serves(s, pop.Name) {
-					continue
-				}
-				for _, p := range s.Probes {
-					out[e.Name] = append(out[e.Name], replicas.Probe{Kind: p.Kind, Port: p.Port, Path: p.Path, Host: string(s.Name), Name: p.Name,
-						Interval: p.Interval, Timeout: p.Timeout, Up: p.Up, Down: p.Down})
-				}
-			}
-			if fallback && len(out[e.Name]) == 0 {
-				out[e.Name] = []replicas.Probe{replicas.Probe{Kind: "tcp", Interval: fallbackInterval, Timeout: 2 * time.Second, Up: 2, Down: 3}}
-			}
 		}
 	}
 	return out
@@ -131,20 +163,33 @@ func edgeOf(w *config.World, name string) (perto.PoP, uint64) {
 	return "", 0
 }
 
-// newSender opens the heartbeats of an edge, or returns nil when there is nobody
+// newSender makes the heartbeats of an edge, or returns nil when there is nobody
 // to report to or no key to sign with.
-func newSender(ctx context.Context, cfg *Config, n *Node) (*replicas.Sender, error) {
+func newSender(cfg *Config, n *Node) (*replicas.Sender, error) {
 	targets := heartbeatTargets(&cfg.World)
 	if len(targets) == 0 || len(cfg.Keys) == 0 {
 		return nil, nil
 	}
 	_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	sc := replicas.SenderConfig{Network: cfg.Network, Replica: perto.Replica(cfg.Local.Name), Keys: cfg.Keys, Logger: cfg.Logger,
-		Status: func() replicas.Status {
-			return replicas.Status{Serving: n.edge.Listening(), Load: n.edge.Load(), Capacity: capacity}
-		}}
+	sc := replicas.SenderConfig{Network: cfg.Network, Name: perto.Replica(cfg.Local.Name), Keys: cfg.Keys, Logger: cfg.Logger,
+		Status: func() replicas.Status { return n.report(capacity) }}
 	for _, t := range targets {
 		sc.Targets = append(sc.Targets, t.at)
 	}
-	return replicas.NewSender(ctx, sc)
+	return replicas.NewSender(sc)
+}
+
+// report is what the node's edge says of itself: one listener, HTTP.
+func (n *Node) report(capacity uint64) replicas.Status {
+	s := replicas.Status{Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
+	if !n.edge.Listening() {
+		s.Failing = 1
+	}
+	for _, a := range n.edge.Addrs() {
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			s.Port = ap.Port()
+		}
+		break
+	}
+	return s
 }

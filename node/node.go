@@ -65,9 +65,8 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	if cfg.Local.Roles.Has(config.RoleDNS) {
-		n.registry = newRegistry(&n.cfg, n)
 		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics})
-		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns, n.registry.Fleet())
+		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +101,7 @@ func (n *Node) start(ctx, run context.Context) error {
 			return err
 		}
 		n.running.Go(func() { n.edge.Run(run) })
-		sender, err := newSender(ctx, &n.cfg, n)
+		sender, err := newSender(&n.cfg, n)
 		if err != nil {
 			return err
 		}
@@ -113,11 +112,13 @@ func (n *Node) start(ctx, run context.Context) error {
 		}
 	}
 	if n.dns != nil {
-		n.dnsRoom.update(n.registry.Fleet().Load()) // answers are there before the first question
-		if err := n.registry.Start(ctx); err != nil {
+		registry, err := newRegistry(ctx, &n.cfg, n)
+		if err != nil {
 			return err
 		}
-		n.running.Go(func() { n.registry.Run(run) })
+		n.registry, n.dnsRoom.fleet = registry, registry.Fleet()
+		n.running.Go(func() { registry.Run(run) })
+		n.dnsRoom.update(registry.Fleet().Load()) // answers are there before the first question
 		if err := n.dns.Start(ctx); err != nil {
 			return err
 		}
@@ -140,9 +141,11 @@ func (n *Node) end(farewell bool) error {
 		}
 		var errs []error
 		if n.sender != nil {
+			if !farewell {
+				n.sender.Hush()
+			}
 			n.beating()
 			n.sending.Wait()
-			errs = append(errs, n.sender.Close(farewell))
 		}
 		if n.dns != nil {
 			errs = append(errs, n.dns.Close())

@@ -35,15 +35,15 @@ func (s State) String() string { return stateNames[s] }
 // MarshalText returns the name, so that JSON shows words.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads a name.
 func (s *State) UnmarshalText(text []byte) error {
-	for i, name := range stateNames {
-		if name == string(text) {
+	for i, n := range stateNames {
+		if n == string(text) {
 			*s = State(i)
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown state %q", text)
+	return fmt.Errorf("no state is called %q", text)
 }
 
 // Serves reports whether answers may name a replica in this state.
@@ -56,7 +56,55 @@ type Declared struct {
 	Addresses []netip.Addr // where clients reach it, IPv4 and IPv6
 	Capacity  uint64       // bits per second; 0 when not declared
 	Weight    uint16       // share inside its PoP; 0 when not declared
-	Port      uint16       // where it serves clients, asked by TCP when it falls silent; 0: 80
+
+	// Check is what to probe in place of Addresses[0], with its port in place
+	// of the probes'; zero when not declared.
+	Check netip.AddrPort
+	// Probes are run against it regularly; each can take it out and must bring
+	// it back. Without any, heartbeats alone decide.
+	Probes []Probe
+	// Beats says that it sends heartbeats: if none ever comes, it is down. A
+	// server that does not run perto must be probed instead.
+	Beats bool
+}
+
+// Probe is a check made again and again.
+type Probe struct {
+	Kind     ProbeKind
+	Host     string // name asked for: Host header, TLS server name or DNS question
+	Path     string // for http and https; "" means "/"
+	Port     uint16
+	Interval time.Duration // from one to the next; 0 means 5 s
+	Timeout  time.Duration // 0 means 2 s, or Interval if that is less
+	Up       int           // good answers in a row that bring it back; 0 means 2
+	Down     int           // bad answers, not interrupted by Up good ones, that take it out; 0 means 3
+}
+
+// ProbeKind is what a probe speaks.
+type ProbeKind uint8
+
+// The kinds of probe. All but ProbeTCP want an answer of the server itself; a
+// handshake is made by its kernel, even while the server hangs.
+const (
+	ProbeHTTP ProbeKind = iota
+	ProbeHTTPS
+	ProbeTCP
+	ProbeDNS
+)
+
+var probeKindNames = [...]string{"http", "https", "tcp", "dns"}
+
+// String returns the kind's name as the configuration writes it.
+func (k ProbeKind) String() string { return probeKindNames[k] }
+
+// ParseProbeKind returns the kind of a name.
+func ParseProbeKind(name string) (ProbeKind, bool) {
+	for k, n := range probeKindNames {
+		if n == name {
+			return ProbeKind(k), true
+		}
+	}
+	return 0, false
 }
 
 // Site is a point of presence: a place with replicas.

@@ -1,14 +1,19 @@
 package replicas
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net"
-	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,121 +22,223 @@ import (
 	"perto/internal/netx"
 )
 
-// Probe asks a replica whether it serves.
-type Probe struct {
-	Kind     string         // "http", "https", "tcp" or "dns"
-	Target   netip.AddrPort // asked instead of the replica's first address; zero: that one
-	Port     uint16         // when Target is zero; 0: the usual one of the kind
-	Path     string         // of http and https
-	Host     string         // Host header of http and https, SNI of https
-	Name     string         // that dns asks for
-	Interval time.Duration
-	Timeout  time.Duration
-	Up, Down int // thresholds: see damping
+// The defaults of a probe, as the configuration has them.
+const (
+	defaultProbeInterval = 5 * time.Second
+	defaultProbeTimeout  = 2 * time.Second
+	defaultProbeUp       = 2
+	defaultProbeDown     = 3
+
+	// confirmTimeout is how long the probe of a silent replica may take: it
+	// must end before the lease does.
+	confirmTimeout = time.Second
+	// firstProbeWithin spreads the first probes after a start.
+	firstProbeWithin = time.Second
+)
+
+// check is a probe of one replica with its results.
+type check struct {
+	probe  Probe
+	target netip.AddrPort
+	damper
+	last    string    // the last bad result
+	due     time.Time // when to run it next
+	running bool
+	run     uint64 // counts runs: a result of an earlier run is not ours
+	cancel  context.CancelFunc
 }
 
-var usualPorts = map[string]uint16{"http": 80, "https": 443, "tcp": 80, "dns": 53}
-
-func (p *Probe) target(d *Declared) netip.AddrPort {
-	if p.Target.IsValid() {
-		return p.Target
+// stop forgets a run that is under way.
+func (k *check) stop() {
+	k.run++
+	k.running = false
+	if k.cancel != nil {
+		k.cancel()
+		k.cancel = nil
 	}
-	port := p.Port
-	if port == 0 {
-		port = usualPorts[p.Kind]
-	}
-	return netip.AddrPortFrom(d.Addresses[0], port)
 }
 
-// run asks once. nil means that the replica serves.
-func (p *Probe) run(ctx context.Context, network netx.Network, target netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
-	defer cancel()
-	switch p.Kind {
-	case "http", "https":
-		return p.runHTTP(ctx, network, target)
-	case "dns":
-		return p.runDNS(ctx, network, target)
+// newChecks makes the checks of a replica, their first runs spread by its name.
+func newChecks(d Declared, now time.Time) []check {
+	out := make([]check, len(d.Probes))
+	for i, p := range d.Probes {
+		if p.Interval <= 0 {
+			p.Interval = defaultProbeInterval
+		}
+		if p.Timeout <= 0 {
+			p.Timeout = min(defaultProbeTimeout, p.Interval)
+		}
+		if p.Up <= 0 {
+			p.Up = defaultProbeUp
+		}
+		if p.Down <= 0 {
+			p.Down = defaultProbeDown
+		}
+		if p.Path == "" {
+			p.Path = "/"
+		}
+		h := fnv.New32a()
+		fmt.Fprintf(h, "%s %d", d.Name, i)
+		wait := time.Duration(h.Sum32()) % min(p.Interval, firstProbeWithin)
+		out[i] = check{probe: p, target: probeTarget(d, p.Port), due: now.Add(wait), damper: damper{up: p.Up, down: p.Down}}
 	}
-	c, err := network.DialContext(ctx, "tcp", target.String())
+	return out
+}
+
+// probeTarget is where a replica is probed: the declared check address, or its
+// first address. It is zero when it has none.
+func probeTarget(d Declared, port uint16) netip.AddrPort {
+	switch {
+	case d.Check.IsValid():
+		return d.Check
+	case len(d.Addresses) > 0 && port != 0:
+		return netip.AddrPortFrom(d.Addresses[0], port)
+	}
+	return netip.AddrPort{}
+}
+
+func sameProbes(a, b Declared) bool {
+	return slices.Equal(a.Probes, b.Probes) && a.Check == b.Check && slices.Equal(a.Addresses, b.Addresses)
+}
+
+// outcome is how a probe ended.
+type outcome uint8
+
+const (
+	outcomeOK      outcome = iota
+	outcomeRefused         // positive evidence: its kernel says that nobody listens
+	outcomeReset           // positive evidence: the connection died under us
+	outcomeTimeout
+	outcomeBad   // it answered, but not well
+	outcomeError // anything else, for example no route: says nothing of the server
+)
+
+var outcomeNames = [...]string{"ok", "refused", "reset", "timeout", "bad", "error"}
+
+// badAnswer is an answer of the server that is not good.
+type badAnswer string
+
+func (b badAnswer) Error() string { return string(b) }
+
+func (o outcome) String() string { return outcomeNames[o] }
+
+// positive reports whether the outcome proves that the server is dead.
+func (o outcome) positive() bool { return o == outcomeRefused || o == outcomeReset }
+
+// classify says what an error of a connection means.
+func classify(err error) outcome {
+	switch {
+	case err == nil:
+		return outcomeOK
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return outcomeRefused
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return outcomeReset
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return outcomeTimeout
+	}
+	if _, ok := errors.AsType[badAnswer](err); ok {
+		return outcomeBad
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return outcomeTimeout
+	}
+	return outcomeError
+}
+
+// prober runs probes.
+type prober struct {
+	network netx.Network
+	tls     *tls.Config
+}
+
+// run makes one probe within the context's deadline, which must be set. The
+// error is nil when the answer is good.
+func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) error {
+	network := "tcp"
+	if probe.Kind == ProbeDNS {
+		network = "udp"
+	}
+	conn, err := p.network.DialContext(ctx, network, target.String())
 	if err != nil {
 		return err
 	}
-	return c.Close()
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	switch probe.Kind {
+	case ProbeHTTPS:
+		// The name is sent but the certificate is not judged: an expired one is
+		// an alarm of its own, and must not take all edges out at once.
+		cfg := &tls.Config{InsecureSkipVerify: true}
+		if p.tls != nil {
+			cfg = p.tls.Clone()
+		}
+		cfg.ServerName = probe.Host
+		cfg.NextProtos = []string{"http/1.1"}
+		secure := tls.Client(conn, cfg)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		return askHTTP(secure, probe, target)
+	case ProbeHTTP:
+		return askHTTP(conn, probe, target)
+	case ProbeDNS:
+		return askDNS(conn, probe)
+	}
+	return nil
 }
 
-func (p *Probe) runHTTP(ctx context.Context, network netx.Network, target netip.AddrPort) error {
-	host := p.Host
+// maxStatusLine limits what is read of an HTTP answer.
+const maxStatusLine = 1024
+
+// askHTTP wants a status of 200 to 399. net/http would follow redirects, pool
+// connections and parse bodies; one line is all that matters here.
+func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
+	host := probe.Host
 	if host == "" {
 		host = target.String()
 	}
-	req, err := http.NewRequestWithContext(ctx, "GET", p.Kind+"://"+host+p.Path, nil)
-	if err != nil {
+	request := "GET " + probe.Path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: perto-probe\r\nConnection: close\r\n\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
 		return err
 	}
-	req.Header.Set("User-Agent", "perto-probe")
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{ServerName: p.Host},
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return network.DialContext(ctx, "tcp", target.String())
-		}}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
+	line, err := bufio.NewReaderSize(io.LimitReader(conn, maxStatusLine), maxStatusLine).ReadString('\n')
+	if err != nil && line == "" {
 		return err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode >= 400 {
-		return fmt.Errorf("%s answered %s", req.URL.Path, strconv.Itoa(resp.StatusCode))
-	}
-	return nil
-}
-
-func (p *Probe) runDNS(ctx context.Context, network netx.Network, target netip.AddrPort) error {
-	c, err := network.DialContext(ctx, "udp", target.String())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
-	conn := &dns.Conn{Conn: c}
-	m := new(dns.Msg).SetQuestion(dns.Fqdn(p.Name), dns.TypeSOA)
-	if err := conn.WriteMsg(m); err != nil {
-		return err
-	}
-	reply, err := conn.ReadMsg()
+	version, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	code, _, _ := strings.Cut(rest, " ")
+	status, err := strconv.Atoi(code)
 	switch {
-	case err != nil:
-		return err
-	case reply.Id != m.Id || reply.Rcode != dns.RcodeSuccess:
-		return fmt.Errorf("answered %s", dns.RcodeToString[reply.Rcode])
+	case err != nil || !strings.HasPrefix(version, "HTTP/1."):
+		return badAnswer("the answer is not HTTP")
+	case status < 200 || status > 399:
+		return badAnswer("status " + code)
 	}
 	return nil
 }
 
-// isEvidence reports whether an error proves that nobody serves there: the
-// kernel of the far end says so. Silence proves nothing.
-func isEvidence(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
-}
-
-// damping keeps a flapping probe from flapping the answers, as gdnsd does: down
-// after Down failures that were not interrupted by Up successes in a row, up
-// again after Up successes in a row.
-type damping struct {
-	failures, successes int
-	down                bool
-}
-
-func (d *damping) add(p *Probe, ok bool) {
-	if !ok {
-		d.successes = 0
-		if d.failures++; d.failures >= p.Down {
-			d.down = true
-		}
-		return
+// askDNS wants any answer without an error; that a name does not exist is one.
+func askDNS(conn net.Conn, probe Probe) error {
+	c := &dns.Conn{Conn: conn}
+	q := new(dns.Msg)
+	q.SetQuestion(dns.Fqdn(probe.Host), dns.TypeSOA)
+	if err := c.WriteMsg(q); err != nil {
+		return err
 	}
-	if d.successes++; d.successes >= p.Up {
-		d.failures, d.down = 0, false
+	for {
+		r, err := c.ReadMsg()
+		switch {
+		case err != nil:
+			return err
+		case r.Id != q.Id || !r.Response:
+			continue // of an earlier probe from the same port
+		case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
+			return badAnswer("answer " + dns.RcodeToString[r.Rcode])
+		}
+		return nil
 	}
 }

@@ -2,14 +2,15 @@ package replicas
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
-	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"perto"
@@ -18,410 +19,460 @@ import (
 	"perto/metrics"
 )
 
-// RegistryConfig says whom a Registry watches, and how.
-type RegistryConfig struct {
+const (
+	// tick is how often leases are looked at.
+	tick = 50 * time.Millisecond
+	// stallAfter is how late a tick may be before the registry concludes that
+	// it could not have heard anything meanwhile.
+	stallAfter = 300 * time.Millisecond
+	// askEvery is how often a silent replica is probed and asked about, and
+	// askSeldom how often once that has led nowhere.
+	askEvery  = 500 * time.Millisecond
+	askSeldom = 5 * time.Second
+	// maxWitnesses is how many other DNS nodes are asked about one replica.
+	maxWitnesses = 3
+	// maxProbing limits the probes under way; others wait for the next tick.
+	maxProbing = 64
+	// loadStep and loadEvery limit how often a mere change of load is
+	// published: each makes the mapper look again.
+	loadStep  = 0.05
+	loadEvery = time.Second
+	// inboxSize is how many packets may wait for the registry: two intervals of
+	// a thousand edges.
+	inboxSize = 2048
+)
+
+// The words of an administrator.
+const (
+	AdminDrain = "drain"
+	AdminUp    = "up"
+	AdminDown  = "down"
+)
+
+// Evidence is what somebody else found out about a replica.
+type Evidence uint8
+
+// The kinds of evidence.
+const (
+	EvidenceRefused Evidence = iota // nobody listens: removes it at once
+	EvidenceReset                   // the connection died: removes it at once
+	EvidenceTimeout                 // it did not answer: probes it at once
+	EvidenceError                   // it answered badly: probes it at once
+)
+
+// Config is what a Registry needs.
+type Config struct {
 	Network netx.Network
-	// Listen is where heartbeats are heard ("IP:port" or ":port"); "" for none:
-	// probes alone decide then.
-	Listen string
-	Keys   []Key // of heartbeats and witnesses; the first one signs
-	// Witnesses are other DNS nodes, asked about a suspect.
-	Witnesses []netip.AddrPort
-	Sites     []Site
-	Declared  []Declared
-	Probes    map[perto.Replica][]Probe
-	StateFile string // what survives a restart; "" for nothing
-	Logger    *slog.Logger
-	Metrics   *metrics.Registry
+	// Listen is the UDP address for heartbeats, ":5399"; "" turns them off, as
+	// does a lack of Keys. Then probes alone decide.
+	Listen    string
+	Keys      []Key            // the first signs, all are believed
+	Witnesses []netip.AddrPort // the heartbeat ports of other DNS nodes
+	// Self is the replica on this machine, if there is one: that it is heard
+	// does not prove that the network works.
+	Self     perto.Replica
+	Sites    []Site
+	Declared []Declared
+	File     string      // where the state survives a restart; "" for nowhere
+	TLS      *tls.Config // for https probes; nil checks no certificates
+	Metrics  *metrics.Registry
+	Logger   *slog.Logger
 }
 
-// Registry gathers what is known of the replicas into a Fleet. One goroutine
-// owns everything; others talk to it through channels and read snapshots.
+// Registry gathers evidence about replicas and publishes the Fleet. [Registry.Run]
+// is its owner: everything is decided on that goroutine.
 type Registry struct {
-	cfg    RegistryConfig
+	cfg    Config
+	log    *slog.Logger
+	stats  *stats
+	conn   net.PacketConn // nil when heartbeats are off
+	probes prober
+	keys   *Keyring // the owner's; the reader has its own
+	store  *store
 	fleet  snapshot.Var[Fleet]
-	socket net.PacketConn
-	do     chan func(now time.Time) // run by the owner
-	packet chan received
+	events eventRing
 
-	mu     sync.Mutex
-	events []Event // the newest last
+	inbox    chan message
+	results  chan result
+	commands chan func(now time.Time)
+	done     chan struct{}
 
 	// The owner's.
-	leases       map[perto.Replica]*lease
-	started      time.Time
-	lastTick     time.Time
-	lastLoad     time.Time
-	aliveSince   time.Time // since when some replica has been heard without a break
-	epoch        uint64
-	sequence     uint64
-	dirty        bool
-	loadChanged  bool
-	probeContext context.Context
-	probing      sync.WaitGroup
-
-	heartbeats []metrics.Counter // by parseOutcome
-	probes     []metrics.Counter // by probe outcome
-	witnessed  *metrics.Counter
-	removal    *metrics.Histogram
+	sites     []Site
+	members   map[perto.Replica]*member
+	sorted    []*member     // by name
+	awake     time.Time     // the last time that the owner was seen running
+	lastLife  time.Time     // when anybody was heard
+	quiet     time.Duration // how long a silence of everybody is suspicious
+	wasLonely bool
+	probing   int
+	nonce     uint64
+	asked     map[uint64]question // witness queries without an answer yet
+	changed   bool                // the Fleet must be published
+	loaded    time.Time           // when a mere change of load was published last
+	scratch   []byte
 }
 
-type received struct {
-	data []byte
-	from net.Addr
+// question is a witness query that waits for its answer.
+type question struct {
+	about *member
+	at    time.Time
 }
 
-// maxEvents is how many changes are remembered.
-const maxEvents = 256
-
-// tick is how often leases are looked at.
-const tick = 25 * time.Millisecond
-
-// stallLimit is how late a tick may come before this node counts as stalled, and
-// extends all leases by what it slept.
-const stallLimit = 300 * time.Millisecond
-
-// NewRegistry builds a registry whose Fleet assumes everybody up.
-func NewRegistry(cfg RegistryConfig) *Registry {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+// New opens the heartbeat port, loads the file, and publishes a first Fleet in
+// which everyone is assumed up but for those that the file knows to be down.
+// Run must follow. A damaged file is only a warning.
+func New(ctx context.Context, cfg Config) (*Registry, error) {
+	r := &Registry{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		probes:   prober{cfg.Network, cfg.TLS},
+		keys:     NewKeyring(cfg.Keys...),
+		inbox:    make(chan message, inboxSize),
+		results:  make(chan result, maxProbing),
+		commands: make(chan func(time.Time), 16),
+		done:     make(chan struct{}),
+		members:  make(map[perto.Replica]*member),
+		asked:    make(map[uint64]question),
+		nonce:    rand.Uint64(),
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.New()
 	}
+	r.stats = newStats(cfg.Metrics, &r.fleet)
+	if cfg.Listen != "" && len(cfg.Keys) > 0 {
+		conn, err := cfg.Network.ListenPacket(ctx, "udp", cfg.Listen)
+		if err != nil {
+			return nil, &perto.Error{Op: "listen for heartbeats", Path: cfg.Listen, Kind: perto.KindUnavailable, Err: err}
+		}
+		r.conn = conn
+	}
 	now := time.Now()
-	r := &Registry{cfg: cfg, do: make(chan func(time.Time)), packet: make(chan received, 256), leases: make(map[perto.Replica]*lease), started: now, lastTick: now, epoch: uint64(now.UnixNano())}
-	r.declare(cfg.Declared, cfg.Probes, now)
-	if cfg.StateFile != "" {
-		if err := r.load(now); err != nil {
-			cfg.Logger.Warn("the saved state of the replicas is not used; all are assumed up", "error", err)
+	r.awake, r.lastLife = now, now
+	r.declare(cfg.Sites, cfg.Declared, now)
+	r.store = newStore(cfg.File, r.log)
+	for _, s := range r.store.load(now) {
+		if m := r.members[s.Name]; m != nil {
+			m.restore(s)
+			m.publish(m.judged, m.why, now)
 		}
 	}
-	m := cfg.Metrics
-	r.heartbeats = m.CounterSet("perto_replicas_messages_total", "Heartbeats and witness messages received, by outcome.", "outcome", parseOutcomeNames[:]...)
-	r.probes = m.CounterSet("perto_replicas_probes_total", "Probes of replicas by outcome.", "outcome", "good", "refused", "failed")
-	r.witnessed = m.Counter("perto_replicas_witness_queries_total", "Questions to witnesses about suspects.")
-	r.removal = m.Histogram("perto_replicas_removal_seconds", "Time from a replica's last heartbeat to its removal.")
-	m.GaugeSet("perto_replicas_serving", "Whether answers may name a replica.", "replica", func(sample func(string, float64)) {
-		for _, member := range r.fleet.Load().Members {
-			v := 0.0
-			if member.State.Serves() {
-				v = 1
-			}
-			sample(string(member.Name), v)
-		}
-	})
 	r.publish()
-	return r
+	return r, nil
 }
 
-// Fleet returns where the newest Fleet is published.
+// Fleet returns where the registry publishes: a new Fleet whenever something
+// that matters changed.
 func (r *Registry) Fleet() *snapshot.Var[Fleet] { return &r.fleet }
 
-// Events returns the last changes, oldest first.
-func (r *Registry) Events() []Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.events)
-}
-
-// Start opens the heartbeat socket.
-func (r *Registry) Start(ctx context.Context) error {
-	if r.cfg.Listen == "" {
+// Addr returns where heartbeats are heard, or nil when they are off.
+func (r *Registry) Addr() net.Addr {
+	if r.conn == nil {
 		return nil
 	}
-	socket, err := r.cfg.Network.ListenPacket(ctx, "udp", r.cfg.Listen)
-	if err != nil {
-		return &perto.Error{Op: "hear heartbeats on", Path: r.cfg.Listen, Kind: perto.KindUnavailable, Err: err, Hint: "set heartbeat in the node block to listen elsewhere"}
-	}
-	r.socket = socket
-	return nil
+	return r.conn.LocalAddr()
 }
 
-// Run watches the replicas until the context ends; then it closes the socket and
-// waits for its probes.
-func (r *Registry) Run(ctx context.Context) {
-	r.probeContext = ctx
-	var reading sync.WaitGroup
-	if r.socket != nil {
-		reading.Go(func() { r.read(ctx) })
+// Events returns the last changes of state, oldest first.
+func (r *Registry) Events() []Event { return r.events.list() }
+
+// Run gathers evidence until the context ends. It must be called once; it
+// returns nil after closing the port and ending all probes.
+func (r *Registry) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var reader chan struct{}
+	if r.conn != nil {
+		reader = make(chan struct{})
+		go func() { defer close(reader); r.read() }()
 	}
+	go r.store.run()
 	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	defer func() {
+		ticker.Stop()
+		cancel()
+		for _, m := range r.sorted {
+			m.stop()
+		}
+		if r.conn != nil {
+			r.conn.Close()
+			<-reader
+		}
+		for ; r.probing > 0; r.probing-- {
+			<-r.results
+		}
+		r.save()
+		r.store.close()
+		close(r.done)
+	}()
+	// What happened between New and Run is no stall.
+	r.awake = time.Now()
 	for {
 		select {
 		case <-ctx.Done():
-			if r.socket != nil {
-				r.socket.Close()
-			}
-			reading.Wait()
-			r.probing.Wait()
-			return
-		case p := <-r.packet:
-			r.receive(p, time.Now())
-		case f := <-r.do:
+			return nil
+		case m := <-r.inbox:
+			r.wake()
+			r.receive(&m)
+		case res := <-r.results:
+			r.wake()
+			r.probed(res)
+		case f := <-r.commands:
+			r.wake()
 			f(time.Now())
 		case <-ticker.C:
-			r.tick(time.Now())
+			r.wake()
+			r.look(ctx)
 		}
-		r.settle(time.Now())
+		r.publishChanges()
 	}
 }
 
-func (r *Registry) read(ctx context.Context) {
-	buf := make([]byte, maxMessage+1)
-	for {
-		n, from, err := r.socket.ReadFrom(buf)
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
+// wake notices when this goroutine did not run for a while: leases must not
+// expire by a clock that went on while nobody could listen.
+func (r *Registry) wake() {
+	now := time.Now()
+	if stall := now.Sub(r.awake) - tick; stall > stallAfter {
+		r.stats.stalls.Inc()
+		r.log.Warn("stalled, extending all leases", "stall", stall)
+		for _, m := range r.sorted {
+			m.extend(stall, now)
 		}
-		select {
-		case r.packet <- received{slices.Clone(buf[:n]), from}:
-		case <-ctx.Done():
+		r.lastLife = earlier(r.lastLife.Add(stall), now)
+	}
+	r.awake = now
+}
+
+// heartbeats reports whether they are on.
+func (r *Registry) heartbeats() bool { return r.conn != nil }
+
+// lonely reports whether nobody at all was heard for so long that it is likelier
+// to be our own network than everyone's death.
+func (r *Registry) lonely(now time.Time) bool { return now.Sub(r.lastLife) >= r.quiet }
+
+// setQuiet finds out how long a silence of everybody is suspicious: until a
+// heartbeat is overdue, or a probe where no heartbeats are expected.
+func (r *Registry) setQuiet() {
+	r.quiet = missedSuspect*DefaultInterval + leaseSlack
+	for _, m := range r.sorted {
+		switch {
+		case !m.heard.IsZero():
+			r.quiet = max(r.quiet, m.suspectAfter())
+		case r.heartbeats() && m.declared.Beats:
+		default:
+			for i := range m.checks {
+				r.quiet = max(r.quiet, m.checks[i].probe.Interval+m.checks[i].probe.Timeout)
+			}
+		}
+	}
+}
+
+// life notes that somebody was heard, so the network works.
+func (r *Registry) life(now time.Time) {
+	if r.lonely(now) {
+		// It works again: those that could not be heard get the time to be.
+		for _, m := range r.sorted {
+			if !m.heard.IsZero() && m.judged != StateDown {
+				m.heard = later(m.heard, now.Add(-m.suspectAfter()))
+			}
+			m.born = later(m.born, now.Add(-bootGrace/2))
+		}
+	}
+	r.lastLife = now
+}
+
+// look is the tick: leases, probes and questions that are due.
+func (r *Registry) look(ctx context.Context) {
+	now := time.Now()
+	r.setQuiet()
+	lonely := r.lonely(now)
+	if lonely != r.wasLonely {
+		r.wasLonely = lonely
+		if lonely {
+			r.log.Warn("nobody is heard, our own network is suspected: silence removes nobody")
+		} else {
+			r.log.Info("the network is back")
+		}
+	}
+	for _, m := range r.sorted {
+		r.judge(m, now, lonely)
+		if m.silent(now, r.heartbeats()) && !now.Before(m.nextAsk) {
+			m.nextAsk = now.Add(m.askPause(now))
+			r.ask(ctx, m, now)
+		}
+		for i := range m.checks {
+			if k := &m.checks[i]; !now.Before(k.due) {
+				r.probe(ctx, m, k, k.probe.Timeout)
+			}
+		}
+	}
+	for nonce, q := range r.asked {
+		if now.Sub(q.at) > askEvery*2 {
+			delete(r.asked, nonce)
+		}
+	}
+}
+
+// judge weighs a member's evidence and notes what changed.
+func (r *Registry) judge(m *member, now time.Time, lonely bool) {
+	before, reason, admin := m.state, m.reason, m.admin
+	removal := m.update(circumstances{now: now, heartbeats: r.heartbeats(), lonely: lonely})
+	if removal >= 0 {
+		r.stats.removal.Observe(removal)
+	}
+	if m.state == before && m.reason == reason && m.admin == admin {
+		return
+	}
+	r.changed = true
+	if m.state != before {
+		r.events.add(Event{Time: now, Replica: m.declared.Name, From: before, To: m.state, Reason: m.reason})
+		r.log.Info("replica changed", "replica", m.declared.Name, "from", before, "to", m.state, "reason", m.reason)
+	}
+}
+
+// probed takes the result of a probe.
+func (r *Registry) probed(res result) {
+	r.probing--
+	r.stats.probes[res.outcome].Inc()
+	m, k := res.member, res.check
+	if k.run != res.run {
+		return // the check changed meanwhile, or is no more
+	}
+	k.running, k.cancel = false, nil
+	now := time.Now()
+	name := k.probe.Kind.String() + " " + k.target.String()
+	switch res.outcome {
+	case outcomeOK:
+		r.life(now)
+		k.success()
+		// A handshake is made by the kernel, also for a server that hangs.
+		if k.probe.Kind != ProbeTCP {
+			m.alive(res.started)
+		}
+	case outcomeRefused, outcomeReset:
+		r.life(now)
+		k.refuse()
+		k.last = res.outcome.String()
+		m.die("probe " + name + ": " + res.outcome.String())
+	case outcomeBad:
+		r.life(now)
+		k.failure()
+		k.last = res.err.Error()
+	default:
+		// While our own network is suspect a timeout says nothing of the server.
+		if !r.lonely(now) {
+			k.failure()
+			k.last = res.outcome.String()
+		}
+	}
+	r.judge(m, now, r.lonely(now))
+}
+
+// Report tells the registry what somebody found out about a replica. It does
+// not block: evidence beyond what the registry can take is dropped, there will
+// be more.
+func (r *Registry) Report(name perto.Replica, e Evidence) {
+	select {
+	case r.commands <- func(now time.Time) { r.reported(name, e, now) }:
+	default:
+	}
+}
+
+func (r *Registry) reported(name perto.Replica, e Evidence, now time.Time) {
+	m := r.members[name]
+	if m == nil {
+		return
+	}
+	switch e {
+	case EvidenceRefused:
+		m.die("reported: connection refused")
+	case EvidenceReset:
+		m.die("reported: connection reset")
+	default:
+		m.nextAsk = now
+		for i := range m.checks {
+			m.checks[i].due = now
+		}
+		return
+	}
+	r.judge(m, now, r.lonely(now))
+}
+
+// SetAdmin notes an administrator's word about a replica: [AdminDrain],
+// [AdminUp], [AdminDown], or "" to take it back. It wins over all evidence
+// until a time; the zero time means without end. It survives a restart.
+func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string, until time.Time) error {
+	fail := func(kind perto.Kind, err error) error {
+		return &perto.Error{Op: "set admin state of", Path: string(name), Kind: kind, Err: err}
+	}
+	if !slices.Contains([]string{"", AdminDrain, AdminUp, AdminDown}, word) {
+		return fail(perto.KindInvalid, fmt.Errorf("no such word: %q", word))
+	}
+	answer := make(chan error, 1)
+	f := func(now time.Time) {
+		m := r.members[name]
+		if m == nil {
+			answer <- fail(perto.KindNotFound, nil)
 			return
 		}
+		m.admin, m.adminUntil = word, until
+		r.changed = true
+		r.judge(m, now, r.lonely(now))
+		r.publishChanges() // before the answer: who asked sees it done
+		answer <- nil
 	}
-}
-
-// receive takes one message.
-func (r *Registry) receive(p received, now time.Time) {
-	var m message
-	outcome := parseMessage(p.data, r.cfg.Keys, &m)
-	if outcome == parsed {
-		l := r.leases[m.replica()]
-		switch {
-		case l == nil:
-			outcome = unknownReplica
-		case m.kind == kindHeartbeat:
-			load := l.status.Load
-			if outcome = l.beat(&m, now); outcome == parsed && math.Abs(load-l.status.Load) > 0.05 {
-				r.loadChanged = true
-			}
-		case m.kind == kindQuery:
-			r.testify(&m, l, p.from, now)
-		case m.kind == kindReply:
-			if m.age >= 0 && m.age < suspectAfter {
-				l.vouched = now
-			}
-		}
-	}
-	r.heartbeats[outcome].Inc()
-}
-
-// testify answers a witness question.
-func (r *Registry) testify(q *message, l *lease, to net.Addr, now time.Time) {
-	age := time.Duration(-1)
-	if !l.heard.IsZero() {
-		age = l.silentFor(now)
-	}
-	r.send(&message{kind: kindReply, name: q.name, token: q.token, age: age}, to)
-}
-
-func (r *Registry) send(m *message, to net.Addr) {
-	r.sequence++
-	m.epoch, m.sequence = r.epoch, r.sequence
-	r.socket.WriteTo(appendMessage(make([]byte, 0, maxMessage), m, &r.cfg.Keys[0]), to)
-}
-
-// tick looks at the clock: a stall of this node itself extends all leases;
-// suspects are asked, probes are due.
-func (r *Registry) tick(now time.Time) {
-	if late := now.Sub(r.lastTick) - tick; late > stallLimit {
-		r.cfg.Logger.Warn("this node was stalled; all leases are extended", "by", late)
-		for _, l := range r.leases {
-			if !l.heard.IsZero() {
-				l.heard = l.heard.Add(late)
-			}
-		}
-	}
-	r.lastTick = now
-	for _, l := range r.leases {
-		if l.admin != "" && now.After(l.adminUntil) {
-			l.admin = ""
-		}
-		r.ask(l, now)
-		r.runProbes(l, now)
-	}
-}
-
-// ask probes a replica that is silent, and asks witnesses about it.
-func (r *Registry) ask(l *lease, now time.Time) {
-	var again time.Duration
-	switch {
-	case r.socket == nil || l.asking || l.farewell || l.admin != "":
-		return
-	case l.heard.IsZero() && now.Sub(r.started) > bootGrace:
-		again = unheardProbe
-	case !l.heard.IsZero() && l.silentFor(now) >= suspectAfter:
-		again = askAgain
-		if l.evidence != "" || l.state == StateDown {
-			again = unheardProbe // its own heartbeats will bring it back
-		}
-	default:
-		return
-	}
-	if now.Sub(l.asked) < again {
-		return
-	}
-	l.asked, l.asking = now, true
-	p := Probe{Kind: "tcp", Port: l.Port, Timeout: time.Second}
-	r.launch(l, p, func(l *lease, err error, now time.Time) {
-		l.asking = false
-		switch {
-		case err == nil:
-			l.vouched, l.failures = now, 0
-			if l.heard.IsZero() {
-				l.evidence = ""
-			}
-		case l.heard.After(l.asked): // it spoke meanwhile
-		case isEvidence(err):
-			l.evidence = "connection refused"
-		default:
-			l.failures++
-		}
-	})
-	for _, w := range r.cfg.Witnesses {
-		r.witnessed.Inc()
-		r.send(&message{kind: kindQuery, name: []byte(l.Name), token: r.sequence}, net.UDPAddrFromAddrPort(w))
-	}
-}
-
-// runProbes starts the declared probes that are due.
-func (r *Registry) runProbes(l *lease, now time.Time) {
-	for i := range l.probes {
-		p := &l.probes[i]
-		if p.busy || now.Sub(p.last) < p.Interval {
-			continue
-		}
-		p.busy, p.last = true, now
-		r.launch(l, p.Probe, func(l *lease, err error, now time.Time) {
-			if i >= len(l.probes) || l.probes[i].Probe != p.Probe {
-				return // declared anew meanwhile
-			}
-			p := &l.probes[i]
-			p.busy = false
-			p.damping.add(&p.Probe, err == nil)
-			if err != nil {
-				p.reason = err.Error()
-			}
-		})
-	}
-}
-
-// launch runs a probe beside the owner and hands its result back to it.
-func (r *Registry) launch(l *lease, p Probe, done func(l *lease, err error, now time.Time)) {
-	target := p.target(&l.Declared)
-	name := l.Name
-	r.probing.Go(func() {
-		err := p.run(r.probeContext, r.cfg.Network, target)
-		switch {
-		case err == nil:
-			r.probes[0].Inc()
-		case isEvidence(err):
-			r.probes[1].Inc()
-		default:
-			r.probes[2].Inc()
-		}
-		r.tell(r.probeContext, func(now time.Time) {
-			if l := r.leases[name]; l != nil {
-				done(l, err, now)
-			}
-		})
-	})
-}
-
-// tell runs f in the owner, unless the context ends first.
-func (r *Registry) tell(ctx context.Context, f func(now time.Time)) {
 	select {
-	case r.do <- f:
+	case r.commands <- f:
+	case <-r.done:
+		return fail(perto.KindUnavailable, errors.New("the registry has ended"))
 	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-r.done:
+		return fail(perto.KindUnavailable, errors.New("the registry has ended"))
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
-// settle judges everybody anew and publishes what changed.
-func (r *Registry) settle(now time.Time) {
-	someone := false
-	for _, l := range r.leases {
-		if !l.heard.IsZero() && l.silentFor(now) < suspectAfter {
-			someone = true
-		}
-	}
-	switch {
-	case !someone:
-		r.aliveSince = time.Time{}
-	case r.aliveSince.IsZero():
-		r.aliveSince = now
-	}
-	// Who was silent while nobody was heard gets the usual time once somebody is.
-	alone := len(r.leases) > 1 && (!someone || now.Sub(r.aliveSince) < downAfter-suspectAfter && now.Sub(r.started) > downAfter)
-	for _, l := range r.leases {
-		before := l.state
-		state, reason := l.judge(now, r.socket != nil, alone)
-		if !l.enter(state, reason, now) {
-			continue
-		}
-		r.dirty = true
-		if before != state {
-			r.note(Event{now, l.Name, before, state, reason})
-			if state == StateDown && !l.heard.IsZero() {
-				r.removal.Observe(l.silentFor(now))
-			}
-		}
-	}
-	if r.loadChanged && now.Sub(r.lastLoad) >= time.Second {
-		r.dirty, r.loadChanged, r.lastLoad = true, false, now
-	}
-	if r.dirty {
-		r.dirty = false
-		r.publish()
-		if r.cfg.StateFile != "" {
-			if err := r.save(); err != nil {
-				r.cfg.Logger.Warn("save the state of the replicas", "error", err)
-			}
-		}
+// SetDeclared takes over a new configuration. Replicas that stay keep what is
+// known of them; those that go take their probes with them. It takes effect within
+// moments, once Run runs; after the end it does nothing.
+func (r *Registry) SetDeclared(sites []Site, declared []Declared) {
+	select {
+	case r.commands <- func(now time.Time) { r.declare(sites, declared, now) }:
+	case <-r.done:
 	}
 }
 
-func (r *Registry) note(e Event) {
-	r.cfg.Logger.Info("replica", "name", e.Replica, "from", e.From.String(), "to", e.To.String(), "reason", e.Reason)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.events) == maxEvents {
-		r.events = r.events[1:]
-	}
-	r.events = append(r.events, e)
-}
-
-// publish shows the leases as a Fleet.
-func (r *Registry) publish() {
-	f := &Fleet{Sites: slices.Clone(r.cfg.Sites)}
-	slices.SortFunc(f.Sites, func(a, b Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	for _, l := range r.leases {
-		f.Members = append(f.Members, l.member())
-	}
-	slices.SortFunc(f.Members, func(a, b Member) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	r.fleet.Store(f)
-}
-
-// declare takes the replicas of a configuration; who stays keeps its state.
-func (r *Registry) declare(declared []Declared, probes map[perto.Replica][]Probe, now time.Time) {
-	old := r.leases
-	r.leases = make(map[perto.Replica]*lease, len(declared))
+func (r *Registry) declare(sites []Site, declared []Declared, now time.Time) {
+	r.sites = slices.SortedFunc(slices.Values(sites), func(a, b Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	stay := make(map[perto.Replica]*member, len(declared))
+	r.sorted = r.sorted[:0]
 	for _, d := range declared {
-		l := old[d.Name]
-		if l == nil {
-			l = &lease{state: StateUnknown, reason: "nothing heard yet", since: now}
+		m := r.members[d.Name]
+		if m == nil {
+			m = newMember(d, now)
+		} else {
+			m.declare(d, now)
 		}
-		l.Declared = d
-		if l.probes == nil || !slices.EqualFunc(l.probes, probes[d.Name], func(a probing, b Probe) bool { return a.Probe == b }) {
-			l.probes = nil
-			for _, p := range probes[d.Name] {
-				l.probes = append(l.probes, probing{Probe: p})
-			}
-		}
-		r.leases[d.Name] = l
+		stay[d.Name] = m
 	}
+	for name, m := range r.members {
+		if stay[name] == nil {
+			m.stop()
+		}
+	}
+	r.members = stay
+	for _, m := range stay {
+		r.sorted = append(r.sorted, m)
+	}
+	defer r.setQuiet()
+	slices.SortFunc(r.sorted, func(a, b *member) int { return strings.Compare(string(a.declared.Name), string(b.declared.Name)) })
+	r.changed = true
 }

@@ -1,16 +1,15 @@
 package replicas
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,547 +18,759 @@ import (
 	"perto/internal/simnet"
 )
 
-var testKeys = []Key{{ID: 1, Secret: [32]byte{1, 2, 3}}}
-
-// world is a DNS node (or two) and edges in virtual time.
-type world struct {
-	t     *testing.T
-	net   *simnet.Net
-	dns   []*simnet.Host
-	regs  []*Registry
-	edges map[perto.Replica]*edge
-	stop  context.CancelFunc
-	ended []chan struct{}
-}
-
-type edge struct {
-	host   *simnet.Host
-	sender *Sender
-	stop   context.CancelFunc
-	done   chan struct{}
-	status atomic.Pointer[Status]
-}
-
-const oneWay = 60 * time.Millisecond
-
-// newWorld starts registries and edges; every edge listens on port 80.
-func newWorld(t *testing.T, seed uint64, nodes, edges int, edit func(*RegistryConfig)) *world {
-	return newWorldOn(t, simnet.New(seed), nodes, edges, edit)
-}
-
-func newWorldOn(t *testing.T, n *simnet.Net, nodes, edges int, edit func(*RegistryConfig)) *world {
-	n.Latency, n.Jitter = oneWay, 10*time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	w := &world{t: t, net: n, edges: make(map[perto.Replica]*edge), stop: cancel}
-	cfg := RegistryConfig{Listen: ":5399", Keys: testKeys, Sites: []Site{{Name: "gru"}}}
-	for i := range edges {
-		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})
-		name := perto.Replica(fmt.Sprintf("gru-%d", i+1))
-		w.edges[name] = &edge{host: n.AddHost(string(name), addr)}
-		w.edges[name].status.Store(&Status{Serving: true})
-		cfg.Declared = append(cfg.Declared, Declared{Name: name, PoP: "gru", Addresses: []netip.Addr{addr}})
-	}
-	var targets []netip.AddrPort
-	for i := range nodes {
-		addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)})
-		w.dns = append(w.dns, n.AddHost(fmt.Sprintf("ns%d", i+1), addr))
-		targets = append(targets, netip.AddrPortFrom(addr, 5399))
-	}
-	for i, h := range w.dns {
-		c := cfg
-		c.Network = h
-		for k, other := range targets {
-			if k != i {
-				c.Witnesses = append(c.Witnesses, other)
-			}
+func TestBootAssumesUp(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		if m := s.member(0, 0); m.State != StateUnknown || !m.State.Serves() {
+			t.Errorf("at boot: got %v, want unknown, which serves", m.State)
 		}
-		if edit != nil {
-			edit(&c)
+		s.settle()
+		if m := s.member(0, 1); m.Load < 0.09 || m.Load > 0.11 || m.Reason != "heartbeats" {
+			t.Errorf("got %+v", m)
 		}
-		r := NewRegistry(c)
-		if err := r.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		w.regs = append(w.regs, r)
-		done := make(chan struct{})
-		w.ended = append(w.ended, done)
-		go func() { defer close(done); r.Run(ctx) }()
-	}
-	for name := range w.edges {
-		w.boot(name, targets)
-	}
-	return w
-}
-
-func (w *world) boot(name perto.Replica, targets []netip.AddrPort) {
-	e := w.edges[name]
-	if _, err := e.host.Listen(w.t.Context(), "tcp", ":80"); err != nil {
-		w.t.Fatal(err)
-	}
-	s, err := NewSender(w.t.Context(), SenderConfig{Network: e.host, Replica: name, Keys: testKeys, Targets: targets, Status: func() Status { return *e.status.Load() }})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(w.t.Context())
-	e.sender, e.stop, e.done = s, stop, make(chan struct{})
-	go func() { defer close(e.done); s.Run(ctx) }()
-}
-
-// kill ends an edge as kill -9 does.
-func (w *world) kill(name perto.Replica) {
-	e := w.edges[name]
-	e.stop()
-	<-e.done
-	e.sender.Close(false)
-	e.host.Kill()
-}
-
-func (w *world) close() {
-	for name, e := range w.edges {
-		e.stop()
-		<-e.done
-		e.sender.Close(false)
-		w.edges[name].host.Kill()
-	}
-	w.stop()
-	for _, d := range w.ended {
-		<-d
-	}
-}
-
-func (w *world) state(name perto.Replica) State { return w.regs[0].Fleet().Load().Member(name).State }
-
-// until waits, in virtual time, for a replica to be in a state and returns how
-// long that took; it fails after a limit.
-func (w *world) until(name perto.Replica, want State, limit time.Duration) time.Duration {
-	w.t.Helper()
-	start := time.Now()
-	for w.state(name) != want {
-		if time.Since(start) > limit {
-			m := w.regs[0].Fleet().Load().Member(name)
-			w.t.Fatalf("%s is %s (%s) after %v, want %s", name, m.State, m.Reason, limit, want)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return time.Since(start)
-}
-
-// bubble runs a test in virtual time with a world that is up.
-func bubble(t *testing.T, nodes, edges int, f func(w *world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, nodes, edges, nil)
-		defer w.close()
-		for name := range w.edges {
-			w.until(name, StateUp, 3*time.Second)
-		}
-		f(w)
 	})
 }
 
-// TestDeathIsSeenInTime kills and cuts edges at 200 moments each: out within 1.5
-// s of a kill, and within 2.5 s of silence.
-func TestDeathIsSeenInTime(t *testing.T) {
-	tests := []struct {
-		name  string
-		fault func(w *world)
-		limit time.Duration
+// TestKillIsSeenByReset kills edges at random moments between heartbeats.
+func TestKillIsSeenByReset(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		probes []Probe
 	}{
-		{"kill", func(w *world) { w.kill("gru-1") }, 1500 * time.Millisecond},
-		{"cut", func(w *world) { w.net.Isolate(w.edges["gru-1"].host) }, 2500 * time.Millisecond},
-	}
-	for _, tt := range tests {
+		{"without probes", nil},
+		{"with an http probe", []Probe{{Kind: ProbeHTTP, Host: "shop.example", Port: 80}}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var took []time.Duration
-			for seed := range 200 {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, uint64(seed), 1, 3, nil)
-					defer w.close()
-					w.until("gru-1", StateUp, 3*time.Second)
-					time.Sleep(time.Duration(seed) * 7 * time.Millisecond) // another phase of the beat
-					tt.fault(w)
-					took = append(took, w.until("gru-1", StateDown, tt.limit))
-					if w.state("gru-2") != StateUp {
-						t.Error("a healthy edge is not up")
+			rng := rand.New(rand.NewPCG(1, 2))
+			for seed := range uint64(100) {
+				simTest(t, simOptions{seed: seed, edges: 3, probes: tt.probes}, func(t *testing.T, s *sim) {
+					s.settle()
+					time.Sleep(time.Duration(rng.Int64N(int64(7 * time.Second))))
+					s.kill(1)
+					took = append(took, s.until(0, 1, 3*time.Second, StateDown))
+					if m := s.member(0, 1); !strings.Contains(m.Reason, "refused") && !strings.Contains(m.Reason, "reset") {
+						t.Errorf("got reason %q, want the refusal or the reset", m.Reason)
 					}
 				})
 			}
-			slices.Sort(took)
-			t.Logf("p50 %v, p99 %v, max %v", took[100], took[197], took[199])
+			report(t, "removed after a kill", took, 1500*ms)
 		})
 	}
 }
 
-func TestSilenceIsSuspectFirst(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		w.net.Isolate(w.edges["gru-1"].host)
-		took := w.until("gru-1", StateSuspect, 2*time.Second)
-		if took < 500*time.Millisecond || took > 1300*time.Millisecond {
-			w.t.Errorf("suspect after %v, want about 1 s", took)
-		}
-		w.until("gru-1", StateDown, 2*time.Second)
-		w.net.Rejoin(w.edges["gru-1"].host)
-		w.until("gru-1", StateUp, 2*time.Second)
-	})
+func report(t *testing.T, what string, took []time.Duration, limit time.Duration) {
+	t.Helper()
+	slices.Sort(took)
+	n := len(took)
+	t.Logf("%s (%d times): p50 %v, p99 %v, max %v", what, n, took[n/2], took[n*99/100], took[n-1])
+	if took[n*99/100] > limit {
+		t.Errorf("%s: p99 is %v, want at most %v", what, took[n*99/100], limit)
+	}
+}
+
+func TestSilenceIsSuspectThenOut(t *testing.T) {
+	var suspect, down []time.Duration
+	for seed := range uint64(100) {
+		simTest(t, simOptions{seed: seed, edges: 3, nodes: 2, witness: true}, func(t *testing.T, s *sim) {
+			s.settle()
+			time.Sleep(time.Duration(seed) * 13 * ms)
+			s.edges[2].host.Vanish()
+			start := time.Now()
+			suspect = append(suspect, s.until(0, 2, 2*time.Second, StateSuspect))
+			s.until(0, 2, 2*time.Second, StateDown)
+			down = append(down, time.Since(start))
+		})
+	}
+	report(t, "suspect after silence", suspect, 1200*ms)
+	report(t, "removed after silence", down, 2500*ms)
 }
 
 func TestShortFreezeChangesNothing(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		events := len(w.regs[0].Events())
-		w.edges["gru-1"].host.Freeze()
-		time.Sleep(400 * time.Millisecond)
-		w.edges["gru-1"].host.Thaw()
-		time.Sleep(3 * time.Second)
-		if now := w.regs[0].Events(); len(now) != events {
-			w.t.Errorf("0.4 s of silence made events: %v", now[events:])
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].host.Freeze()
+		time.Sleep(400 * ms)
+		s.edges[0].host.Thaw()
+		time.Sleep(5 * time.Second)
+		if got := s.changes(0, 0); got != "up" {
+			t.Errorf("got %q, want no change", got)
 		}
 	})
 }
 
-func TestFarewellIsBelievedAtOnce(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		e := w.edges["gru-1"]
-		e.stop()
-		<-e.done
-		e.sender.Close(true)
-		if took := w.until("gru-1", StateDown, time.Second); took > 100*time.Millisecond {
-			w.t.Errorf("took %v", took)
-		}
-		e.host.Kill()
-		w.boot("gru-1", []netip.AddrPort{netip.MustParseAddrPort("198.51.100.1:5399")})
-	})
-}
-
-// TestWitnessKeepsAReplica: the first name server cannot hear or reach the edge,
-// but the second one hears it.
-func TestWitnessKeepsAReplica(t *testing.T) {
-	bubble(t, 2, 2, func(w *world) {
-		h := w.edges["gru-1"].host
-		w.net.Cut(h, w.dns[0])
-		w.net.Cut(w.dns[0], h)
-		w.until("gru-1", StateSuspect, 2*time.Second)
-		for range 100 {
-			time.Sleep(100 * time.Millisecond)
-			if s := w.state("gru-1"); s != StateSuspect {
-				w.t.Fatalf("got %s although a witness hears it", s)
-			}
-		}
-		w.net.Isolate(h)
-		w.until("gru-1", StateDown, 4*time.Second)
-	})
-}
-
-// TestLostHeartbeatsAloneDoNotKill: datagrams are lost on the way, but the edge
-// answers probes.
-func TestLostHeartbeatsAloneDoNotKill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, 1, 2, nil)
-		defer w.close()
-		w.until("gru-1", StateUp, 3*time.Second)
-		e := w.edges["gru-1"]
-		e.stop()
-		<-e.done // its reports end, its port 80 stays
-		w.until("gru-1", StateSuspect, 2*time.Second)
-		time.Sleep(20 * time.Second)
-		if s := w.state("gru-1"); s != StateSuspect {
-			t.Errorf("got %s, want suspect as long as it answers", s)
-		}
-	})
-}
-
-func TestNobodyHeardIsNotEverybodyDead(t *testing.T) {
-	bubble(t, 1, 3, func(w *world) {
-		w.net.Isolate(w.dns[0])
-		for range 100 {
-			time.Sleep(100 * time.Millisecond)
-			for name := range w.edges {
-				if s := w.state(name); !s.Serves() {
-					w.t.Fatalf("%s is %s because this node's own network is cut", name, s)
-				}
-			}
-		}
-		w.net.Rejoin(w.dns[0])
-		for name := range w.edges {
-			w.until(name, StateUp, 2*time.Second)
-		}
-	})
-}
-
-func TestSaysThatItDoesNotServe(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		e := w.edges["gru-1"]
-		e.status.Store(&Status{Serving: true, Draining: true})
-		w.until("gru-1", StateDraining, time.Second)
-		e.status.Store(&Status{})
-		w.until("gru-1", StateDown, time.Second)
-		e.status.Store(&Status{Serving: true, Load: 0.7})
-		w.until("gru-1", StateUp, 2*time.Second)
+func TestLongFreezeIsSuspectThenBack(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].host.Freeze()
 		time.Sleep(2 * time.Second)
-		if got := w.regs[0].Fleet().Load().Member("gru-1").Load; got != 0.7 {
-			w.t.Errorf("got load %v, want 0.7", got)
+		s.edges[0].host.Thaw()
+		time.Sleep(5 * time.Second)
+		if got := s.changes(0, 0); got != "up suspect up" {
+			t.Errorf("got %q, want suspect and back: a handshake of the frozen host's kernel proves nothing, its silence not enough", got)
 		}
 	})
 }
 
-func TestOldAndForeignMessagesChangeNothing(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		h := w.net.AddHost("attacker", netip.MustParseAddr("203.0.113.66"))
-		p, err := h.ListenPacket(w.t.Context(), "udp", ":0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer p.Close()
-		to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("198.51.100.1:5399"))
-		farewell := message{kind: kindHeartbeat, epoch: w.edges["gru-1"].sender.epoch, sequence: 1, name: []byte("gru-1"), farewell: true, interval: time.Second}
-		p.WriteTo(appendMessage(nil, &farewell, &testKeys[0]), to) // a replay: sequence 1 was long ago
-		forged := farewell
-		forged.sequence = 1 << 40
-		p.WriteTo(appendMessage(nil, &forged, &Key{ID: 1}), to)
-		p.WriteTo(appendMessage(nil, &forged, &Key{ID: 9}), to)
-		p.WriteTo([]byte("PH nonsense"), to)
-		time.Sleep(time.Second)
-		if s := w.state("gru-1"); s != StateUp {
-			w.t.Errorf("got %s", s)
-		}
-		for outcome, want := range map[parseOutcome]uint64{replayed: 1, badMAC: 1, unknownKey: 1, malformed: 1} {
-			if got := w.regs[0].heartbeats[outcome].Value(); got != want {
-				w.t.Errorf("%s: got %d, want %d", parseOutcomeNames[outcome], got, want)
-			}
+func TestFrozenForLongIsOutAndComesBack(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].host.Freeze()
+		s.until(0, 0, 2600*ms, StateDown)
+		time.Sleep(10 * time.Second)
+		s.edges[0].host.Thaw()
+		if took := s.until(0, 0, 3*time.Second, StateUp); took < 500*ms {
+			t.Errorf("back after %v, want it to prove itself with %d heartbeats", took, beatsBack)
 		}
 	})
 }
 
 func TestOwnStallExtendsLeases(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, 1, 2, nil)
-		defer w.close()
-		w.until("gru-1", StateUp, 3*time.Second)
-		r := w.regs[0]
-		r.tell(t.Context(), func(time.Time) { time.Sleep(3 * time.Second) }) // the owner sleeps
-		time.Sleep(4 * time.Second)
-		for _, e := range r.Events() {
-			if e.To == StateDown {
-				t.Errorf("%s went down (%s) because this node was stalled", e.Replica, e.Reason)
+	simTest(t, simOptions{edges: 3}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.stall(0, 4*time.Second)
+		time.Sleep(5 * time.Second)
+		for e := range s.edges {
+			if got := s.changes(0, e); got != "up" {
+				t.Errorf("edge %d: got %q, want no change because of our own stall", e, got)
+			}
+		}
+		if got := s.counter(0, "perto_replicas_stalls_total"); got != 1 {
+			t.Errorf("got %v stalls counted, want 1", got)
+		}
+		s.kill(0)
+		s.until(0, 0, 1500*ms, StateDown) // and it still notices
+	})
+}
+
+func TestStallDoesNotHideADeath(t *testing.T) {
+	simTest(t, simOptions{edges: 3}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].host.Vanish()
+		s.stall(0, 2*time.Second)
+		s.until(0, 0, 2500*ms, StateDown)
+	})
+}
+
+func TestReplayedAndOvertakenPacketsAreRejected(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		stranger := s.net.Host("198.51.100.1")
+		keys := NewKeyring(s.keys...)
+		beat := func(epoch, sequence uint64, name string) []byte {
+			return AppendHeartbeat(nil, &Heartbeat{Name: []byte(name), Epoch: epoch, Sequence: sequence, Interval: DefaultInterval}, keys)
+		}
+		s.settle()
+		time.Sleep(3 * time.Second)
+		s.kill(0)
+		s.until(0, 0, 1500*ms, StateDown)
+		for _, tt := range []struct {
+			packet []byte
+			reason string
+		}{
+			{beat(101, 1, "e-0"), "sequence"},
+			{beat(101, 2, "e-0"), "sequence"},
+			{beat(100, 9999, "e-0"), "epoch"},
+			{beat(999, 1, "nobody"), "name"},
+			{AppendHeartbeat(nil, &Heartbeat{Name: []byte("e-0"), Epoch: 999, Sequence: 1, Interval: DefaultInterval}, NewKeyring(testKey(9))), "key"},
+			{bytes.Repeat([]byte("x"), 200), "magic"},
+			{bytes.Repeat([]byte("x"), 2000), "size"},
+		} {
+			name := fmt.Sprintf("perto_replicas_heartbeats_total{result=%q}", tt.reason)
+			before := s.counter(0, name)
+			for range 5 {
+				s.inject(0, stranger, tt.packet)
+			}
+			if got := s.counter(0, name) - before; got != 5 {
+				t.Errorf("%s: counted %v, want 5", tt.reason, got)
+			}
+		}
+		if got := s.changes(0, 0); got != "up suspect down" && got != "up down" {
+			t.Errorf("got %q, want it to stay down", got)
+		}
+		// A new process of the edge is believed at once.
+		s.startEdge(0)
+		s.until(0, 0, 100*ms, StateUp)
+	})
+}
+
+func TestReorderedPacketsDoNoHarm(t *testing.T) {
+	simTest(t, simOptions{edges: 2, link: simnet.Link{Latency: 10 * ms, Jitter: 900 * ms, Duplicate: 0.5}}, func(t *testing.T, s *sim) {
+		time.Sleep(time.Minute)
+		for e := range s.edges {
+			if strings.Contains(s.changes(0, e), "down") {
+				t.Errorf("edge %d: got %q", e, s.changes(0, e))
+			}
+		}
+		if s.counter(0, `perto_replicas_heartbeats_total{result="sequence"}`) < 50 {
+			t.Error("hardly any packet overtook another: the test tests nothing")
+		}
+	})
+}
+
+func TestWrongKeyIsNotBelieved(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].cancel()
+		<-s.edges[0].done
+		s.edges[0].cancel = nil
+		s.edges[0].host.Kill()
+		s.until(0, 0, 3*time.Second, StateDown)
+		good := s.keys
+		s.keys = []Key{testKey(66)}
+		s.startEdge(0)
+		s.keys = good
+		time.Sleep(10 * time.Second)
+		if m := s.member(0, 0); m.State != StateDown {
+			t.Errorf("got %v, want down: its heartbeats are signed with a key that is not ours", m.State)
+		}
+		if s.counter(0, `perto_replicas_heartbeats_total{result="key"}`) < 15 {
+			t.Error("the rejected heartbeats are not counted")
+		}
+	})
+}
+
+func TestAsymmetricPartitionNeedsAWitness(t *testing.T) {
+	for _, witness := range []bool{true, false} {
+		t.Run(fmt.Sprintf("witness=%v", witness), func(t *testing.T) {
+			simTest(t, simOptions{edges: 3, nodes: 2, witness: witness}, func(t *testing.T, s *sim) {
+				s.settle()
+				s.net.CutBoth(s.edges[0].host, s.nodes[0].host)
+				time.Sleep(30 * time.Second)
+				if got := s.changes(1, 0); got != "up" {
+					t.Errorf("the node that hears it: got %q", got)
+				}
+				want := "up suspect down"
+				if witness {
+					want = "up suspect"
+				}
+				if got := s.changes(0, 0); got != want {
+					t.Errorf("the node that does not: got %q, want %q", got, want)
+				}
+				s.net.HealBoth(s.edges[0].host, s.nodes[0].host)
+				s.until(0, 0, 5*time.Second, StateUp)
+				s.net.CutBoth(s.edges[0].host, s.nodes[0].host)
+				time.Sleep(3 * time.Second)
+				s.edges[0].host.Vanish()
+				s.until(1, 0, 2600*ms, StateDown)
+				s.until(0, 0, 2600*ms, StateDown)
+			})
+		})
+	}
+}
+
+func TestFarewellRemovesAtOnce(t *testing.T) {
+	simTest(t, simOptions{edges: 2, nodes: 2, link: simnet.Link{Latency: 20 * ms, Loss: 0.1}}, func(t *testing.T, s *sim) {
+		s.settle()
+		time.Sleep(3 * time.Second)
+		s.edges[0].cancel()
+		for n := range s.nodes {
+			if took := s.until(n, 0, time.Second, StateDown); took > 100*ms {
+				t.Errorf("node %d: removed after %v, want at once", n, took)
+			}
+			if m := s.member(n, 0); m.Reason != "said farewell" {
+				t.Errorf("got reason %q", m.Reason)
+			}
+		}
+		time.Sleep(time.Second)
+		s.kill(0)
+		// A farewell is final for that life, whatever comes behind it.
+		before := s.counter(0, `perto_replicas_heartbeats_total{result="farewell"}`)
+		s.inject(0, s.net.Host("198.51.100.1"), AppendHeartbeat(nil, &Heartbeat{Name: []byte("e-0"), Epoch: 101, Sequence: 9999, Interval: DefaultInterval}, NewKeyring(s.keys...)))
+		if m := s.member(0, 0); m.State != StateDown {
+			t.Errorf("a heartbeat behind the farewell: got %v", m.State)
+		}
+		if got := s.counter(0, `perto_replicas_heartbeats_total{result="farewell"}`) - before; got != 1 {
+			t.Errorf("counted %v heartbeats behind the farewell, want 1", got)
+		}
+		s.startEdge(0)
+		s.until(0, 0, 200*ms, StateUp)
+	})
+}
+
+// TestOurOwnEdgeProvesNothing: a node that is cut off still hears the edge on
+// its own machine.
+func TestOurOwnEdgeProvesNothing(t *testing.T) {
+	simTest(t, simOptions{edges: 3, self: "e-0"}, func(t *testing.T, s *sim) {
+		s.settle()
+		for _, e := range s.edges[1:] {
+			s.net.CutBoth(e.host, s.nodes[0].host)
+		}
+		time.Sleep(time.Minute)
+		for e, want := range []State{StateUp, StateUnknown, StateUnknown} {
+			if m := s.member(0, e); m.State != want {
+				t.Errorf("%s: got %v (%s), want %v", m.Name, m.State, m.Reason, want)
 			}
 		}
 	})
 }
 
-func TestAdminOverrulesAndExpires(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		r := w.regs[0]
-		if err := r.SetAdmin(w.t.Context(), "gru-1", "drain", time.Now().Add(10*time.Second)); err != nil {
-			w.t.Fatal(err)
-		}
-		w.until("gru-1", StateDraining, time.Second)
-		w.until("gru-1", StateUp, 11*time.Second)
-		if err := r.SetAdmin(w.t.Context(), "gru-9", "drain", time.Now()); err == nil {
-			w.t.Error("an unknown replica was drained")
-		}
-		if err := r.SetAdmin(w.t.Context(), "gru-1", "explode", time.Now()); err == nil {
-			w.t.Error("an unknown word was taken")
-		}
+func TestDrainAndListenersAreBelieved(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].say(func(st *Status) { st.Draining = true })
+		s.until(0, 0, time.Second, StateDraining)
+		s.edges[0].say(func(st *Status) { st.Draining = false })
+		s.until(0, 0, time.Second, StateUp)
+		s.edges[0].say(func(st *Status) { st.Failing = 1 })
+		s.until(0, 0, time.Second, StateDown)
+		s.edges[0].say(func(st *Status) { st.Failing = 0 })
+		s.until(0, 0, 3*time.Second, StateUp)
 	})
 }
 
-func TestSetDeclaredKeepsState(t *testing.T) {
-	bubble(t, 1, 2, func(w *world) {
-		r := w.regs[0]
-		r.SetDeclared(w.t.Context(), r.cfg.Sites, []Declared{
-			{Name: "gru-1", PoP: "gru", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Weight: 5},
-			{Name: "gru-7", PoP: "gru", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.77")}},
-		}, nil)
-		time.Sleep(100 * time.Millisecond)
-		f := r.Fleet().Load()
-		if len(f.Members) != 2 || f.Member("gru-1").State != StateUp || f.Member("gru-1").Weight != 5 || f.Member("gru-7").State != StateUnknown {
-			w.t.Errorf("got %+v", f.Members)
+// TestFlappingIsDamped lets an edge die and come back every second.
+func TestFlappingIsDamped(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		before := len(s.nodes[0].reg.Events())
+		const seconds = 120
+		for range seconds {
+			s.kill(0)
+			s.nodes[0].reg.Report("e-0", EvidenceReset)
+			time.Sleep(500 * ms)
+			s.startEdge(0)
+			time.Sleep(500 * ms)
 		}
+		changes := 0
+		for _, e := range s.nodes[0].reg.Events()[before:] {
+			if e.From.Serves() != e.To.Serves() {
+				changes++
+			}
+		}
+		t.Logf("answers changed %d times in %d s of flapping at 1 Hz", changes, seconds)
+		if changes > seconds/10 {
+			t.Errorf("answers changed %d times in %d s, want at most one in 10 s", changes, seconds)
+		}
+		s.until(0, 0, 2*time.Minute, StateUp)
 	})
 }
 
-// TestProbesAloneDecide: without heartbeats a declared probe says who serves,
-// damped.
-func TestProbesAloneDecide(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		probe := Probe{Kind: "tcp", Interval: time.Second, Timeout: 500 * time.Millisecond, Up: 2, Down: 3}
-		w := newWorld(t, 1, 1, 1, func(c *RegistryConfig) {
-			c.Listen = ""
-			c.Probes = map[perto.Replica][]Probe{"gru-1": {probe}}
+func TestAllSilentAtOnceIsOurOwnNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		nodes   int
+		witness bool
+		cut     bool // cut our node off; else the edges vanish and the witness is reachable
+		want    State
+	}{
+		{"cut off, no witness", 1, false, true, StateUnknown},
+		{"cut off, witness out of reach", 2, true, true, StateUnknown},
+		{"edges gone, the witness heard nothing either", 2, true, false, StateDown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			simTest(t, simOptions{edges: 3, nodes: tt.nodes, witness: tt.witness}, func(t *testing.T, s *sim) {
+				s.settle()
+				for _, e := range s.edges {
+					if tt.cut {
+						s.net.CutBoth(e.host, s.nodes[0].host)
+					} else {
+						e.host.Vanish()
+					}
+				}
+				if tt.nodes > 1 && tt.cut {
+					s.net.CutBoth(s.nodes[0].host, s.nodes[1].host)
+				}
+				time.Sleep(time.Minute)
+				for e := range s.edges {
+					if m := s.member(0, e); m.State != tt.want {
+						t.Errorf("%s: got %v (%s), want %v", m.Name, m.State, m.Reason, tt.want)
+					}
+				}
+				if !tt.cut {
+					return
+				}
+				for _, e := range s.edges[:2] {
+					s.net.HealBoth(e.host, s.nodes[0].host)
+				}
+				s.until(0, 0, time.Second, StateUp)
+				s.until(0, 1, time.Second, StateUp)
+				s.until(0, 2, 3*time.Second, StateDown) // now the silence is its own
+				for e := range s.edges[:2] {
+					if strings.Contains(s.changes(0, e), "down") {
+						t.Errorf("edge %d: got %q", e, s.changes(0, e))
+					}
+				}
+			})
 		})
-		defer w.close()
-		w.until("gru-1", StateUp, 3*time.Second)
-		w.net.Isolate(w.edges["gru-1"].host)
-		if took := w.until("gru-1", StateDown, 6*time.Second); took < 2*time.Second {
-			t.Errorf("down after %v: fewer than three failures", took)
+	}
+}
+
+func TestAllKilledAreConfirmedDown(t *testing.T) {
+	simTest(t, simOptions{edges: 3}, func(t *testing.T, s *sim) {
+		s.settle()
+		for e := range s.edges {
+			s.kill(e)
 		}
-		w.net.Rejoin(w.edges["gru-1"].host)
-		w.until("gru-1", StateUp, 4*time.Second)
+		for e := range s.edges {
+			s.until(0, e, 2*time.Second, StateDown)
+		}
 	})
 }
 
-func TestBootAssumesUpThenAsks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := simnet.New(1)
-		h := n.AddHost("ns1", netip.MustParseAddr("198.51.100.1"))
-		n.AddHost("gru-1", netip.MustParseAddr("192.0.2.1")) // nothing runs there
-		r := NewRegistry(RegistryConfig{Network: h, Listen: ":5399", Keys: testKeys, Sites: []Site{{Name: "gru"}},
-			Declared: []Declared{{Name: "gru-1", PoP: "gru", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}})
-		if s := r.Fleet().Load().Member("gru-1").State; s != StateUnknown || !s.Serves() {
-			t.Errorf("at boot: got %s", s)
+func TestNeverHeard(t *testing.T) {
+	tests := []struct {
+		name string
+		opts simOptions
+		want State
+	}{
+		{"should beat, another does", simOptions{edges: 2, dead: 1}, StateDown},
+		{"should beat, nobody does", simOptions{edges: 2, dead: 2}, StateUnknown},
+		{"need not beat", simOptions{edges: 2, dead: 1, notBeats: true}, StateUnknown},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			simTest(t, tt.opts, func(t *testing.T, s *sim) {
+				time.Sleep(20 * time.Second)
+				if m := s.member(0, 0); m.State != tt.want {
+					t.Errorf("got %v (%s), want %v", m.State, m.Reason, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestProbesAloneDecide(t *testing.T) {
+	probe := Probe{Kind: ProbeHTTP, Host: "shop.example", Path: "/up", Port: 80, Interval: 2 * time.Second, Timeout: time.Second, Up: 2, Down: 3}
+	simTest(t, simOptions{edges: 3, noKeys: true, silent: true, probes: []Probe{probe}}, func(t *testing.T, s *sim) {
+		for e := range s.edges {
+			s.until(0, e, 2*time.Second, StateUp)
 		}
-		if err := r.Start(t.Context()); err != nil {
+		s.edges[0].answer.Store(new("500 Oops"))
+		if took := s.until(0, 0, 10*time.Second, StateDown); took < 4*time.Second {
+			t.Errorf("down after %v, want three bad answers", took)
+		}
+		if m := s.member(0, 0); !strings.Contains(m.Reason, "status 500") {
+			t.Errorf("got reason %q", m.Reason)
+		}
+		s.edges[0].answer.Store(new("204 Fine"))
+		if took := s.until(0, 0, 10*time.Second, StateUp); took < 2*time.Second {
+			t.Errorf("up after %v, want two good answers", took)
+		}
+		s.edges[1].host.Vanish()
+		s.until(0, 1, 10*time.Second, StateDown)
+		s.kill(2)
+		s.until(0, 2, 3*time.Second, StateDown) // refused: at once
+	})
+}
+
+func TestProbesDoNotEmptyACutOffNode(t *testing.T) {
+	probe := Probe{Kind: ProbeHTTP, Port: 80, Interval: time.Second}
+	simTest(t, simOptions{edges: 3, noKeys: true, silent: true, probes: []Probe{probe}}, func(t *testing.T, s *sim) {
+		for e := range s.edges {
+			s.until(0, e, 2*time.Second, StateUp)
+			s.net.CutBoth(s.edges[e].host, s.nodes[0].host)
+		}
+		time.Sleep(time.Minute)
+		for e := range s.edges {
+			if m := s.member(0, e); !m.State.Serves() {
+				t.Errorf("%s: got %v (%s): our own network is cut, not they", m.Name, m.State, m.Reason)
+			}
+		}
+	})
+}
+
+func TestReportedEvidence(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		reg := s.nodes[0].reg
+		reg.Report("e-0", EvidenceTimeout)
+		reg.Report("nobody", EvidenceReset)
+		time.Sleep(time.Second)
+		if got := s.changes(0, 0); got != "up" {
+			t.Errorf("a timeout: got %q, want no change", got)
+		}
+		reg.Report("e-0", EvidenceReset)
+		if took := s.until(0, 0, time.Second, StateDown); took > tick {
+			t.Errorf("a reset: down after %v, want at once", took)
+		}
+		// It lives, and proves it.
+		if took := s.until(0, 0, 3*time.Second, StateUp); took < 900*ms {
+			t.Errorf("back after %v, want %d heartbeats", took, beatsBack)
+		}
+	})
+}
+
+func TestAdminWinsUntilItsTime(t *testing.T) {
+	simTest(t, simOptions{edges: 2, file: true}, func(t *testing.T, s *sim) {
+		s.settle()
+		ctx, reg := t.Context(), s.nodes[0].reg
+		set := func(name perto.Replica, word string, until time.Time) error {
+			return reg.SetAdmin(ctx, name, word, until)
+		}
+		if err := set("e-0", AdminDrain, time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); r.Run(ctx) }()
-		time.Sleep(2 * time.Second)
-		if s := r.Fleet().Load().Member("gru-1").State; s != StateUnknown {
-			t.Errorf("in the grace: got %s", s)
+		if m := s.member(0, 0); m.State != StateDraining || m.Admin != AdminDrain {
+			t.Errorf("got %+v, want draining", m)
 		}
-		time.Sleep(3 * time.Second)
-		if m := r.Fleet().Load().Member("gru-1"); m.State != StateDown || m.Reason != "connection refused" {
-			t.Errorf("asked and refused: got %s (%s)", m.State, m.Reason)
+		if err := set("e-1", AdminUp, time.Time{}); err != nil {
+			t.Fatal(err)
 		}
-		cancel()
-		<-done
+		s.kill(1)
+		time.Sleep(30 * time.Second)
+		if m := s.member(0, 1); m.State != StateUp {
+			t.Errorf("got %v, want up: an administrator says so", m.State)
+		}
+		// It survives a restart of the node.
+		s.stopNode(0)
+		s.startNode(0)
+		reg = s.nodes[0].reg
+		if m := s.member(0, 0); m.State != StateDraining {
+			t.Errorf("after a restart: got %v, want draining", m.State)
+		}
+		time.Sleep(31 * time.Second)
+		if m := s.member(0, 0); m.State != StateUp || m.Admin != "" {
+			t.Errorf("after its time: got %+v, want up", m)
+		}
+		if err := set("e-1", "", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if m := s.member(0, 1); m.State != StateDown {
+			t.Errorf("taken back: got %v, want down", m.State)
+		}
+		for _, bad := range []struct {
+			name perto.Replica
+			word string
+			kind perto.Kind
+		}{{"nobody", AdminUp, perto.KindNotFound}, {"e-0", "dwon", perto.KindInvalid}} {
+			if e, ok := errors.AsType[*perto.Error](set(bad.name, bad.word, time.Time{})); !ok || e.Kind != bad.kind {
+				t.Errorf("%s %q: got %v", bad.name, bad.word, e)
+			}
+		}
 	})
 }
 
-func TestStateFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sub", "fleet.state")
-	cfg := RegistryConfig{StateFile: path, Declared: []Declared{{Name: "gru-1"}, {Name: "gru-2"}}}
-	r := NewRegistry(cfg)
-	r.leases["gru-1"].admin, r.leases["gru-1"].adminUntil = "drain", time.Now().Add(time.Hour)
-	r.leases["gru-2"].admin, r.leases["gru-2"].adminUntil = "down", time.Now().Add(-time.Hour)
-	if err := r.save(); err != nil {
-		t.Fatal(err)
-	}
-	f := NewRegistry(cfg).Fleet().Load()
-	if f.Member("gru-1").State != StateDraining || f.Member("gru-2").State != StateUnknown {
-		t.Errorf("got %+v", f.Members)
-	}
-	good, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{"empty": nil, "cut": good[:len(good)/2], "changed": append([]byte("0"), good[1:]...), "text": []byte("hello")} {
-		os.WriteFile(path, data, 0o644)
-		if m := NewRegistry(cfg).Fleet().Load().Member("gru-1"); m.State != StateUnknown {
-			t.Errorf("%s: got %s, want assumed up", name, m.State)
+func TestRestartRemembersTheDead(t *testing.T) {
+	simTest(t, simOptions{edges: 3, file: true}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.kill(0)
+		s.until(0, 0, 2*time.Second, StateDown)
+		s.stopNode(0)
+		s.startNode(0)
+		if m := s.member(0, 0); m.State != StateDown {
+			t.Errorf("the dead one: got %v, want down from the file", m.State)
 		}
-	}
+		if m := s.member(0, 1); m.State != StateUnknown {
+			t.Errorf("a living one: got %v, want unknown", m.State)
+		}
+		s.until(0, 1, time.Second, StateUp)
+		// Heartbeats of before the restart cannot be replayed.
+		s.inject(0, s.net.Host("198.51.100.1"), AppendHeartbeat(nil, &Heartbeat{Name: []byte("e-0"), Epoch: 101, Sequence: 2, Interval: DefaultInterval}, NewKeyring(s.keys...)))
+		if m := s.member(0, 0); m.State != StateDown {
+			t.Errorf("a replay: got %v, want down", m.State)
+		}
+		s.startEdge(0)
+		s.until(0, 0, 100*ms, StateUp)
+
+		// A damaged file is a warning: all are assumed up.
+		s.kill(0)
+		s.until(0, 0, 2*time.Second, StateDown)
+		s.stopNode(0)
+		text, err := os.ReadFile(s.nodes[0].file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[len(text)-3] ^= 1
+		if err := os.WriteFile(s.nodes[0].file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.startNode(0)
+		if m := s.member(0, 0); m.State != StateUnknown {
+			t.Errorf("after damage: got %v, want unknown", m.State)
+		}
+
+		// So does time: what was down long ago may be up now.
+		s.until(0, 1, time.Second, StateUp)
+		s.stopNode(0)
+		time.Sleep(2 * storeFresh)
+		s.startNode(0)
+		if m := s.member(0, 0); m.State != StateUnknown {
+			t.Errorf("after a long time: got %v, want unknown", m.State)
+		}
+	})
 }
 
-// TestRandomFaults runs seeded worlds with random cuts, kills and freezes; what
-// beats and can be reached must never be down.
-func TestRandomFaults(t *testing.T) {
-	for seed := range 60 {
-		synctest.Test(t, func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(uint64(seed), 7))
-			n := simnet.New(uint64(seed))
-			n.Loss = 0.02
-			w := newWorldOn(t, n, 2, 4, nil)
-			defer w.close()
-			w.until("gru-4", StateUp, 5*time.Second)
-			for range 12 {
-				name := perto.Replica(fmt.Sprintf("gru-%d", 1+rng.IntN(3))) // gru-4 stays whole
-				h := w.edges[name].host
-				switch rng.IntN(4) {
-				case 0:
-					w.net.Isolate(h)
-				case 1:
-					w.net.Rejoin(h)
-				case 2:
-					h.Freeze()
-				case 3:
-					h.Thaw()
-				}
-				time.Sleep(time.Duration(rng.IntN(3000)) * time.Millisecond)
-				for _, r := range w.regs {
-					f := r.Fleet().Load()
-					if len(f.Members) != 4 {
-						t.Fatalf("seed %d: %d members", seed, len(f.Members))
-					}
-					if m := f.Member("gru-4"); m.State == StateDown {
-						t.Fatalf("seed %d: a healthy edge is down: %s", seed, m.Reason)
-					}
-				}
-			}
-			for name, e := range w.edges {
-				w.net.Rejoin(e.host)
-				e.host.Thaw()
-				w.until(name, StateUp, 6*time.Second)
-			}
+func TestSetDeclaredKeepsAndDrops(t *testing.T) {
+	probe := Probe{Kind: ProbeHTTP, Port: 80, Interval: time.Second}
+	simTest(t, simOptions{edges: 3, probes: []Probe{probe}}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.kill(0)
+		s.until(0, 0, 2*time.Second, StateDown)
+		reg := s.nodes[0].reg
+		declared := s.declared()
+		declared[1].Weight = 7
+		reg.SetDeclared([]Site{{Name: "p"}}, declared[:2])
+		time.Sleep(ms)
+		f := reg.Fleet().Load()
+		if len(f.Members) != 2 || f.Members[0].State != StateDown || f.Members[1].State != StateUp || f.Members[1].Weight != 7 {
+			t.Errorf("got %+v", f.Members)
+		}
+		time.Sleep(time.Second)
+		before := s.edges[2].accepted.Load()
+		time.Sleep(time.Minute)
+		if got := s.edges[2].accepted.Load() - before; got != 0 {
+			t.Errorf("%d probes of a replica that is no more", got)
+		}
+		reg.SetDeclared([]Site{{Name: "p"}}, declared)
+		time.Sleep(ms)
+		if m := s.member(0, 2); m.State != StateUnknown {
+			t.Errorf("declared again: got %v, want unknown", m.State)
+		}
+		s.until(0, 2, 2*time.Second, StateUp)
+	})
+}
+
+func TestLoadIsPublishedSeldom(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		time.Sleep(2 * time.Second)
+		fleet := s.nodes[0].reg.Fleet()
+		_, before := fleet.LoadVersion()
+		for i := range 60 {
+			s.edges[0].say(func(st *Status) { st.Load = 0.30 + 0.01*float64(i%2) })
+			time.Sleep(DefaultInterval)
+		}
+		if _, v := fleet.LoadVersion(); v-before != 1 {
+			t.Errorf("small changes: got %d versions, want 1", v-before)
+		}
+		_, before = fleet.LoadVersion()
+		for i := range 60 {
+			s.edges[0].say(func(st *Status) { st.Load = 0.4 * float64(i%3) }) // not in step with the seconds
+			time.Sleep(DefaultInterval)
+		}
+		if _, v := fleet.LoadVersion(); v-before < 10 || v-before > 31 {
+			t.Errorf("large changes in 30 s: got %d versions, want at most one a second", v-before)
+		}
+	})
+}
+
+// TestManySeeds lets random faults befall a small CDN and checks what must
+// always hold. It stops when its share of wall time is used up.
+func TestManySeeds(t *testing.T) {
+	const budget = 3 * time.Second
+	start, seeds := time.Now(), 0
+	for seed := uint64(0); seed < 1000 && time.Since(start) < budget; seed++ {
+		ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { disturb(t, seed) })
 		})
+		if !ok {
+			return
+		}
+		seeds++
 	}
+	t.Logf("%d seeds in %v", seeds, time.Since(start).Round(ms))
 }
 
-func TestKeysFile(t *testing.T) {
-	a, b := NewKey(), NewKey()
-	keys, err := ParseKeys([]byte("# new\n" + a.File() + "\n" + b.File()))
-	if err != nil || len(keys) != 2 || keys[0] != a || keys[1] != b {
-		t.Fatalf("got %v, error %v", keys, err)
-	}
-	if strings.Contains(fmt.Sprint(a), fmt.Sprint(a.Secret)) || strings.Contains(a.String(), a.File()[21:]) {
-		t.Error("a printed key shows its secret")
-	}
-	for _, bad := range []string{"", "hello", "perto-key-1 xyz AAAA", "perto-key-1 00000001 AAAA"} {
-		if _, err := ParseKeys([]byte(bad)); err == nil {
-			t.Errorf("%q was taken as a key", bad)
-		}
-	}
-}
-
-func TestKeyRotationOverlaps(t *testing.T) {
-	old, fresh := NewKey(), NewKey()
-	m := message{kind: kindHeartbeat, epoch: 1, sequence: 1, name: []byte("gru-1"), interval: time.Second}
-	var got message
-	for _, tt := range []struct {
-		signer Key
-		keys   []Key
-		want   parseOutcome
-	}{{old, []Key{old}, parsed}, {old, []Key{fresh, old}, parsed}, {fresh, []Key{fresh, old}, parsed}, {old, []Key{fresh}, unknownKey}} {
-		if outcome := parseMessage(appendMessage(nil, &m, &tt.signer), tt.keys, &got); outcome != tt.want {
-			t.Errorf("got %s, want %s", parseOutcomeNames[outcome], parseOutcomeNames[tt.want])
-		}
-	}
-}
-
-func TestMessageReadsBack(t *testing.T) {
-	for _, m := range []message{
-		{kind: kindHeartbeat, epoch: 7, sequence: 8, name: []byte("gru-1"), status: Status{Serving: true, Draining: true, Load: 0.625, Capacity: 10e9, Purged: 99}, farewell: true, interval: 500 * time.Millisecond},
-		{kind: kindQuery, epoch: 7, sequence: 9, name: []byte("gru-1"), token: 5},
-		{kind: kindReply, epoch: 7, sequence: 9, name: []byte("gru-1"), token: 5, age: 1234 * time.Millisecond},
-		{kind: kindReply, epoch: 7, sequence: 9, name: []byte("gru-1"), token: 5, age: -1},
-	} {
-		packet := appendMessage(nil, &m, &testKeys[0])
-		var got message
-		if outcome := parseMessage(packet, testKeys, &got); outcome != parsed {
-			t.Fatalf("%+v: %s", m, parseOutcomeNames[outcome])
-		}
-		got.keyID = 0
-		if fmt.Sprint(got) != fmt.Sprint(m) {
-			t.Errorf("got %+v, want %+v", got, m)
-		}
-		for i := range packet {
-			changed := slices.Clone(packet)
-			changed[i] ^= 0x10
-			if parseMessage(changed, testKeys, &got) == parsed {
-				t.Errorf("a change of byte %d was not seen", i)
+// disturb runs a minute of faults. Edge 0 and its links are spared.
+func disturb(t *testing.T, seed uint64) {
+	s := newSim(t, simOptions{seed: seed, edges: 4, nodes: 2, witness: true, link: simnet.Link{Latency: 30 * ms, Jitter: 20 * ms, Loss: 0.01, Duplicate: 0.01}})
+	rng := rand.New(rand.NewPCG(seed, 1))
+	s.settle()
+	dead := make([]time.Time, len(s.edges)) // since when an edge is dead for all; zero when it lives
+	faulty := make([]time.Time, len(s.edges))
+	stranger, keys := s.net.Host("198.51.100.1"), NewKeyring(s.keys...)
+	check := func() {
+		// Somebody replays a heartbeat of an earlier life to a random node.
+		e := 1 + rng.IntN(len(s.edges)-1)
+		s.inject(rng.IntN(len(s.nodes)), stranger, AppendHeartbeat(nil, &Heartbeat{
+			Name: []byte(s.edges[e].name), Epoch: s.edges[e].epoch - 1, Sequence: 1 << 40, Interval: DefaultInterval,
+		}, keys))
+		for n := range s.nodes {
+			for e := range s.edges {
+				m := s.member(n, e)
+				if e == 0 && m.State == StateDown {
+					t.Fatalf("node %d: the edge that beats all the time is down: %s", n, m.Reason)
+				}
+				if !dead[e].IsZero() && time.Since(dead[e]) > 2700*ms && m.State != StateDown {
+					t.Fatalf("node %d: %s is dead since %v and %v (%s)", n, m.Name, time.Since(dead[e]), m.State, m.Reason)
+				}
+				if m.State == StateDown && dead[e].IsZero() && time.Since(faulty[e]) > 3*time.Minute {
+					t.Fatalf("node %d: %s had no fault for minutes and is down: %s", n, m.Name, m.Reason)
+				}
 			}
 		}
 	}
+	for range 12 {
+		e := 1 + rng.IntN(len(s.edges)-1)
+		n := rng.IntN(len(s.nodes))
+		host := s.edges[e].host
+		faulty[e] = time.Now()
+		switch rng.IntN(6) {
+		case 0:
+			s.kill(e)
+			if dead[e].IsZero() {
+				dead[e] = time.Now()
+			}
+		case 1:
+			s.kill(e)
+			s.startEdge(e)
+			dead[e] = time.Time{}
+		case 2:
+			host.Freeze()
+			time.Sleep(time.Duration(rng.IntN(5000)) * ms)
+			host.Thaw()
+		case 3:
+			s.net.Cut(host, s.nodes[n].host)
+			time.Sleep(time.Duration(rng.IntN(5000)) * ms)
+			s.net.Heal(host, s.nodes[n].host)
+		case 4:
+			s.net.CutBoth(s.nodes[0].host, s.nodes[1].host)
+			time.Sleep(time.Duration(rng.IntN(3000)) * ms)
+			s.net.HealBoth(s.nodes[0].host, s.nodes[1].host)
+		case 5:
+			s.stall(n, time.Duration(rng.IntN(1500))*ms)
+			for i := range dead { // what a stalled node could not notice
+				if !dead[i].IsZero() {
+					dead[i] = time.Now()
+				}
+			}
+		}
+		faulty[e] = time.Now()
+		time.Sleep(time.Duration(rng.IntN(3000)) * ms)
+		check()
+	}
+	for e := range s.edges {
+		if !dead[e].IsZero() {
+			s.startEdge(e)
+			dead[e] = time.Time{}
+		}
+	}
+	for n := range s.nodes {
+		for e := range s.edges {
+			s.until(n, e, 3*time.Minute, StateUp)
+		}
+	}
+	check()
 }
 
-func FuzzParseMessage(f *testing.F) {
-	f.Add(appendMessage(nil, &message{kind: kindHeartbeat, name: []byte("gru-1"), interval: time.Second}, &testKeys[0]))
-	f.Add(appendMessage(nil, &message{kind: kindQuery, name: []byte("gru-1")}, &testKeys[0]))
-	f.Add(appendMessage(nil, &message{kind: kindReply, name: []byte("gru-1"), age: -1}, &testKeys[0]))
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		var m message
-		if parseMessage(packet, testKeys, &m) == parsed && (len(m.name) == 0 || len(m.name) > maxNameBytes) {
-			t.Fatalf("name of %d bytes", len(m.name))
+func TestSenderNeedsAKey(t *testing.T) {
+	for _, cfg := range []SenderConfig{
+		{Name: "e-0"}, {Keys: []Key{testKey(1)}}, {Keys: []Key{testKey(1)}, Name: perto.Replica(strings.Repeat("x", 64))},
+	} {
+		if _, err := NewSender(cfg); err == nil {
+			t.Errorf("%v: was accepted", cfg.Name)
+		}
+	}
+}
+
+func TestRegistryEndsCleanly(t *testing.T) {
+	simTest(t, simOptions{edges: 2, probes: []Probe{{Kind: ProbeHTTP, Port: 80, Interval: 500 * ms}}}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.edges[0].host.Vanish() // a probe hangs
+		time.Sleep(700 * ms)
+		s.stopNode(0)
+		reg := s.nodes[0].reg
+		s.nodes[0].cancel = nil
+		for range 50 { // after the end nothing blocks
+			reg.Report("e-0", EvidenceReset)
+		}
+		if err := reg.SetAdmin(context.Background(), "e-0", AdminUp, time.Time{}); err == nil {
+			t.Error("an ended registry took an order")
+		}
+		if _, err := New(t.Context(), Config{Network: s.nodes[0].host, Listen: ":5399", Keys: s.keys}); err != nil {
+			t.Errorf("the port is still taken: %v", err)
+		}
+		if reg.Addr().String() != netip.AddrPortFrom(s.nodes[0].host.Addr(), 5399).String() {
+			t.Errorf("got address %v", reg.Addr())
 		}
 	})
 }

@@ -2,81 +2,128 @@ package replicas
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"perto"
 	"perto/internal/netx"
 )
 
-// HeartbeatInterval is how often an edge reports to each DNS node.
-const HeartbeatInterval = 500 * time.Millisecond
+const (
+	// farewells is how often the last heartbeat is sent: packets get lost, and
+	// without it the end costs clients two seconds of silence.
+	farewells     = 3
+	farewellPause = 30 * time.Millisecond
+)
 
-// SenderConfig says what a Sender reports, and to whom.
+// SenderConfig is what a Sender needs.
 type SenderConfig struct {
 	Network  netx.Network
-	Replica  perto.Replica
-	Keys     []Key // the first one signs
-	Targets  []netip.AddrPort
-	Interval time.Duration // 0: HeartbeatInterval
-	Status   func() Status // what the edge says of itself now
-	Logger   *slog.Logger
+	Keys     []Key // the first signs
+	Name     perto.Replica
+	Targets  []netip.AddrPort // the heartbeat ports of all DNS nodes
+	Status   func() Status    // asked before each heartbeat; must not block
+	Interval time.Duration    // 0 means DefaultInterval
+	// Epoch is when the process started, as a number that grows with each
+	// start; 0 means the clock's microseconds. Heartbeats of a lower epoch than
+	// one heard before are not believed, so a clock that was set back must not
+	// be used: keep the last epoch on disk.
+	Epoch  uint64
+	Logger *slog.Logger
 }
 
-// Sender reports an edge's whole record to every DNS node, again and again.
+// Sender sends an edge's whole record to every DNS node, again and again.
 type Sender struct {
-	cfg      SenderConfig
-	socket   net.PacketConn
-	epoch    uint64
-	sequence uint64
+	cfg     SenderConfig
+	keys    *Keyring
+	targets atomic.Pointer[[]net.Addr]
+	failed  bool // the last heartbeat could not be sent: say so once
+	hushed  atomic.Bool
 }
 
-// NewSender opens the socket that heartbeats leave from.
-func NewSender(ctx context.Context, cfg SenderConfig) (*Sender, error) {
+// Hush makes the end of Run silent, as a crash is.
+func (s *Sender) Hush() { s.hushed.Store(true) }
+
+// NewSender returns a sender. It needs a key and a name.
+func NewSender(cfg SenderConfig) (*Sender, error) {
+	if len(cfg.Keys) == 0 || cfg.Name == "" || len(cfg.Name) > maxName {
+		return nil, &perto.Error{Op: "send heartbeats of", Path: string(cfg.Name), Kind: perto.KindInvalid,
+			Err: fmt.Errorf("%d keys, a name of %d bytes", len(cfg.Keys), len(cfg.Name)), Hint: "perto key new makes a key"}
+	}
 	if cfg.Interval == 0 {
-		cfg.Interval = HeartbeatInterval
+		cfg.Interval = DefaultInterval
+	}
+	cfg.Interval = min(max(cfg.Interval, minInterval), maxInterval)
+	if cfg.Epoch == 0 {
+		cfg.Epoch = uint64(time.Now().UnixMicro())
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	socket, err := cfg.Network.ListenPacket(ctx, "udp", ":0")
-	if err != nil {
-		return nil, &perto.Error{Op: "open heartbeat socket of", Path: string(cfg.Replica), Kind: perto.KindUnavailable, Err: err}
-	}
-	return &Sender{cfg: cfg, socket: socket, epoch: uint64(time.Now().UnixNano())}, nil
+	s := &Sender{cfg: cfg, keys: NewKeyring(cfg.Keys...)}
+	s.SetTargets(cfg.Targets)
+	return s, nil
 }
 
-// Run sends until the context ends.
-func (s *Sender) Run(ctx context.Context) {
+// SetTargets changes where heartbeats go.
+func (s *Sender) SetTargets(targets []netip.AddrPort) {
+	out := make([]net.Addr, len(targets))
+	for i, t := range targets {
+		out[i] = net.UDPAddrFromAddrPort(t)
+	}
+	s.targets.Store(&out)
+}
+
+// Run sends until the context ends, then says farewell: DNS nodes remove the
+// edge at once instead of waiting for its silence.
+func (s *Sender) Run(ctx context.Context) error {
+	conn, err := s.cfg.Network.ListenPacket(ctx, "udp", ":0")
+	if err != nil {
+		return &perto.Error{Op: "send heartbeats of", Path: string(s.cfg.Name), Kind: perto.KindUnavailable, Err: err}
+	}
+	defer conn.Close()
+	h := Heartbeat{Name: []byte(s.cfg.Name), Epoch: s.cfg.Epoch, Interval: s.cfg.Interval}
+	buf := make([]byte, 0, MaxPacket)
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()
 	for {
-		s.send(false)
+		h.Status = s.cfg.Status()
+		s.send(conn, &h, buf)
 		select {
 		case <-ticker.C:
+			continue
 		case <-ctx.Done():
-			return
 		}
+		if s.hushed.Load() {
+			return nil
+		}
+		h.Farewell = true
+		for i := range farewells {
+			if i > 0 {
+				time.Sleep(farewellPause)
+			}
+			s.send(conn, &h, buf)
+		}
+		return nil
 	}
 }
 
-// Close says farewell, if asked to, and closes the socket. Run must have ended.
-func (s *Sender) Close(farewell bool) error {
-	if farewell {
-		s.send(true)
-	}
-	return s.socket.Close()
-}
-
-func (s *Sender) send(farewell bool) {
-	s.sequence++
-	m := message{kind: kindHeartbeat, epoch: s.epoch, sequence: s.sequence, name: []byte(s.cfg.Replica), status: s.cfg.Status(), farewell: farewell, interval: s.cfg.Interval}
-	packet := appendMessage(make([]byte, 0, maxMessage), &m, &s.cfg.Keys[0])
-	for _, to := range s.cfg.Targets {
-		if _, err := s.socket.WriteTo(packet, net.UDPAddrFromAddrPort(to)); err != nil {
-			s.cfg.Logger.Debug("send heartbeat", "to", to, "error", err)
+// send makes one packet and sends it to all.
+func (s *Sender) send(conn net.PacketConn, h *Heartbeat, buf []byte) {
+	h.Sequence++
+	p := AppendHeartbeat(buf[:0], h, s.keys)
+	failed := false
+	for _, to := range *s.targets.Load() {
+		if _, err := conn.WriteTo(p, to); err != nil {
+			failed = true
+			if !s.failed {
+				s.cfg.Logger.Warn("cannot send a heartbeat", "to", to, "error", err)
+			}
 		}
 	}
+	s.failed = failed
 }

@@ -1,152 +1,155 @@
 package simnet
 
 import (
-	"context"
+	"bytes"
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 )
 
-// queueLimit is how many packets wait in a socket before more are lost.
-const queueLimit = 1024
+// maxQueued is how many packets a socket holds for its reader; more are lost,
+// as in a kernel's receive buffer.
+const maxQueued = 1024
 
-// packetConn is a UDP socket, connected when peer is valid.
-type packetConn struct {
-	host  *Host
-	local netip.AddrPort
-
-	mu       sync.Mutex
-	changed  sync.Cond
-	peer     netip.AddrPort
-	queue    []datagram
-	closed   bool
-	deadline time.Time
-	timer    *time.Timer
-}
-
-type datagram struct {
+type packet struct {
 	from netip.AddrPort
 	data []byte
 }
 
-// ListenPacket opens a UDP socket.
-func (h *Host) ListenPacket(_ context.Context, network, address string) (net.PacketConn, error) {
+// packetConn is a packet socket.
+type packetConn struct {
+	host *Host
+	at   []netip.AddrPort
+	peer netip.AddrPort // set when connected
+
+	// Guarded by host.net.mu.
+	queue  []packet
+	closed bool
+	more   signal
+
+	read, write *deadline
+}
+
+func (h *Host) listenPacket(network, address string) (*packetConn, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
-	local, err := h.bind(address, func(port uint16) bool { return h.packets[port] != nil })
+	at, err := h.bind(network, address, func(a netip.AddrPort) bool { return h.packets[a] != nil })
 	if err != nil {
 		return nil, err
 	}
-	c := &packetConn{host: h, local: local}
-	c.changed.L = &c.mu
-	h.packets[local.Port()] = c
+	c := &packetConn{host: h, at: at, read: newDeadline(), write: newDeadline()}
+	for _, a := range at {
+		h.packets[a] = c
+	}
 	return c, nil
 }
 
-func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	dst, err := netip.ParseAddrPort(to.String())
-	if err != nil {
-		return 0, err
-	}
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if closed {
-		return 0, net.ErrClosed
-	}
-	host := c.host.net.at(dst.Addr())
-	if host == nil {
-		return len(b), nil // nobody there: as on the real one, nothing comes back
-	}
-	data := append([]byte(nil), b...)
-	c.host.net.between(c.host, host, true, func() {
-		host.net.mu.Lock()
-		socket := host.packets[dst.Port()]
-		host.net.mu.Unlock()
-		if socket != nil {
-			socket.deliver(datagram{c.local, data})
-		}
-	})
-	return len(b), nil
-}
-
-func (c *packetConn) deliver(d datagram) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || len(c.queue) >= queueLimit || c.peer.IsValid() && c.peer != d.from {
-		return
-	}
-	c.queue = append(c.queue, d)
-	c.changed.Broadcast()
-}
-
-func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
+		c.host.running()
+		c.host.net.mu.Lock()
 		switch {
 		case c.closed:
-			return 0, nil, net.ErrClosed
+			c.host.net.mu.Unlock()
+			return 0, nil, opError("read", "udp", net.ErrClosed)
+		case c.host.thaw != nil: // frozen since running returned
+			c.host.net.mu.Unlock()
+			continue
 		case len(c.queue) > 0:
-			d := c.queue[0]
+			k := c.queue[0]
 			c.queue = c.queue[1:]
-			return copy(b, d.data), net.UDPAddrFromAddrPort(d.from), nil
-		case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-			return 0, nil, os.ErrDeadlineExceeded
+			c.host.net.mu.Unlock()
+			return copy(p, k.data), net.UDPAddrFromAddrPort(k.from), nil
 		}
-		c.changed.Wait()
+		more := c.more.wait()
+		c.host.net.mu.Unlock()
+		select {
+		case <-more:
+		case <-c.read.done():
+			return 0, nil, opError("read", "udp", os.ErrDeadlineExceeded)
+		}
 	}
 }
 
-func (c *packetConn) Read(b []byte) (int, error) {
-	n, _, err := c.ReadFrom(b)
-	return n, err
+func (c *packetConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	to, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return 0, opError("write", "udp", err)
+	}
+	return c.send(p, to)
 }
 
-func (c *packetConn) Write(b []byte) (int, error) {
-	return c.WriteTo(b, net.UDPAddrFromAddrPort(c.peer))
+func (c *packetConn) send(p []byte, to netip.AddrPort) (int, error) {
+	c.host.running()
+	select {
+	case <-c.write.done():
+		return 0, opError("write", "udp", os.ErrDeadlineExceeded)
+	default:
+	}
+	n := c.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.closed {
+		return 0, opError("write", "udp", net.ErrClosed)
+	}
+	var from netip.AddrPort
+	for _, a := range c.at {
+		if a.Addr().Is4() == to.Addr().Is4() && !from.IsValid() {
+			from = a
+		}
+	}
+	if target := n.hosts[to.Addr()]; target != nil && from.IsValid() {
+		for _, d := range n.passage(c.host, target) {
+			k := packet{from, bytes.Clone(p)}
+			time.AfterFunc(d, func() { target.deliver(to, k) })
+		}
+	}
+	return len(p), nil
+}
+
+// deliver queues a packet for the socket at an address of the host, if any.
+func (h *Host) deliver(to netip.AddrPort, k packet) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	c := h.packets[to]
+	if c == nil || h.gone || len(c.queue) >= maxQueued || c.peer.IsValid() && c.peer != k.from {
+		return
+	}
+	c.queue = append(c.queue, k)
+	c.more.change()
 }
 
 func (c *packetConn) Close() error {
-	c.mu.Lock()
-	already := c.closed
-	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	c.changed.Broadcast()
-	c.mu.Unlock()
-	if already {
-		return net.ErrClosed
-	}
 	c.host.net.mu.Lock()
 	defer c.host.net.mu.Unlock()
-	delete(c.host.packets, c.local.Port())
+	if c.closed {
+		return opError("close", "udp", net.ErrClosed)
+	}
+	c.closed = true
+	for _, a := range c.at {
+		delete(c.host.packets, a)
+	}
+	c.more.change()
 	return nil
 }
 
-func (c *packetConn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
-	}
-	c.deadline = t
-	if !t.IsZero() {
-		c.timer = time.AfterFunc(time.Until(t), func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.changed.Broadcast()
-		})
-	}
-	c.changed.Broadcast()
+func (c *packetConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.at[0]) }
+
+func (c *packetConn) SetDeadline(t time.Time) error {
+	c.read.set(t)
+	c.write.set(t)
 	return nil
 }
+func (c *packetConn) SetReadDeadline(t time.Time) error  { c.read.set(t); return nil }
+func (c *packetConn) SetWriteDeadline(t time.Time) error { c.write.set(t); return nil }
 
-func (c *packetConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
-func (c *packetConn) SetWriteDeadline(time.Time) error { return nil }
-func (c *packetConn) LocalAddr() net.Addr              { return net.UDPAddrFromAddrPort(c.local) }
-func (c *packetConn) RemoteAddr() net.Addr             { return net.UDPAddrFromAddrPort(c.peer) }
+// connectedPacket is a packet socket with one peer, as a net.Conn.
+type connectedPacket struct{ *packetConn }
+
+func (c connectedPacket) Read(p []byte) (int, error) {
+	n, _, err := c.ReadFrom(p)
+	return n, err
+}
+func (c connectedPacket) Write(p []byte) (int, error) { return c.send(p, c.peer) }
+func (c connectedPacket) RemoteAddr() net.Addr        { return net.UDPAddrFromAddrPort(c.peer) }

@@ -1,165 +1,407 @@
 package simnet
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
-// stream is one end of a connection: net.Pipe with addresses, and a reset that
-// the reader sees. Bytes pass without latency; connecting takes a round trip.
+const (
+	// window is how many bytes may be on their way or unread in one direction.
+	window = 256 << 10
+	// firstRetry is after how long a SYN or a segment is sent again (RFC 6298:
+	// 1 s before the round trip was measured); it doubles to maxRetry.
+	firstRetry = time.Second
+	maxRetry   = 8 * time.Second
+	// giveUp is when a dial without a deadline of its own ends.
+	giveUp = 2 * time.Minute
+)
+
+// listener accepts streams.
+type listener struct {
+	host    *Host
+	at      []netip.AddrPort
+	backlog chan *stream
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		l.host.running()
+		select {
+		case <-l.closed: // before the backlog: a closed listener accepts nothing
+			return nil, opError("accept", "tcp", net.ErrClosed)
+		default:
+		}
+		select {
+		case s := <-l.backlog:
+			l.host.running()
+			return s, nil
+		case <-l.closed:
+		}
+	}
+}
+
+// Close ends the listener; streams that nobody accepted are reset.
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		l.host.net.mu.Lock()
+		for _, a := range l.at {
+			delete(l.host.listeners, a)
+		}
+		l.host.net.mu.Unlock()
+		close(l.closed)
+		for {
+			select {
+			case s := <-l.backlog:
+				s.abort()
+				continue
+			default:
+			}
+			break
+		}
+	})
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at[0]) }
+
+// handshake is a dial under way. It is settled once: by the first answer, or
+// because the caller gave up; streams that open later are reset.
+type handshake struct {
+	from, to netip.AddrPort
+	settled  atomic.Bool
+	stream   chan *stream // of capacity 1; nil is a refusal
+}
+
+func (k *handshake) settle(s *stream) {
+	if k.settled.CompareAndSwap(false, true) {
+		k.stream <- s
+	} else if s != nil {
+		s.abort()
+	}
+}
+
+// dial sends a SYN until somebody answers.
+func (h *Host) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (*stream, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, giveUp, os.NewSyscallError("connect", syscall.ETIMEDOUT))
+	defer cancel()
+	n := h.net
+	n.mu.Lock()
+	target := n.hosts[to.Addr()]
+	local, err := h.bind("tcp", netip.AddrPortFrom(from, 0).String(), func(netip.AddrPort) bool { return false })
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	k := &handshake{from: local[0], to: to, stream: make(chan *stream, 1)}
+	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
+		n.mu.Lock()
+		if target != nil {
+			if out := n.passage(h, target); out != nil {
+				time.AfterFunc(out[0], func() { target.syn(h, k) })
+			}
+		}
+		n.mu.Unlock()
+		again := time.NewTimer(wait)
+		select {
+		case s := <-k.stream:
+			again.Stop()
+			if s == nil {
+				return nil, os.NewSyscallError("connect", syscall.ECONNREFUSED)
+			}
+			return s, nil
+		case <-ctx.Done():
+			again.Stop()
+			if !k.settled.CompareAndSwap(false, true) {
+				if s := <-k.stream; s != nil {
+					s.abort()
+				}
+			}
+			return nil, context.Cause(ctx)
+		case <-again.C:
+		}
+	}
+}
+
+// syn answers a SYN: with a stream, with a refusal, or not at all when the
+// backlog is full. The kernel does it, so a frozen process does not matter.
+func (h *Host) syn(client *Host, k *handshake) {
+	n := h.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h.gone {
+		return
+	}
+	back := n.passage(h, client)
+	if back == nil {
+		return // what we would answer is lost; the client will try again
+	}
+	l := h.listeners[k.to]
+	if l == nil {
+		time.AfterFunc(back[0], func() { k.settle(nil) })
+		return
+	}
+	theirs, ours := newStreams(client, h, k.from, k.to)
+	select {
+	case l.backlog <- ours:
+	default:
+		return
+	}
+	client.streams = append(client.streams, theirs)
+	h.streams = append(h.streams, ours)
+	time.AfterFunc(back[0], func() { k.settle(theirs) })
+}
+
+// stream is one end of a connection. Each end has the buffer that it reads;
+// writing schedules a delivery into the peer's.
 type stream struct {
-	net.Conn
 	host          *Host
+	peer          *stream
 	local, remote netip.AddrPort
 
-	mu     sync.Mutex
-	broken bool
-	other  *stream
+	mu       sync.Mutex
+	buf      bytes.Buffer // arrived, not read
+	inflight int          // bytes that the peer sent and that are not in buf yet
+	eof      bool         // the peer has closed its side and all arrived
+	err      error        // reset, or closed by us
+	shut     bool         // we have closed our side
+	changed  signal
+
+	read, write *deadline
+
+	wireMu   sync.Mutex // held while segments land, so that they do in order
+	wire     []segment  // what we sent and that has not landed
+	retrying bool
+}
+
+// segment is something on its way to the peer.
+type segment struct {
+	at   time.Time // never before that of the segment ahead
+	land func()
+}
+
+func newStreams(client, server *Host, from, to netip.AddrPort) (*stream, *stream) {
+	a := &stream{host: client, local: from, remote: to, read: newDeadline(), write: newDeadline()}
+	b := &stream{host: server, local: to, remote: from, read: newDeadline(), write: newDeadline()}
+	a.peer, b.peer = b, a
+	return a, b
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	for {
+		s.host.running()
+		s.mu.Lock()
+		switch {
+		case s.err != nil:
+			err := s.err
+			s.mu.Unlock()
+			return 0, opError("read", "tcp", err)
+		case s.buf.Len() > 0:
+			n, _ := s.buf.Read(p)
+			s.changed.change() // the peer's writer may go on
+			s.mu.Unlock()
+			return n, nil
+		case s.eof:
+			s.mu.Unlock()
+			return 0, io.EOF
+		}
+		changed := s.changed.wait()
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-s.read.done():
+			return 0, opError("read", "tcp", os.ErrDeadlineExceeded)
+		}
+	}
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		s.host.running()
+		select {
+		case <-s.write.done():
+			return written, opError("write", "tcp", os.ErrDeadlineExceeded)
+		default:
+		}
+		s.mu.Lock()
+		err, shut := s.err, s.shut
+		ours := s.changed.wait()
+		s.mu.Unlock()
+		if err != nil || shut {
+			if err == nil {
+				err = os.NewSyscallError("write", syscall.EPIPE)
+			}
+			return written, opError("write", "tcp", err)
+		}
+		s.peer.mu.Lock()
+		room := window - s.peer.inflight - s.peer.buf.Len()
+		k := min(room, len(p)-written)
+		if k > 0 {
+			s.peer.inflight += k
+		}
+		theirs := s.peer.changed.wait()
+		s.peer.mu.Unlock()
+		if k > 0 {
+			data := bytes.Clone(p[written : written+k])
+			s.carry(func() { s.peer.arrive(data) })
+			written += k
+			continue
+		}
+		select {
+		case <-ours:
+		case <-theirs:
+		case <-s.write.done():
+		}
+	}
+	return written, nil
+}
+
+// carry runs land at the peer's side when a segment arrives there: after the
+// link's delay, in order, and after the way is healed when it is cut.
+func (s *stream) carry(land func()) {
+	n := s.host.net
+	n.mu.Lock()
+	delay := n.delay(n.link(s.host, s.peer.host))
+	n.mu.Unlock()
+	if s.host == s.peer.host {
+		delay = 0
+	}
+	s.wireMu.Lock()
+	defer s.wireMu.Unlock()
+	at := time.Now().Add(delay)
+	if k := len(s.wire); k > 0 && s.wire[k-1].at.After(at) {
+		at = s.wire[k-1].at
+	}
+	s.wire = append(s.wire, segment{at, land})
+	time.AfterFunc(time.Until(at), s.drain)
+}
+
+// drain lands what has arrived by now.
+func (s *stream) drain() {
+	n := s.host.net
+	n.mu.Lock()
+	cut := n.cuts[pair{s.host, s.peer.host}]
+	lost := s.host.gone || s.peer.host.gone
+	n.mu.Unlock()
+	s.wireMu.Lock()
+	defer s.wireMu.Unlock()
+	switch {
+	case lost:
+		s.wire = nil
+		return
+	case cut && s.retrying:
+		return
+	case cut:
+		s.retrying = true
+		time.AfterFunc(firstRetry, func() {
+			s.wireMu.Lock()
+			s.retrying = false
+			s.wireMu.Unlock()
+			s.drain()
+		})
+		return
+	}
+	for now := time.Now(); len(s.wire) > 0 && !s.wire[0].at.After(now); s.wire = s.wire[1:] {
+		s.wire[0].land()
+	}
+}
+
+func (s *stream) arrive(data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inflight -= len(data)
+	if s.err == nil {
+		s.buf.Write(data)
+	}
+	s.changed.change()
+}
+
+// CloseWrite ends our side; the peer reads what is on its way, then io.EOF.
+func (s *stream) CloseWrite() error {
+	s.mu.Lock()
+	if s.shut || s.err != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.shut = true
+	s.mu.Unlock()
+	s.carry(func() {
+		s.peer.mu.Lock()
+		defer s.peer.mu.Unlock()
+		s.peer.eof = true
+		s.peer.changed.change()
+	})
+	return nil
+}
+
+// Close ends the stream. When data was left unread the peer gets a reset, as
+// with TCP (RFC 1122, section 4.2.2.13).
+func (s *stream) Close() error {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	unread := s.buf.Len() > 0
+	s.mu.Unlock()
+	if unread {
+		s.carry(s.peer.reset)
+	} else {
+		s.CloseWrite()
+	}
+	s.fail(net.ErrClosed)
+	s.host.forget(s)
+	return nil
+}
+
+// abort is the end of the process: the peer gets a reset.
+func (s *stream) abort() {
+	s.carry(s.peer.reset)
+	s.fail(net.ErrClosed)
+}
+
+func (s *stream) reset() {
+	s.fail(os.NewSyscallError("read", syscall.ECONNRESET))
+	s.host.forget(s)
+}
+
+func (s *stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	s.changed.change()
+}
+
+func (h *Host) forget(s *stream) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for i, other := range h.streams {
+		if other == s {
+			h.streams = append(h.streams[:i], h.streams[i+1:]...)
+			return
+		}
+	}
 }
 
 func (s *stream) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(s.local) }
 func (s *stream) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(s.remote) }
 
-func (s *stream) Read(b []byte) (int, error) {
-	n, err := s.Conn.Read(b)
-	return n, s.explain(err)
+func (s *stream) SetDeadline(t time.Time) error {
+	s.read.set(t)
+	s.write.set(t)
+	return nil
 }
-
-func (s *stream) Write(b []byte) (int, error) {
-	n, err := s.Conn.Write(b)
-	return n, s.explain(err)
-}
-
-func (s *stream) explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken {
-		return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	}
-	return err
-}
-
-func (s *stream) Close() error {
-	s.host.net.mu.Lock()
-	delete(s.host.streams, s)
-	s.host.net.mu.Unlock()
-	return s.Conn.Close()
-}
-
-// reset closes this end; the other one sees a reset.
-func (s *stream) reset() {
-	s.other.mu.Lock()
-	s.other.broken = true
-	s.other.mu.Unlock()
-	s.Close()
-}
-
-type listener struct {
-	host    *Host
-	local   netip.AddrPort
-	arrived chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-}
-
-// backlog is how many connections wait to be accepted.
-const backlog = 128
-
-// Listen opens a stream listener.
-func (h *Host) Listen(_ context.Context, network, address string) (net.Listener, error) {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	local, err := h.bind(address, func(port uint16) bool { return h.listeners[port] != nil })
-	if err != nil {
-		return nil, err
-	}
-	l := &listener{host: h, local: local, arrived: make(chan net.Conn, backlog), closed: make(chan struct{})}
-	h.listeners[local.Port()] = l
-	return l, nil
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.arrived:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.local) }
-
-func (l *listener) Close() error {
-	err := net.ErrClosed
-	l.once.Do(func() {
-		err = nil
-		l.host.net.mu.Lock()
-		delete(l.host.listeners, l.local.Port())
-		l.host.net.mu.Unlock()
-		close(l.closed)
-	})
-	return err
-}
-
-// dialStream sends a request to connect and waits for its answer; on a way that
-// is cut that is until the context ends.
-func (h *Host) dialStream(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	fail := func(err error) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
-	}
-	far := h.net.at(to.Addr())
-	if far == nil {
-		<-ctx.Done()
-		return fail(context.Cause(ctx))
-	}
-	h.net.mu.Lock()
-	h.port++
-	local := netip.AddrPortFrom(h.Addrs[0], h.port)
-	h.net.mu.Unlock()
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	answers := make(chan answer, 1)
-	h.net.between(h, far, false, func() {
-		mine, err := far.accept(h, local, to)
-		h.net.between(far, h, false, func() { answers <- answer{mine, err} })
-	})
-	select {
-	case a := <-answers:
-		if a.err != nil {
-			return fail(a.err)
-		}
-		return a.conn, nil
-	case <-ctx.Done():
-		return fail(context.Cause(ctx))
-	}
-}
-
-// accept makes both ends of a connection and returns the dialler's.
-func (h *Host) accept(from *Host, local, to netip.AddrPort) (net.Conn, error) {
-	h.net.mu.Lock()
-	defer h.net.mu.Unlock()
-	l := h.listeners[to.Port()]
-	if l == nil {
-		return nil, syscall.ECONNREFUSED
-	}
-	a, b := net.Pipe()
-	mine := &stream{Conn: a, host: from, local: local, remote: to}
-	theirs := &stream{Conn: b, host: h, local: to, remote: local, other: mine}
-	mine.other = theirs
-	select {
-	case l.arrived <- theirs:
-	default:
-		return nil, errors.New("simnet: backlog is full")
-	}
-	from.streams[mine], h.streams[theirs] = true, true
-	return mine, nil
-}
+func (s *stream) SetReadDeadline(t time.Time) error  { s.read.set(t); return nil }
+func (s *stream) SetWriteDeadline(t time.Time) error { s.write.set(t); return nil }

@@ -11,13 +11,6 @@ import (
 	"perto"
 )
 
-// Key signs the messages between edges and DNS nodes. Several can be valid at
-// once, so that a new one is spread before the old one goes.
-type Key struct {
-	ID     uint32
-	Secret [32]byte
-}
-
 // keyPrefix begins a line of a key file: "perto-key-1 ID SECRET", the secret in
 // base64.
 const keyPrefix = "perto-key-1"
@@ -36,9 +29,6 @@ func NewKey() Key {
 func (k Key) File() string {
 	return fmt.Sprintf("%s %08x %s\n", keyPrefix, k.ID, base64.StdEncoding.EncodeToString(k.Secret[:]))
 }
-
-// String names the key without its secret.
-func (k Key) String() string { return fmt.Sprintf("%s %08x", keyPrefix, k.ID) }
 
 // ParseKeys reads a key file: one key a line, empty lines and lines with # are
 // skipped. The first key signs, all of them verify. Errors never show secrets.

@@ -1,0 +1,223 @@
+package replicas
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"time"
+
+	"perto"
+)
+
+// message is a packet that was believed, on its way to the owner.
+type message struct {
+	kind  uint8
+	beat  Heartbeat // its Name is in name
+	query inquiry   // likewise
+	from  net.Addr
+	size  int
+	name  [maxName]byte
+}
+
+// read takes packets from the port until it is closed. Signatures are checked
+// here, so that a flood of forged packets does not keep the owner from its
+// leases.
+func (r *Registry) read() {
+	keys := NewKeyring(r.cfg.Keys...)
+	// One byte more than allowed, so that too long a packet is seen as such.
+	p := make([]byte, MaxPacket+1)
+	for {
+		n, from, err := r.conn.ReadFrom(p)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			r.log.Warn("cannot read heartbeats", "error", err)
+			time.Sleep(tick)
+			continue
+		}
+		var m message
+		kind, body, reject := keys.open(p[:n])
+		if reject == Accepted {
+			m.kind, m.from = kind, from
+			switch kind {
+			case kindHeartbeat:
+				m.beat, reject = parseHeartbeat(p[:n], body)
+				m.size = copy(m.name[:], m.beat.Name)
+				m.beat.Name = nil // part of p, which is read into again
+			case kindQuery, kindAnswer:
+				m.query, reject = parseInquiry(p[:n], body)
+				m.size = copy(m.name[:], m.query.name)
+				m.query.name = nil
+			default:
+				reject = RejectForm
+			}
+		}
+		if reject != Accepted {
+			r.stats.received[reject].Inc()
+			continue
+		}
+		select {
+		case r.inbox <- m:
+		default:
+			r.stats.received[RejectOverload].Inc()
+		}
+	}
+}
+
+// receive takes a message on the owner's goroutine.
+func (r *Registry) receive(msg *message) {
+	now := time.Now()
+	m := r.members[perto.Replica(msg.name[:msg.size])]
+	if msg.kind != kindHeartbeat {
+		r.life(now)
+		r.witness(msg, m, now)
+		return
+	}
+	if m == nil {
+		r.stats.received[RejectName].Inc()
+		return
+	}
+	reject := m.beat(&msg.beat, now)
+	r.stats.received[reject].Inc()
+	if reject != Accepted {
+		return
+	}
+	if m.declared.Name != r.cfg.Self {
+		r.life(now)
+	}
+	r.judge(m, now, r.lonely(now))
+}
+
+// witness answers a query of another DNS node, or takes its answer.
+func (r *Registry) witness(msg *message, m *member, now time.Time) {
+	if msg.kind == kindQuery {
+		q := inquiry{nonce: msg.query.nonce, age: never, name: msg.name[:msg.size]}
+		if m != nil && !m.heard.IsZero() && !m.farewell {
+			q.age = uint32(min(now.Sub(m.heard).Milliseconds(), never-1))
+		}
+		r.stats.witness[witnessAnswered].Inc()
+		r.scratch = appendInquiry(r.scratch[:0], kindAnswer, &q, r.keys)
+		r.conn.WriteTo(r.scratch, msg.from) // best effort, as all on this port
+		return
+	}
+	q, ok := r.asked[msg.query.nonce]
+	if !ok || q.about != m {
+		return // replayed, too late, or of a replica that is no more
+	}
+	delete(r.asked, msg.query.nonce)
+	if msg.query.age == never {
+		r.stats.witness[witnessNever].Inc()
+		return
+	}
+	// It was heard at least so long ago when the question left: the answer's
+	// own way is not counted in the replica's favour.
+	age := time.Duration(msg.query.age) * time.Millisecond
+	if age >= m.removeAfter() {
+		r.stats.witness[witnessNever].Inc()
+		return
+	}
+	r.stats.witness[witnessHeard].Inc()
+	m.alive(q.at.Add(-age))
+	r.judge(m, now, r.lonely(now))
+}
+
+// ask probes a silent replica at once and asks witnesses about it.
+func (r *Registry) ask(ctx context.Context, m *member, now time.Time) {
+	for i := range m.checks {
+		r.probe(ctx, m, &m.checks[i], min(m.checks[i].probe.Timeout, confirmTimeout))
+	}
+	if len(m.checks) == 0 {
+		// Its own word says where it listens.
+		if target := probeTarget(m.declared, m.status.Port); target.IsValid() {
+			m.confirm.probe, m.confirm.target = Probe{Kind: ProbeTCP}, target
+			m.confirm.up, m.confirm.down = defaultProbeUp, defaultProbeDown
+			r.probe(ctx, m, &m.confirm, confirmTimeout)
+		}
+	}
+	n := len(r.cfg.Witnesses)
+	for i := range min(n, maxWitnesses) {
+		r.nonce++
+		to := r.cfg.Witnesses[(int(r.nonce%math.MaxInt32)+i)%n]
+		q := inquiry{nonce: r.nonce, age: never, name: []byte(m.declared.Name)}
+		r.asked[q.nonce] = question{m, now}
+		r.stats.witness[witnessAsked].Inc()
+		r.scratch = appendInquiry(r.scratch[:0], kindQuery, &q, r.keys)
+		r.conn.WriteTo(r.scratch, net.UDPAddrFromAddrPort(to))
+	}
+}
+
+// result is how a probe ended.
+type result struct {
+	member  *member
+	check   *check
+	run     uint64
+	started time.Time
+	outcome outcome
+	err     error
+}
+
+// probe starts a check unless it is under way.
+func (r *Registry) probe(ctx context.Context, m *member, k *check, timeout time.Duration) {
+	now := time.Now()
+	if k.running || r.probing >= maxProbing || !k.target.IsValid() {
+		return
+	}
+	k.due = now.Add(k.probe.Interval)
+	k.running = true
+	k.run++
+	r.probing++
+	ctx, k.cancel = context.WithTimeout(ctx, timeout)
+	cancel, probe, target, run := k.cancel, k.probe, k.target, k.run
+	go func() {
+		defer cancel()
+		err := r.probes.run(ctx, probe, target)
+		r.results <- result{member: m, check: k, run: run, started: now, outcome: classify(err), err: err}
+	}()
+}
+
+// publishChanges publishes a Fleet when something that matters changed.
+func (r *Registry) publishChanges() {
+	if r.changed {
+		r.publish()
+		r.save()
+		return
+	}
+	now := time.Now()
+	if now.Sub(r.loaded) < loadEvery {
+		return
+	}
+	r.loaded = now
+	for _, m := range r.sorted {
+		if math.Abs(m.status.Load-m.load) >= loadStep {
+			r.publish()
+			return
+		}
+	}
+}
+
+// publish makes a new Fleet.
+func (r *Registry) publish() {
+	f := &Fleet{Sites: r.sites, Members: make([]Member, 0, len(r.sorted))}
+	for _, m := range r.sorted {
+		m.load = m.status.Load
+		f.Members = append(f.Members, Member{
+			Declared: m.declared, State: m.state, Reason: m.reason, Since: m.since, Load: m.load, Admin: m.admin,
+		})
+	}
+	r.fleet.Store(f)
+	r.changed = false
+}
+
+// save hands the state to the file's writer.
+func (r *Registry) save() {
+	out := make([]stored, 0, len(r.sorted))
+	for _, m := range r.sorted {
+		out = append(out, stored{
+			Name: m.declared.Name, Down: m.judged == StateDown, Epoch: m.epoch, Sequence: m.sequence,
+			Admin: m.admin, AdminUntil: m.adminUntil,
+		})
+	}
+	r.store.save(out)
+}

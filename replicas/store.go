@@ -1,0 +1,208 @@
+package replicas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"perto"
+)
+
+const (
+	// storeEvery is the shortest time between two writes of the file.
+	storeEvery = time.Second
+	// storeFresh is how long a stored "down" is believed: after a longer pause
+	// nobody knows.
+	storeFresh = 10 * time.Minute
+	// maxStore limits the file: ten thousand replicas take about 1.5 MiB.
+	maxStore = 8 << 20
+)
+
+// stored is what survives a restart of one replica's record. Epoch and sequence
+// are kept so that heartbeats of before cannot be replayed.
+type stored struct {
+	Name       perto.Replica `json:"name"`
+	Down       bool          `json:"down,omitempty"`
+	Epoch      uint64        `json:"epoch,omitempty"`
+	Sequence   uint64        `json:"sequence,omitempty"`
+	Admin      string        `json:"admin,omitempty"`
+	AdminUntil time.Time     `json:"admin_until,omitzero"`
+}
+
+// restore takes over what the file knows.
+func (m *member) restore(s stored) {
+	m.epoch, m.sequence = s.Epoch, s.Sequence
+	m.admin, m.adminUntil = s.Admin, s.AdminUntil
+	if s.Down {
+		m.restored = true
+		m.judged, m.why = StateDown, "was down before we restarted"
+	} else {
+		m.judged, m.why = StateUnknown, "nothing heard yet"
+	}
+}
+
+// store keeps the records in a file. Writing happens on a goroutine of its own:
+// a slow disk must not stall the leases.
+type store struct {
+	path string // "" for nowhere
+	log  *slog.Logger
+	wake chan struct{} // capacity 1
+	stop chan struct{}
+	done chan struct{}
+
+	mu   sync.Mutex
+	next []stored // not written yet; nil when all is
+	last []byte   // what the file holds
+}
+
+func newStore(path string, log *slog.Logger) *store {
+	return &store{path: path, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+}
+
+// save keeps records for the next write.
+func (s *store) save(records []stored) {
+	s.mu.Lock()
+	s.next = records
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes what save got, at most once in storeEvery, until close.
+func (s *store) run() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.wake:
+		case <-s.stop:
+			s.flush()
+			return
+		}
+		s.flush()
+		select {
+		case <-time.After(storeEvery):
+		case <-s.stop:
+		}
+	}
+}
+
+// close writes what is left and ends run.
+func (s *store) close() {
+	close(s.stop)
+	<-s.done
+}
+
+func (s *store) flush() {
+	s.mu.Lock()
+	next := s.next
+	s.next = nil
+	s.mu.Unlock()
+	if next == nil || s.path == "" {
+		return
+	}
+	body, err := json.Marshal(next)
+	if err == nil {
+		if bytes.Equal(body, s.last) {
+			return
+		}
+		err = s.write(body)
+	}
+	if err != nil {
+		s.log.Warn("cannot keep the state of replicas", "file", s.path, "error", err)
+		return
+	}
+	s.last = body
+}
+
+// castagnoli is the polynomial of the file's checksum.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// storeHead is the first line of the file: format, length and checksum of what
+// follows, and when it was written (seconds since 1970).
+const storeHead = "perto-replicas 1 bytes=%d crc32c=%08x written=%d\n"
+
+// write replaces the file as a whole: a crash leaves the old one or the new one.
+func (s *store) write(body []byte) error {
+	text := append(fmt.Appendf(nil, storeHead, len(body), crc32.Checksum(body, castagnoli), time.Now().Unix()), body...)
+	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".new*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), s.path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// load reads the file. What is missing or damaged is a warning: everyone is
+// assumed up then.
+func (s *store) load(now time.Time) []stored {
+	if s.path == "" {
+		return nil
+	}
+	info, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var text []byte
+	if err == nil && info.Size() > maxStore {
+		err = fmt.Errorf("%d bytes; the limit is %d", info.Size(), maxStore)
+	}
+	if err == nil {
+		text, err = os.ReadFile(s.path)
+	}
+	var records []stored
+	if err == nil {
+		records, err = parseStore(text, now)
+	}
+	if err != nil {
+		s.log.Warn("the state of replicas is damaged, all are assumed up", "file", s.path, "error", err)
+		return nil
+	}
+	return records
+}
+
+// parseStore reads the file's content. Records that are too old keep their
+// epochs and administrators' words, but nobody is down any more.
+func parseStore(text []byte, now time.Time) ([]stored, error) {
+	head, body, _ := bytes.Cut(text, []byte("\n"))
+	var size int
+	var sum uint32
+	var written int64
+	if _, err := fmt.Sscanf(string(head)+"\n", storeHead, &size, &sum, &written); err != nil {
+		return nil, errors.New("the first line is not that of such a file")
+	}
+	if len(body) != size || crc32.Checksum(body, castagnoli) != sum {
+		return nil, errors.New("length or checksum differ")
+	}
+	var records []stored
+	if err := json.Unmarshal(body, &records); err != nil {
+		return nil, err
+	}
+	if age := now.Sub(time.Unix(written, 0)); age < -storeFresh || age > storeFresh {
+		for i := range records {
+			records[i].Down = false
+		}
+	}
+	return records, nil
+}
