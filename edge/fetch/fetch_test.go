@@ -487,17 +487,21 @@ func TestAnUnsafeRequestRevokesAFillThatRuns(t *testing.T) {
 		})
 		ca := cache.New(cache.Config{MaxBytes: 1 << 20})
 		f, u := NewFetcher(ca), w.upstream("o")
-		got, err := f.Fetch(context.Background(), w.want(u, "/"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Invalidate("/")
-		if body, err := read(got); body != "abcd" || err != nil {
-			t.Errorf("its own client got %q, %v", body, err)
-		}
-		f.Wait()
-		if o, _ := ca.Lookup([]byte("/"), nil); o != nil {
-			t.Error("what was fetched before the change was stored after it")
+		for _, alone := range []bool{false, true} {
+			want := w.want(u, "/")
+			want.Alone = alone
+			got, err := f.Fetch(context.Background(), want)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			f.Invalidate("/")
+			if body, err := read(got); body != "abcd" || err != nil {
+				w.t.Errorf("its own client got %q, %v", body, err)
+			}
+			f.Wait()
+			if o, _ := ca.Lookup([]byte("/"), nil); o != nil {
+				w.t.Errorf("alone %v: what was fetched before the change was stored after it", alone)
+			}
 		}
 	})
 }

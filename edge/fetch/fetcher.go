@@ -36,7 +36,7 @@ func NewFetcher(c *cache.Cache) *Fetcher {
 	if err != nil {
 		panic(err) // only for a size below one
 	}
-	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight)}, solo: solo}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo}
 }
 
 // Want is what a client needs that the cache cannot give.
@@ -102,7 +102,7 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		}
 		near = o // another variant: now we know what it varies by
 	}
-	return f.lead(ctx, w, nil, "")
+	return f.lead(ctx, w, f.flights.single(w.Key), "")
 }
 
 // follow opens the Reader that the object needs; false when it is too late.
@@ -146,32 +146,23 @@ func flightID(w *Want, near *cache.Object) string {
 	return string(near.Selector.AppendKey([]byte(w.Key), w.Request.Header))
 }
 
-// lead fetches for itself and, with a flight, for the followers.
+// lead fetches for itself and for the followers of its flight; id is empty when
+// it can have none.
 func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got Got, err error) {
-	settle := func(o *cache.Object, err error) {
-		if fl != nil {
-			fl.settle(o, err)
-		}
-	}
-	land := func() {
-		if fl != nil {
-			f.flights.land(id, fl)
-		}
-	}
 	filling := false
 	defer func() {
 		if !filling {
-			land()
+			f.flights.land(id, fl)
 		}
 	}()
 	// Between the caller's look-up and its lead another flight may have landed.
-	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); fl != nil && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
-		settle(o, nil)
+	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
+		fl.settle(o, nil)
 		return Got{Object: o, Collapsed: true}, nil
 	}
 	r, err := w.Upstream.Do(ctx, f.conditional(w))
 	if err != nil {
-		settle(nil, err)
+		fl.settle(nil, err)
 		return Got{}, err
 	}
 	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
@@ -179,13 +170,13 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		defer r.Close()
 		got.Validated = true
 		got.Object, got.Stored = f.freshen(w, r, fl)
-		settle(shared(got), nil)
+		fl.settle(shared(got), nil)
 		return got, nil
 	}
 	if w.Stale != nil && serverError(r.Status) && w.Stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
 		r.Close()
 		err := &Error{Cause: ServerError, Origin: r.Origin}
-		settle(nil, err)
+		fl.settle(nil, err)
 		return got, err
 	}
 	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
@@ -194,7 +185,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		if r.Status < 500 { // a failing origin should not get everybody at once
 			f.setSolo(id)
 		}
-		settle(nil, nil)
+		fl.settle(nil, nil)
 		got.Reply, got.Why = r, why
 		return got, nil
 	}
@@ -209,18 +200,18 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	fill := func() {
 		err := o.Body.Fill(r)
 		r.Close()
-		if err == nil && (fl == nil || !fl.isRevoked()) {
-			f.cache.Put(o)
+		if err == nil {
+			fl.unlessRevoked(func() bool { return f.cache.Put(o) })
 		}
-		land()
+		f.flights.land(id, fl)
 	}
 	if r.ContentLength >= 0 && r.ContentLength <= int64(r.conn.reader.Buffered()) {
 		fill() // it is all here already
-		settle(o, nil)
+		fl.settle(o, nil)
 		return got, nil
 	}
 	got.follow()
-	settle(o, nil)
+	fl.settle(o, nil)
 	f.fills.Go(fill)
 	return got, nil
 }
@@ -278,10 +269,7 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 		f.cache.Purge([]byte(old.Key))
 		return o, false
 	}
-	if fl != nil && fl.isRevoked() {
-		return o, false
-	}
-	return o, f.cache.Put(o)
+	return o, fl.unlessRevoked(func() bool { return f.cache.Put(o) })
 }
 
 // Invalidate forgets what is stored under a key, and what is being fetched for

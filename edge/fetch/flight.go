@@ -17,7 +17,6 @@ type flight struct {
 	object  *cache.Object // readable by all whom it fits; nil: everybody for himself
 	err     error         // the origin failed
 	revoked bool          // an unsafe request made the reply unusable meanwhile
-	waiting int
 }
 
 // settle makes the outcome known.
@@ -33,24 +32,32 @@ func (f *flight) settle(o *cache.Object, err error) {
 func (f *flight) wait() (*cache.Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waiting++
 	for !f.done {
 		f.known.Wait()
 	}
-	f.waiting--
 	return f.object, f.err
 }
 
-func (f *flight) isRevoked() bool {
+// unlessRevoked runs store, which puts the reply into the cache, unless an unsafe
+// request or a purge came since the flight began. Neither can come in between:
+// it waits, and then removes what was stored.
+func (f *flight) unlessRevoked(store func() bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.revoked
+	return !f.revoked && store()
+}
+
+func (f *flight) revoke() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = true
 }
 
 // flights are the fetches that run, by key and variant.
 type flights struct {
 	mu      sync.Mutex
-	running map[string]*flight
+	running map[string]*flight   // that others may join
+	alone   map[*flight]struct{} // that nobody may
 }
 
 // join returns the flight for id, and whether the caller has to lead it.
@@ -60,16 +67,31 @@ func (s *flights) join(id, key string) (f *flight, leads bool) {
 	if f := s.running[id]; f != nil {
 		return f, false
 	}
-	f = &flight{key: key}
-	f.known.L = &f.mu
+	f = newFlight(key)
 	s.running[id] = f
 	return f, true
+}
+
+// single returns a flight that nobody can join.
+func (s *flights) single(key string) *flight {
+	f := newFlight(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alone[f] = struct{}{}
+	return f
+}
+
+func newFlight(key string) *flight {
+	f := &flight{key: key}
+	f.known.L = &f.mu
+	return f
 }
 
 // land takes the flight off; from now on others start their own.
 func (s *flights) land(id string, f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.alone, f)
 	if s.running[id] == f {
 		delete(s.running, id)
 	}
@@ -82,10 +104,13 @@ func (s *flights) revoke(key string) {
 	defer s.mu.Unlock()
 	for id, f := range s.running {
 		if f.key == key {
-			f.mu.Lock()
-			f.revoked = true
-			f.mu.Unlock()
+			f.revoke()
 			delete(s.running, id)
+		}
+	}
+	for f := range s.alone {
+		if f.key == key {
+			f.revoke()
 		}
 	}
 }
