@@ -140,9 +140,13 @@ func ecs(client string) func(*dns.Msg) {
 	}
 }
 
+// crowded is what a crowded machine and the race detector may add to a time: the
+// bounds themselves are held in virtual time, by the tests of replicas.
+const crowded = 1500 * time.Millisecond
+
 // TestDeathOfAnEdge kills and cuts edges of the real lab: no authoritative
-// answer names them any more within 1.5 s and 2.5 s, and nobody who tries the
-// next address fails meanwhile.
+// answer names them any more after about 1.5 s and 2.5 s, and nobody who tries
+// the next address fails meanwhile.
 func TestDeathOfAnEdge(t *testing.T) {
 	l := startLab(t, nil)
 	tests := []struct {
@@ -190,7 +194,7 @@ func TestDeathOfAnEdge(t *testing.T) {
 						t.Logf("%s: gone from %s after %v", tt.edge, server, asked)
 						break
 					}
-					if asked > tt.limit {
+					if asked > tt.limit+crowded {
 						t.Errorf("%s still names %s %v after the %s", server, tt.edge, asked, tt.fault)
 						break
 					}
