@@ -165,47 +165,41 @@ func encodeRanges6(ranges []lpm.Range6[Cell]) []byte {
 	return b
 }
 
-// decodeRanges reads the planes of either family and hands each range over, in
-// order. The first starts at 0 and all lie below 1<<width.
-func decodeRanges(raw []byte, width, cells int, add func(i int, start uint64, c Cell)) error {
+// decodeRanges reads the planes of either family: it says how many ranges there
+// are, and then hands each over, in order. The first starts at 0 and all lie
+// below 1<<width.
+func decodeRanges(raw []byte, width, cells int, alloc func(n int), set func(i int, start uint64, c Cell)) error {
 	p := &plane{b: raw}
-	n := p.count(1 << 24)
-	starts := make([]uint64, n)
+	n := p.count(1 << lpm.Bits4)
+	if n == 0 || 2*n > len(p.b) {
+		p.fail("an impossible number of ranges")
+		return p.err
+	}
+	gaps, low, high := p.b[:len(p.b)-2*n], p.b[len(p.b)-2*n:len(p.b)-n], p.b[len(p.b)-n:]
+	p.b = gaps
+	alloc(n)
 	at := uint64(0)
-	for i := range starts {
+	for i := range n {
 		gap := p.uvarint()
-		if (gap == 0) != (i == 0) || gap >= 1<<width {
-			p.fail("ranges are out of order")
-			break
+		if at += gap; (gap == 0) != (i == 0) || gap >= 1<<width || at >= 1<<width {
+			p.fail("ranges are out of order or outside of the address space")
+			return p.err
 		}
-		at += gap
-		if starts[i] = at; at >= 1<<width {
-			p.fail("a range is outside of the address space")
-			break
-		}
-	}
-	low, high := p.take(uint64(n)), p.take(uint64(n))
-	if n == 0 {
-		p.fail("no ranges")
-	}
-	if err := p.end(); err != nil {
-		return err
-	}
-	for i, start := range starts {
 		c := Cell(low[i]) | Cell(high[i])<<8
 		if int(c) >= cells {
-			return fmt.Errorf("%w: a range has cell %d of %d", errDamaged, c, cells)
+			p.fail("a range has a cell that does not exist")
+			return p.err
 		}
-		add(i, start, c)
+		set(i, at, c)
 	}
-	return nil
+	return p.end()
 }
 
 func decodeTable4(raw []byte, cells int) (*lpm.V4[Cell], error) {
 	var ranges []lpm.Range4[Cell]
-	err := decodeRanges(raw, lpm.Bits4, cells, func(_ int, start uint64, c Cell) {
-		ranges = append(ranges, lpm.Range4[Cell]{Start: uint32(start), Value: c})
-	})
+	err := decodeRanges(raw, lpm.Bits4, cells,
+		func(n int) { ranges = make([]lpm.Range4[Cell], n) },
+		func(i int, start uint64, c Cell) { ranges[i] = lpm.Range4[Cell]{Start: uint32(start), Value: c} })
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +208,9 @@ func decodeTable4(raw []byte, cells int) (*lpm.V4[Cell], error) {
 
 func decodeTable6(raw []byte, cells int) (*lpm.V6[Cell], error) {
 	var ranges []lpm.Range6[Cell]
-	err := decodeRanges(raw, lpm.Bits6, cells, func(_ int, start uint64, c Cell) {
-		ranges = append(ranges, lpm.Range6[Cell]{Start: start, Value: c})
-	})
+	err := decodeRanges(raw, lpm.Bits6, cells,
+		func(n int) { ranges = make([]lpm.Range6[Cell], n) },
+		func(i int, start uint64, c Cell) { ranges[i] = lpm.Range6[Cell]{Start: start, Value: c} })
 	if err == nil {
 		err = checkPages6(ranges)
 	}

@@ -24,8 +24,15 @@ type V4[V Value] struct {
 // space: who reads ranges from outside checks them first.
 func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 	checkRanges4(ranges)
-	t := &V4[V]{root: make([]uint32, 1<<16)}
-	seen := make(map[uint64][]uint32) // hash of a page -> pages with that hash
+	// Grown page by page, the table would be copied several times over.
+	split, last := 0, uint32(1)<<16
+	for _, r := range ranges {
+		if top := r.Start >> 8; r.Start&0xff != 0 && top != last {
+			split, last = split+1, top
+		}
+	}
+	t := &V4[V]{root: make([]uint32, 1<<16), pages: make([]V, 0, split<<8)}
+	seen := make(map[uint64][]uint32, split) // hash of a page -> pages with that hash
 	var page [256]V
 	next := 0 // the range that starts after the current /24
 	for r := range t.root {
@@ -52,7 +59,9 @@ func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 		}
 		t.root[r] = t.intern(&page, seen)
 	}
-	t.pages = slices.Clip(t.pages)
+	if len(t.pages) < cap(t.pages)/8*7 { // many pages were equal
+		t.pages = slices.Clone(t.pages)
+	}
 	return t
 }
 

@@ -3,7 +3,6 @@ package lpm
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"unsafe"
 )
 
@@ -33,7 +32,12 @@ type step[V Value] struct {
 // NewV6 compiles ranges into a table; the rules are those of [NewV4].
 func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 	checkRanges6(ranges)
-	t := &V6[V]{root: make([]uint32, 1<<16)}
+	split16, split32 := splits6(ranges)
+	t := &V6[V]{
+		root:  make([]uint32, 1<<16),
+		pages: make([]uint32, 0, split16<<16),
+		steps: make([]step[V], 0, split32+len(ranges)),
+	}
 	next := 0 // the range that starts after the current key
 	for r := range t.root {
 		first := uint64(r) << 32
@@ -45,15 +49,28 @@ func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 			continue
 		}
 		t.root[r] = uint32(len(t.pages) >> 16)
-		t.pages = slices.Grow(t.pages, 1<<16)
 		for p := uint64(0); p < 1<<16; p++ {
 			var e uint32
 			e, next = t.compile32(ranges, next, first|p<<16)
 			t.pages = append(t.pages, e)
 		}
 	}
-	t.pages, t.steps = slices.Clip(t.pages), slices.Clip(t.steps)
 	return t
+}
+
+// splits6 returns how many /16s and /32s have more than one range: what the
+// table needs room for.
+func splits6[V Value](ranges []Range6[V]) (split16, split32 int) {
+	last16, last32 := uint64(1)<<16, uint64(1)<<32
+	for _, r := range ranges {
+		if top := r.Start >> 32; r.Start&0xffff_ffff != 0 && top != last16 {
+			split16, last16 = split16+1, top
+		}
+		if top := r.Start >> 16; r.Start&0xffff != 0 && top != last32 {
+			split32, last32 = split32+1, top
+		}
+	}
+	return split16, split32
 }
 
 // compile32 adds the /32 that starts at first and returns its page entry, and
