@@ -111,6 +111,33 @@ func TestV4AgreesWithSearch(t *testing.T) {
 	})
 }
 
+// TestV6Fans covers what few random ranges would not: a /32 with so many values
+// that it gets a fan, beside one just below that.
+func TestV6Fans(t *testing.T) {
+	for _, n := range []uint64{fanSteps - 1, fanSteps, fanSteps + 1, 1000, 1 << 16} {
+		const first = 0x2001_0db8_0000
+		ranges := []Range6[uint32]{{0, 1}}
+		for i := range n {
+			ranges = append(ranges, Range6[uint32]{first + i*(1<<16/n), uint32(i*2654435761>>20) % 3})
+		}
+		ranges = append(ranges, Range6[uint32]{first + 1<<16, 7})
+		table := NewV6(ranges)
+		for key := uint64(first - 2); key < first+1<<16+2; key++ {
+			if got, want := table.At(key), naive6(ranges, key); got != want {
+				t.Fatalf("%d values: At(%#x): got %d, want %d", n, key, got, want)
+			}
+		}
+		again := NewV6(table.Ranges())
+		for key := uint64(first - 2); key < first+1<<16+2; key += 7 {
+			lo, hi := again.Run(key)
+			if v := naive6(ranges, key); lo > key || hi < key || naive6(ranges, lo) != v || naive6(ranges, hi) != v ||
+				lo > 0 && naive6(ranges, lo-1) == v || naive6(ranges, hi+1) == v && hi < 1<<Bits6-1 {
+				t.Fatalf("%d values: Run(%#x): got %#x..%#x", n, key, lo, hi)
+			}
+		}
+	}
+}
+
 func TestV6AgreesWithSearch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ranges := draw6(t)

@@ -10,24 +10,35 @@ import (
 //
 //	root[bits 0-15]              = inline | value    most /16s are not allocated
 //	  └► pages[page][bits 16-31] = inline | value    the /32 has one value
-//	       └► steps[first...]                        search 16 bits inside the /32
+//	       ├► steps[head...]                         it has a few: search
+//	       └► dense | fan[n][bits 32-39] = inline | value, or a head of steps
 //
 // About 64 of the 65,536 /16s are in use, and a /32 is what a provider gets:
-// the search runs over the few values of one provider. Its steps lie together,
-// mostly in one or two cache lines: [n-1 value] [low value] [low value] ...
+// the search runs over the values of one provider, and where those are many,
+// over the values of one /40. The steps of a search lie together, mostly in one
+// or two cache lines: [n-1 value] [low value] [low value] ...
 type V6[V Value] struct {
 	root  []uint32 // 65,536 entries
 	pages []uint32 // pages of 65,536 entries each
+	fans  []uint32 // fans of 256 entries each
 	steps []step[V]
 }
 
 // step says that value begins at low, which is bits 32-47 of the address, and
-// holds up to the next step. The first step of a /32 always begins at 0: there
-// low is the number of steps that follow it.
+// holds up to the next step. The first step of a search begins with its block:
+// there low is the number of steps that follow it.
 type step[V Value] struct {
 	low   uint16
 	value V
 }
+
+const (
+	// dense marks an entry of a page that is the number of a fan, not of a step.
+	dense = 1 << 30
+	// fanSteps is how many values a /32 must have to get a fan. A search through
+	// more leaves its two cache lines; a fan costs 1 KiB.
+	fanSteps = 64
+)
 
 // NewV6 compiles ranges into a table; the rules are those of [NewV4].
 func NewV6[V Value](ranges []Range6[V]) *V6[V] {
@@ -76,19 +87,40 @@ func splits6[V Value](ranges []Range6[V]) (split16, split32 int) {
 // compile32 adds the /32 that starts at first and returns its page entry, and
 // the number of the first range that starts after it.
 func (t *V6[V]) compile32(ranges []Range6[V], next int, first uint64) (entry uint32, after int) {
+	after = next
+	for after < len(ranges) && ranges[after].Start <= first|0xffff {
+		after++
+	}
+	if after-next < fanSteps {
+		return t.compileSteps(ranges[:after], next, first), after
+	}
+	fan := uint32(len(t.fans) >> 8)
+	for block := uint64(0); block < 1<<16; block += 1 << 8 {
+		end := next
+		for end < after && ranges[end].Start <= first|block|0xff {
+			end++
+		}
+		t.fans = append(t.fans, t.compileSteps(ranges[:end], next, first|block))
+		next = end
+	}
+	return dense | fan, after
+}
+
+// compileSteps adds the block that starts at first, to which ranges[next:]
+// belong, and returns its entry.
+func (t *V6[V]) compileSteps(ranges []Range6[V], next int, first uint64) (entry uint32) {
 	if next < len(ranges) && ranges[next].Start == first {
 		next++
 	}
-	if next == len(ranges) || ranges[next].Start > first|0xffff {
-		return inline | uint32(ranges[next-1].Value), next
+	if next == len(ranges) {
+		return inline | uint32(ranges[next-1].Value)
 	}
 	head := len(t.steps)
-	t.steps = append(t.steps, step[V]{0, ranges[next-1].Value})
-	for ; next < len(ranges) && ranges[next].Start <= first|0xffff; next++ {
-		t.steps = append(t.steps, step[V]{uint16(ranges[next].Start), ranges[next].Value})
+	t.steps = append(t.steps, step[V]{uint16(len(ranges) - next), ranges[next-1].Value})
+	for _, r := range ranges[next:] {
+		t.steps = append(t.steps, step[V]{uint16(r.Start), r.Value})
 	}
-	t.steps[head].low = uint16(len(t.steps) - head - 1)
-	return uint32(head), next
+	return uint32(head)
 }
 
 func checkRanges6[V Value](ranges []Range6[V]) {
@@ -113,14 +145,17 @@ func (t *V6[V]) At(key uint64) V {
 		return V(e &^ inline)
 	}
 	e = t.pages[uint64(e)<<16|key>>16&0xffff]
+	if e >= dense && e < inline {
+		e = t.fans[uint64(e&^dense)<<8|key>>8&0xff]
+	}
 	if e >= inline {
 		return V(e &^ inline)
 	}
 	return t.steps[t.search(e, uint16(key))].value
 }
 
-// search returns the index of the step that holds low in the /32 whose steps
-// begin at head. It halves a window instead of moving two ends: the compiler
+// search returns the index of the step that holds low in the block whose
+// steps begin at head. It halves a window instead of moving two ends: the compiler
 // makes the step a conditional move, and there is no branch to mispredict.
 func (t *V6[V]) search(head uint32, low uint16) uint32 {
 	at, n := head, uint32(t.steps[head].low)+1
@@ -156,21 +191,23 @@ func (t *V6[V]) Run(key uint64) (first, last uint64) {
 	return first, last
 }
 
-// piece returns the bounds of the stored piece that decides key: a /16, a /32
-// or a part of a /32.
+// piece returns the bounds of the stored piece that decides key: a /16, a /32,
+// a /40 or a part of one of the latter two.
 func (t *V6[V]) piece(key uint64) (first, last uint64) {
-	e := t.root[key>>32]
-	if e >= inline {
-		return key &^ 0xffff_ffff, key | 0xffff_ffff
+	e, block := t.root[key>>32], uint64(0xffff_ffff)
+	if e < inline {
+		e, block = t.pages[uint64(e)<<16|key>>16&0xffff], 0xffff
+		if e >= dense && e < inline {
+			e, block = t.fans[uint64(e&^dense)<<8|key>>8&0xff], 0xff
+		}
 	}
-	e = t.pages[uint64(e)<<16|key>>16&0xffff]
+	first, last = key&^block, key|block
 	if e >= inline {
-		return key &^ 0xffff, key | 0xffff
+		return first, last
 	}
 	at := t.search(e, uint16(key))
-	first, last = key&^0xffff, key|0xffff
 	if at > e {
-		first |= uint64(t.steps[at].low)
+		first = key&^0xffff | uint64(t.steps[at].low)
 	}
 	if at < e+uint32(t.steps[e].low) {
 		last = key&^0xffff | uint64(t.steps[at+1].low) - 1
@@ -194,5 +231,5 @@ func (t *V6[V]) Ranges() []Range6[V] {
 
 // Size returns the memory that the table holds, in bytes.
 func (t *V6[V]) Size() int {
-	return 4*len(t.root) + 4*len(t.pages) + int(unsafe.Sizeof(step[V]{}))*len(t.steps)
+	return 4*(len(t.root)+len(t.pages)+len(t.fans)) + int(unsafe.Sizeof(step[V]{}))*len(t.steps)
 }
