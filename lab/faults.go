@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"perto"
+	"perto/config"
+	"perto/node"
 )
 
 // Fault is what can be done to a host.
@@ -19,45 +22,109 @@ const (
 	Heal   Fault = "heal"   // everything is well again; a dead process is started anew
 )
 
-// Do applies a fault to a host by its name.
-func (l *Lab) Do(ctx context.Context, host string, f Fault) error {
+// process is what runs on a host and can die.
+type process interface {
+	on() *Host
+	alive() bool
+	start(ctx context.Context) error
+	stop() error // at once, as a kill would
+}
+
+// machine is a host that runs a Node. It is a [process].
+type machine struct {
+	lab   *Lab
+	host  *Host
+	local config.Local
+	node  atomic.Pointer[node.Node] // nil while it is dead
+}
+
+func (m *machine) on() *Host   { return m.host }
+func (m *machine) alive() bool { return m.node.Load() != nil }
+
+func (m *machine) start(ctx context.Context) error {
+	l := m.lab
+	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Keys: l.keys, Logger: l.cfg.Logger.With("node", m.local.Name)})
+	if err != nil {
+		return err
+	}
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	m.node.Store(n)
+	return nil
+}
+
+func (m *machine) stop() error {
+	if n := m.node.Swap(nil); n != nil {
+		return n.Kill()
+	}
+	return nil
+}
+
+// Do applies a fault to a host by its name, or to all edges of a PoP by its.
+func (l *Lab) Do(ctx context.Context, target string, f Fault) error {
 	l.faults.Lock()
 	defer l.faults.Unlock()
+	hosts := []string{target}
+	for _, p := range l.World.World.PoPs {
+		if string(p.Name) == target {
+			hosts = nil
+			for _, e := range p.Edges {
+				hosts = append(hosts, string(e.Name))
+			}
+		}
+	}
+	for _, host := range hosts {
+		if err := l.do(ctx, host, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	fail := func(kind perto.Kind, err error) error {
 		return &perto.Error{Op: string(f), Path: host, Kind: kind, Err: err}
 	}
 	h := l.Internet.Host(host)
 	if h == nil {
-		return &perto.Error{Op: string(f), Path: host, Kind: perto.KindNotFound, Err: errors.New("no such host in the lab"), Hint: "perto status lists the edges, perto lab vantages the others"}
+		return &perto.Error{Op: string(f), Path: host, Kind: perto.KindNotFound, Err: errors.New("no such host or PoP in the lab"), Hint: "perto status lists the edges, perto lab vantages the others"}
 	}
-	var m *machine
-	for _, x := range l.machines {
-		if x.host == h {
-			m = x
-		}
-	}
+	p := l.processOn(h)
 	switch f {
 	case Freeze:
 		h.Freeze()
 	case Cut:
 		h.Cut()
 	case Kill:
-		if m == nil {
-			return fail(perto.KindInvalid, errors.New("only hosts that run a node can be killed; cut or freeze it"))
+		if p == nil {
+			return fail(perto.KindInvalid, errors.New("only nodes and the origin can be killed; cut or freeze it"))
 		}
-		dead := m.node.Swap(nil)
-		if dead == nil {
+		if !p.alive() {
 			return fail(perto.KindConflict, errors.New("it is dead already"))
 		}
 		h.Reset()
-		return dead.Kill()
+		return p.stop()
 	case Heal:
 		h.Heal()
-		if m != nil && m.node.Load() == nil {
-			return l.boot(ctx, m)
+		if p != nil && !p.alive() {
+			return p.start(ctx)
 		}
 	default:
 		return fail(perto.KindInvalid, fmt.Errorf("%q is none of kill, freeze, cut, heal", f))
+	}
+	return nil
+}
+
+// processOn returns what runs on a host, nil for nothing that can be killed.
+func (l *Lab) processOn(h *Host) process {
+	if l.origin.host == h {
+		return l.origin
+	}
+	for _, m := range l.machines {
+		if m.host == h {
+			return m
+		}
 	}
 	return nil
 }

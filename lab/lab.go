@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -20,7 +18,6 @@ import (
 	"perto/dnsserver"
 	"perto/dnsserver/zone"
 	"perto/geodata"
-	"perto/node"
 	"perto/replicas"
 )
 
@@ -53,7 +50,7 @@ type Lab struct {
 	doors    []*Door
 	doorHost *Host
 	socks    []*socksDoor
-	origin   io.Closer
+	origin   *originHost
 	keys     []replicas.Key
 
 	faults sync.Mutex // one kill or heal at a time
@@ -67,13 +64,6 @@ type Vantage struct {
 	Client Client
 
 	own *Resolver // the provider's; nil when it asks another
-}
-
-// machine is a host that runs a Node.
-type machine struct {
-	host  *Host
-	local config.Local
-	node  atomic.Pointer[node.Node] // nil while it is dead
 }
 
 // Up brings a world up: when it returns, every host answers.
@@ -139,7 +129,7 @@ func (l *Lab) Close() error {
 	closing.Wait()
 	errs = append(errs, ended...)
 	if l.origin != nil {
-		errs = append(errs, l.origin.Close())
+		errs = append(errs, l.origin.stop())
 	}
 	for _, s := range l.plain {
 		errs = append(errs, s.Close())
@@ -272,9 +262,9 @@ func (l *Lab) startNodes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m := &machine{host: host, local: local}
+		m := &machine{lab: l, host: host, local: local}
 		l.machines = append(l.machines, m)
-		if err := l.boot(ctx, m); err != nil {
+		if err := m.start(ctx); err != nil {
 			return err
 		}
 	}
@@ -299,19 +289,6 @@ func (l *Lab) ready(ctx context.Context) error {
 			return &perto.Error{Op: "wait for the edges to report to", Path: m.local.Name, Kind: perto.KindUnavailable, Err: err}
 		}
 	}
-	return nil
-}
-
-// boot starts the Node of a machine.
-func (l *Lab) boot(ctx context.Context, m *machine) error {
-	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Keys: l.keys, Logger: l.cfg.Logger.With("node", m.local.Name)})
-	if err != nil {
-		return err
-	}
-	if err := n.Start(ctx); err != nil {
-		return err
-	}
-	m.node.Store(n)
 	return nil
 }
 

@@ -130,22 +130,6 @@ func TestWorldAddressesAreOnTheMap(t *testing.T) {
 	}
 }
 
-// nearestPoP computes by great circle, from the configuration alone, which PoPs
-// may serve a place: the nearest, and those within 5 ms or 10 % of it.
-func nearestPoPs(w *config.World, from perto.Place) []perto.PoP {
-	best := time.Duration(1<<62 - 1)
-	for _, p := range w.PoPs {
-		best = min(best, perto.PriorRTT(p.Place.DistanceKm(from)))
-	}
-	var out []perto.PoP
-	for _, p := range w.PoPs {
-		if perto.PriorRTT(p.Place.DistanceKm(from)) <= best+max(5*time.Millisecond, best/10) {
-			out = append(out, p.Name)
-		}
-	}
-	return out
-}
-
 func popOf(w *config.World, a netip.Addr) perto.PoP {
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
@@ -155,42 +139,6 @@ func popOf(w *config.World, a netip.Addr) perto.PoP {
 		}
 	}
 	return ""
-}
-
-// TestVantagesGetTheNearestPoP asks from every vantage, through its resolver and
-// the whole chain of delegations, for both families.
-func TestVantagesGetTheNearestPoP(t *testing.T) {
-	l := sharedLab(t)
-	w := &l.World.World
-	var wg sync.WaitGroup
-	for _, v := range l.Vantages() {
-		wg.Go(func() {
-			// Who tells name servers its clients' subnets gets answers for them; the
-			// others get answers for themselves.
-			from := l.ResolverOf(v).Host.End.Place
-			if v.Kind == ResolverPublicECS || v.Kind == ResolverISP {
-				from = v.Place
-			}
-			want := nearestPoPs(w, from)
-			for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-				reply, err := v.Client.Ask(t.Context(), "www.shop.example", qtype)
-				if err != nil {
-					t.Errorf("%s: %v", v.Name, err)
-					return
-				}
-				addrs := addressesIn(reply.Message)
-				if len(addrs) == 0 {
-					t.Errorf("%s: no address in %v", v.Name, reply.Message)
-				}
-				for _, a := range addrs {
-					if got := popOf(w, a); !slices.Contains(want, got) {
-						t.Errorf("%s (%s, resolver in %s): got %s, want one of %v", v.Name, v.Place, l.ResolverOf(v).Host.End.Place, got, want)
-					}
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // TestResolverDistance shows the problem in two answers: people in Jakarta are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -49,20 +50,50 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 			}
 		}
 	}
-	var ports []string
+	o := &originHost{host: host, site: l.cfg.Origin, logger: l.cfg.Logger}
 	for p := range listen {
-		ports = append(ports, p)
+		o.ports = append(o.ports, p)
 	}
-	if l.cfg.Origin != "" {
-		l.origin, err = startRelay(ctx, host, ports, l.cfg.Origin)
-		return err
+	l.origin = o
+	return o.start(ctx)
+}
+
+// originHost is the host behind the CDN. It is a [process]: it can be killed.
+type originHost struct {
+	host   *Host
+	ports  []string // ":80"
+	site   string   // the user's own; "": the shop
+	logger *slog.Logger
+	server io.Closer // nil while it is dead
+}
+
+func (o *originHost) on() *Host   { return o.host }
+func (o *originHost) alive() bool { return o.server != nil }
+
+func (o *originHost) start(ctx context.Context) (err error) {
+	if o.site != "" {
+		relay, err := startRelay(ctx, o.host, o.ports, o.site)
+		if err != nil {
+			return err
+		}
+		o.server = relay
+		return nil
 	}
-	shop, err := origin.New(origin.Config{Network: host, Listen: ports, Logger: l.cfg.Logger})
+	shop, err := origin.New(origin.Config{Network: o.host, Listen: o.ports, Logger: o.logger})
 	if err != nil {
 		return err
 	}
-	l.origin = shop
+	o.server = shop
 	return shop.Start(ctx)
+}
+
+func (o *originHost) stop() error {
+	if o.server == nil {
+		return nil
+	}
+	s := o.server
+	o.server = nil
+	return s.Close()
 }
 
 // relayDoor carries connections out of the lab, to a server of the host.
@@ -75,7 +106,7 @@ type relayDoor struct {
 }
 
 // startRelay leads a lab host's ports to a site of the user's.
-func startRelay(ctx context.Context, from *Host, ports []string, site string) (io.Closer, error) {
+func startRelay(ctx context.Context, from *Host, ports []string, site string) (*relayDoor, error) {
 	fail := func(err error) error {
 		return &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindUnavailable, Err: err, Hint: "start your site first, and give its address as http://host:port"}
 	}

@@ -31,7 +31,7 @@ var layers = map[string]int{
 	"dnsserver": 2, "edge": 2, "dispatch": 2, "origin": 2, "functions": 2,
 	"control": 2, "console": 2, "config": 2, "mobility": 2,
 
-	"node": 3, "lab": 4, "cmd/perto": 5,
+	"node": 3, "lab": 4, "lab/expect": 4, "cmd/perto": 5,
 
 	// Not of the product: tools and tests about the whole tree.
 	"bench": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
@@ -52,7 +52,7 @@ var fences = []struct {
 	library string
 	rooms   []string
 }{
-	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "cmd/perto"}},
+	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "lab/expect", "cmd/perto"}},
 	{"github.com/oschwald/", []string{"geodata"}},
 	{"github.com/maxmind/mmdbwriter", []string{"geodata"}},
 	{"github.com/tetratelabs/wazero", []string{"functions"}},
@@ -62,7 +62,7 @@ var fences = []struct {
 	{"github.com/cilium/ebpf", []string{"dnsserver", "dispatch"}},
 	{"gvisor.dev/gvisor", []string{"lab"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
-	{"github.com/hashicorp/hcl", []string{"config"}},
+	{"github.com/hashicorp/hcl", []string{"config", "lab/expect"}},
 	{"github.com/evanw/esbuild", []string{"cmd/perto"}},
 	{"github.com/prometheus/", []string{"metrics"}},
 }
