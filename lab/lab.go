@@ -1,23 +1,21 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 
 	"perto"
 	"perto/config"
 	"perto/dnsserver"
-	"perto/dnsserver/zone"
 	"perto/geodata"
+	"perto/node"
 	"perto/replicas"
 )
 
@@ -93,13 +91,39 @@ func (l *Lab) up(ctx context.Context) error {
 			return err
 		}
 		l.World = world
+	} else if err := l.adopt(); err != nil {
+		return err
 	}
-	for _, step := range []func(context.Context) error{l.startNameServers, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
+	for _, step := range []func(context.Context) error{l.startPlainServers, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// adopt fits a World that was made for real machines to the lab: its nodes write
+// to no folder, its origins speak http, and its overrides place its networks.
+func (l *Lab) adopt() error {
+	own := *l.World
+	own.Nodes = slices.Clone(own.Nodes)
+	for i := range own.Nodes {
+		own.Nodes[i].Data = ""
+	}
+	own.World.Services = slices.Clone(own.World.Services)
+	for i := range own.World.Services {
+		s := &own.World.Services[i]
+		s.Origins = slices.Clone(s.Origins)
+		for k := range s.Origins {
+			if host, ok := strings.CutPrefix(s.Origins[k].URL, "https://"); ok {
+				s.Origins[k].URL = "http://" + host
+			}
+		}
+	}
+	l.World = &own
+	var err error
+	l.cfg.Geo, err = node.WithOverrides(l.cfg.Geo, &own.World.Geodata)
+	return err
 }
 
 // Close takes everything down and waits until it is gone.
@@ -152,74 +176,6 @@ func (l *Lab) Vantage(name string) (*Vantage, error) {
 	}
 	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound,
 		Err: fmt.Errorf("there are: %s", joinWords(known))}
-}
-
-// ordinary name servers of the demo world.
-var plainServers = []struct {
-	name, zone, file, place string
-	addrs                   []string
-}{
-	{"root", "", "root.zone", "Ashburn, VA, US", []string{"128.156.0.4", "2a09:cb00::4"}},
-	{"ns-shop", "shop.example", "shop.example.zone", "Ashburn, VA, US", []string{"98.92.0.53", "2a07:a900::53"}},
-}
-
-// startNameServers starts the root and the shop's own name server: ordinary
-// authoritative servers without services. The root delegates what the World
-// serves.
-func (l *Lab) startNameServers(ctx context.Context) error {
-	for _, s := range plainServers {
-		data, err := worldFiles.ReadFile("world/" + s.file)
-		if err != nil {
-			return err
-		}
-		if s.zone == "" {
-			data = append(data, l.delegations()...)
-		}
-		z, err := zone.Build(zone.Config{Name: s.zone, File: s.file, Data: data})
-		if err != nil {
-			return err
-		}
-		host, err := l.addHost(s.name, "name server", s.place, s.addrs...)
-		if err != nil {
-			return err
-		}
-		server := dnsserver.New(dnsserver.Config{Name: s.name, Network: host, Listen: []string{":53"}, Logger: l.cfg.Logger})
-		server.SetView(dnsserver.NewView([]dnsserver.ZoneServices{{Zone: z}}, nil))
-		if err := server.Start(ctx); err != nil {
-			return err
-		}
-		l.plain = append(l.plain, server)
-	}
-	return nil
-}
-
-// delegations returns root zone records for the zones of the World: what each
-// zone says of its own name servers, as a registrar would copy it.
-func (l *Lab) delegations() []byte {
-	var out []byte
-	for _, z := range l.World.World.Zones {
-		servers := make(map[string]bool)
-		var records []dns.RR
-		for p := dns.NewZoneParser(bytes.NewReader(z.Data), dns.Fqdn(z.Name), z.File); ; {
-			rr, ok := p.Next()
-			if !ok {
-				break // node.New reports what is wrong with the file
-			}
-			if ns, ok := rr.(*dns.NS); ok && perto.CanonicalName(ns.Hdr.Name) == z.Name {
-				servers[perto.CanonicalName(ns.Ns)] = true
-				out = fmt.Appendln(out, ns)
-			}
-			if t := rr.Header().Rrtype; t == dns.TypeA || t == dns.TypeAAAA {
-				records = append(records, rr)
-			}
-		}
-		for _, rr := range records {
-			if servers[perto.CanonicalName(rr.Header().Name)] {
-				out = fmt.Appendln(out, rr)
-			}
-		}
-	}
-	return out
 }
 
 func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) {

@@ -41,9 +41,6 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if u.Scheme != "http" {
-				return &perto.Error{Op: "put up origin", Path: o.URL, Kind: perto.KindInvalid, Err: errors.New("the lab's origin speaks http only")}
-			}
 			l.Internet.AddName(u.Hostname(), addrs...)
 			if u.Port() != "" {
 				listen[":"+u.Port()] = true

@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -166,28 +165,30 @@ func msText(d time.Duration) string {
 	return strings.TrimSuffix(d.Round(time.Millisecond).String(), "ms")
 }
 
-// siteName is the name that the side-by-side view asks for: the first alias of
-// the first service that has one.
+// Named returns names to try a world with: its first service, the name that
+// people would open, and its first edge; "" for what it has not.
+func (l *Lab) Named() (service, site, edge string) {
+	w := &l.World.World
+	if len(w.Services) > 0 {
+		service = string(w.Services[0].Name)
+	}
+	if len(w.PoPs) > 0 && len(w.PoPs[0].Edges) > 0 {
+		edge = string(w.PoPs[0].Edges[0].Name)
+	}
+	return service, l.siteName(), edge
+}
+
+// siteName is the name that people would open: the first alias that there is,
+// else the first service.
 func (l *Lab) siteName() string {
-	for _, s := range l.World.World.Services {
-		if len(s.Aliases) > 0 && resolvable(s.Aliases[0]) {
+	services := l.World.World.Services
+	for _, s := range services {
+		if len(s.Aliases) > 0 {
 			return s.Aliases[0]
 		}
 	}
-	for _, s := range l.World.World.Services {
-		return string(s.Name)
+	if len(services) > 0 {
+		return string(services[0].Name)
 	}
 	return ""
-}
-
-// resolvable reports whether the lab's root knows a name: it is in a zone of the
-// demo's own servers.
-func resolvable(name string) bool {
-	for _, s := range plainServers {
-		if s.zone != "" && strings.HasSuffix(name, "."+s.zone) {
-			return true
-		}
-	}
-	_, err := netip.ParseAddr(name)
-	return err == nil
 }

@@ -123,18 +123,6 @@ type geodataCmd struct {
 	Export geodataExportCmd `cmd:"" help:"Write a map as an MMDB that other programs read."`
 }
 
-// openMap opens a map file, or the embedded world map for "".
-func openMap(file string) (*geodata.Map, error) {
-	if file == "" {
-		return geodata.World()
-	}
-	cities, err := geodata.LoadCities()
-	if err != nil {
-		return nil, err
-	}
-	return geodata.Open(file, cities)
-}
-
 type geodataLookupCmd struct {
 	Address  []string `arg:"" help:"IP addresses."`
 	Database string   `short:"d" help:"A map or MMDB file (the embedded world map)." placeholder:"FILE"`
@@ -142,7 +130,7 @@ type geodataLookupCmd struct {
 
 // Run looks addresses up.
 func (c *geodataLookupCmd) Run(e *env) error {
-	m, err := openMap(c.Database)
+	m, err := node.OpenMap(c.Database)
 	if err != nil {
 		return err
 	}
@@ -197,7 +185,7 @@ type geodataExportCmd struct {
 
 // Run exports a map.
 func (c *geodataExportCmd) Run(e *env) error {
-	m, err := openMap(c.Database)
+	m, err := node.OpenMap(c.Database)
 	if err != nil {
 		return err
 	}

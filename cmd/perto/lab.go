@@ -14,8 +14,8 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/geodata"
 	"perto/lab"
+	"perto/node"
 )
 
 type labCmd struct {
@@ -51,15 +51,16 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	geo, err := geodata.World()
-	if err != nil {
-		return err
-	}
-	cfg := lab.Config{Geo: geo, Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS}, Logger: logger(e, c.Verbose)}
+	database := "" // the embedded world map
 	if c.Config != "" {
 		if cfg.World, err = config.Load(c.Config, place); err != nil {
 			return err
 		}
+		database = cfg.World.World.Geodata.Database
+	}
+	if cfg.Geo, err = node.OpenMap(database); err != nil {
+		return err
 	}
 	if c.DoorPlace != "" {
 		if cfg.DoorPlace, err = place(c.DoorPlace); err != nil {
@@ -168,18 +169,19 @@ func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 	if api != config.DefaultAPI {
 		flag = " --api " + api
 	}
+	service, site, edge := l.Named()
 	fmt.Fprintf(w, `
 Try, in another terminal:
 
-  dig @127.0.0.1 -p %[1]s shop.cdn.example +subnet=200.144.248.0/24
-  dig @127.0.0.1 -p %[2]s www.shop.example      # %[3]s: its resolver is in London
-  curl --proxy socks5h://sao-paulo@%[5]s -i http://www.shop.example/
-  perto%[4]s lab trace --from jakarta-office http://www.shop.example/
-  perto%[4]s explain shop.cdn.example --client 200.144.248.0/24
-  perto%[4]s lab kill gru-1                      # and ask again; perto lab heal gru-1
+  dig @127.0.0.1 -p %[1]s %[6]s +subnet=200.144.248.0/24
+  dig @127.0.0.1 -p %[2]s %[7]s      # %[3]s: its resolver is in London
+  curl --proxy socks5h://sao-paulo@%[5]s -i http://%[7]s/
+  perto%[4]s lab trace --from jakarta-office http://%[7]s/
+  perto%[4]s explain %[6]s --client 200.144.248.0/24
+  perto%[4]s lab kill %[8]s                      # and ask again; perto lab heal %[8]s
 
 Ctrl-C takes it down.
-`, authoritative, office, officeCity, flag, byName)
+`, authoritative, office, officeCity, flag, byName, service, site, edge)
 }
 
 type labVantagesCmd struct{}

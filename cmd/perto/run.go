@@ -16,7 +16,6 @@ import (
 	"perto"
 	"perto/config"
 	"perto/console"
-	"perto/geodata"
 	"perto/internal/netx"
 	"perto/node"
 	"perto/replicas"
@@ -74,7 +73,7 @@ func (c *runCmd) load() (*loaded, error) {
 		return nil, &perto.Error{Op: "find node", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("%s has the nodes %v", c.Config, known), Hint: "name one with --node"}
 	}
 	l := &loaded{local: local, node: node.Config{Local: *local, World: cfg.World, Network: &netx.OS{}}}
-	if l.node.Geo, err = worldMap(&cfg.World.Geodata); err != nil {
+	if l.node.Geo, err = node.LoadMap(&cfg.World.Geodata); err != nil {
 		return nil, err
 	}
 	if local.KeyFile != "" {
@@ -86,18 +85,6 @@ func (c *runCmd) load() (*loaded, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-func worldMap(g *config.Geodata) (*geodata.Map, error) {
-	m, err := openMap(g.Database)
-	if err != nil || len(g.Overrides) == 0 {
-		return m, err
-	}
-	var overrides []geodata.Override
-	for _, o := range g.Overrides {
-		overrides = append(overrides, geodata.Override{Prefix: o.Prefix, Place: o.Place})
-	}
-	return m.WithOverrides(overrides)
 }
 
 // work serves until the context ends.

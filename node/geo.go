@@ -1,0 +1,40 @@
+package node
+
+import (
+	"perto/config"
+	"perto/geodata"
+)
+
+// LoadMap returns the map that a World names: a file or the embedded world map,
+// with the World's overrides.
+func LoadMap(g *config.Geodata) (*geodata.Map, error) {
+	m, err := OpenMap(g.Database)
+	if err != nil {
+		return nil, err
+	}
+	return WithOverrides(m, g)
+}
+
+// OpenMap opens a compiled map or an MMDB, or the embedded world map for "".
+func OpenMap(file string) (*geodata.Map, error) {
+	if file == "" {
+		return geodata.World()
+	}
+	cities, err := geodata.LoadCities()
+	if err != nil {
+		return nil, err
+	}
+	return geodata.Open(file, cities)
+}
+
+// WithOverrides returns a map on which the World's overrides win.
+func WithOverrides(m *geodata.Map, g *config.Geodata) (*geodata.Map, error) {
+	if len(g.Overrides) == 0 {
+		return m, nil
+	}
+	var overrides []geodata.Override
+	for _, o := range g.Overrides {
+		overrides = append(overrides, geodata.Override{Prefix: o.Prefix, Place: o.Place})
+	}
+	return m.WithOverrides(overrides)
+}
