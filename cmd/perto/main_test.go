@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -128,27 +126,5 @@ func TestLabTour(t *testing.T) {
 	cancel()
 	if code := <-done; code != 0 {
 		t.Errorf("the lab ended with exit code %d: %s", code, diagnostics.waitFor(t, ""))
-	}
-}
-
-// TestReadmeCommandsWork runs the README's commands that need no running lab.
-func TestReadmeCommandsAreReal(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"go run ./cmd/perto lab", "./scripts/test"} {
-		if !strings.Contains(string(readme), want) {
-			t.Errorf("the README does not name %q", want)
-		}
-	}
-	parser := regexp.MustCompile(`(?m)^perto ([a-z].*)$`)
-	for _, m := range parser.FindAllStringSubmatch(string(readme), -1) {
-		line, _, _ := strings.Cut(m[1], "#")
-		args := append(strings.Fields(line), "--help")
-		var got strings.Builder
-		if code := run(t.Context(), args, &got, &got); code != 0 {
-			t.Errorf("README: perto %s: %s", line, fmt.Sprint(got.String()))
-		}
 	}
 }
