@@ -158,3 +158,31 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestShow: what is shown parses to the same configuration, and says what the
+// file left out.
+func TestShow(t *testing.T) {
+	for _, name := range []string{"full", "design"} {
+		src, err := os.ReadFile("testdata/" + name + ".hcl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Parse(src, name+".hcl", cities)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := Show(cfg)
+		golden(t, name+".shown", shown)
+		again, err := Parse(shown, name+".shown", cities)
+		if err != nil {
+			t.Fatalf("what is shown does not parse: %v\n%s", err, shown)
+		}
+		want, _ := json.Marshal(cfg)
+		if got, _ := json.Marshal(again); !bytes.Equal(got, want) {
+			t.Errorf("%s: shown and parsed again it is\n%s\nwant\n%s", name, got, want)
+		}
+	}
+	if got := quote(`a${b}%{c}"`); got != `"a$${b}%%{c}\""` {
+		t.Errorf("quote: got %s", got)
+	}
+}

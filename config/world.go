@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -183,6 +184,18 @@ func (c *Config) Local(name string) (*Local, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Find is Local with an error that says which machines there are.
+func (c *Config) Find(name string) (*Local, error) {
+	if l, ok := c.Local(name); ok {
+		return l, nil
+	}
+	var known []string
+	for _, n := range c.Nodes {
+		known = append(known, n.Name)
+	}
+	return nil, &perto.Error{Op: "find node", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("the configuration has the nodes %v", known), Hint: "name one with --node"}
 }
 
 // EdgeDefaults returns the part of an edge that the file has no node block for.

@@ -2,7 +2,7 @@
 // read-only API over the snapshots of a Node (or of a lab full of them).
 //
 //	GET /api/status    what serves, and what is known of it
-//	GET /api/explain   one decision, step by step
+//	GET /api/explain   one decision, step by step: name=, or url=
 //	GET /metrics       OpenMetrics
 //
 // It changes nothing and listens on loopback unless told otherwise; requests
@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"perto"
@@ -28,6 +29,9 @@ type Source interface {
 	Status() any
 	// Explain answers as a query would be answered now.
 	Explain(name string, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (*mapping.Explanation, error)
+	// ExplainURL says what a request for a URL would meet; the value is shown as
+	// JSON.
+	ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error)
 	// Metrics serves the metrics.
 	Metrics() http.Handler
 }
@@ -37,58 +41,86 @@ func Handler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { WriteJSON(w, s.Status()) })
 	mux.HandleFunc("GET /api/explain", func(w http.ResponseWriter, r *http.Request) {
-		e, err := explain(s, r)
+		x, err := explain(s, r)
 		if err != nil {
 			WriteError(w, err)
 			return
 		}
-		WriteJSON(w, e)
+		WriteJSON(w, x)
 	})
 	mux.Handle("GET /metrics", s.Metrics())
 	return mux
 }
 
-// explain reads the parameters: name, and client (an address or a subnet),
-// resolver or both; type is A (the default) or AAAA.
-func explain(s Source, r *http.Request) (*mapping.Explanation, error) {
-	fail := func(format string, args ...any) (*mapping.Explanation, error) {
-		return nil, &perto.Error{Op: "explain", Path: r.FormValue("name"), Kind: perto.KindInvalid, Err: fmt.Errorf(format, args...)}
+// explain reads the parameters: name or url, and who asks.
+func explain(s Source, r *http.Request) (any, error) {
+	q, err := ParseQuestion(r.FormValue("client"), r.FormValue("resolver"), r.FormValue("type"))
+	if err != nil {
+		return nil, err
 	}
-	name := r.FormValue("name")
-	if name == "" {
-		return fail("name is missing")
-	}
-	var ecs mapping.Subnet
-	var resolver netip.Addr
-	if text := r.FormValue("client"); text != "" {
-		p, err := parseSubnet(text)
+	if raw := r.FormValue("url"); raw != "" {
+		u, err := ParseURL(raw)
 		if err != nil {
-			return fail("client is %q; it takes an address or a subnet such as 200.144.248.0/24", text)
+			return nil, err
 		}
-		ecs = mapping.Subnet{Addr: p.Masked().Addr(), Bits: uint8(p.Bits())}
+		return s.ExplainURL(u, q.Resolver, q.ECS, q.Family)
 	}
-	if text := r.FormValue("resolver"); text != "" {
-		a, err := netip.ParseAddr(text)
+	if r.FormValue("name") == "" {
+		return nil, invalid("", "name or url is missing")
+	}
+	return s.Explain(r.FormValue("name"), q.Resolver, q.ECS, q.Family)
+}
+
+func invalid(what, format string, args ...any) error {
+	return &perto.Error{Op: "explain", Path: what, Kind: perto.KindInvalid, Err: fmt.Errorf(format, args...)}
+}
+
+// Question is who asks for a name: what decides its answer.
+type Question struct {
+	Resolver netip.Addr
+	ECS      mapping.Subnet // zero when the resolver tells none
+	Family   mapping.Family
+}
+
+// ParseQuestion reads who asks: client (an address or a subnet), resolver or
+// both; type is A (the default) or AAAA.
+func ParseQuestion(client, resolver, qtype string) (q Question, err error) {
+	if client != "" {
+		p, err := parseSubnet(client)
 		if err != nil {
-			return fail("resolver is %q; it takes an address", text)
+			return q, invalid("", "client is %q; it takes an address or a subnet such as 200.144.248.0/24", client)
 		}
-		resolver = a
+		q.ECS = mapping.Subnet{Addr: p.Masked().Addr(), Bits: uint8(p.Bits())}
+	}
+	if resolver != "" {
+		if q.Resolver, err = netip.ParseAddr(resolver); err != nil {
+			return q, invalid("", "resolver is %q; it takes an address", resolver)
+		}
 	}
 	switch {
-	case !resolver.IsValid() && !ecs.Addr.IsValid():
-		return fail("client or resolver is missing")
-	case !resolver.IsValid():
-		resolver = ecs.Addr
+	case !q.Resolver.IsValid() && !q.ECS.Addr.IsValid():
+		return q, invalid("", "client or resolver is missing")
+	case !q.Resolver.IsValid():
+		q.Resolver = q.ECS.Addr
 	}
-	family := mapping.IPv4
-	switch t := strings.ToUpper(r.FormValue("type")); t {
+	switch t := strings.ToUpper(qtype); t {
 	case "", "A":
+		q.Family = mapping.IPv4
 	case "AAAA":
-		family = mapping.IPv6
+		q.Family = mapping.IPv6
 	default:
-		return fail("type is %q; it takes A or AAAA", t)
+		return q, invalid("", "type is %q; it takes A or AAAA", t)
 	}
-	return s.Explain(name, resolver, ecs, family)
+	return q, nil
+}
+
+// ParseURL reads a URL that edges may be asked for.
+func ParseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, invalid(raw, `no URL; it takes "http://host/path"`)
+	}
+	return u, nil
 }
 
 // parseSubnet reads an address (as its /24 or /56, what resolvers tell) or a

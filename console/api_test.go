@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -29,6 +30,11 @@ func (f *fakeSource) Explain(name string, resolver netip.Addr, ecs mapping.Subne
 	}
 	f.asked.name, f.asked.resolver, f.asked.ecs, f.asked.family = name, resolver, ecs, family
 	return &mapping.Explanation{Why: "because"}, nil
+}
+
+func (f *fakeSource) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error) {
+	f.asked.name = u.String()
+	return map[string]string{"url": u.String()}, nil
 }
 
 func (f *fakeSource) Metrics() http.Handler {
@@ -77,6 +83,18 @@ func TestExplainParameters(t *testing.T) {
 	want := mapping.Subnet{Addr: netip.MustParseAddr("200.144.248.0"), Bits: 24}
 	if s.asked.ecs != want || s.asked.resolver != netip.MustParseAddr("8.8.8.8") || s.asked.family != mapping.IPv6 {
 		t.Errorf("got %+v, want the client's /24 and the resolver", s.asked)
+	}
+	for target, want := range map[string]int{
+		"/api/explain?resolver=8.8.8.8&url=http%3A%2F%2Fwww.shop.example%2F": http.StatusOK,
+		"/api/explain?resolver=8.8.8.8&url=gopher%3A%2F%2Fx":                 http.StatusBadRequest,
+		"/api/explain?resolver=8.8.8.8":                                      http.StatusBadRequest,
+	} {
+		if got := get(h, target, "localhost"); got.Code != want {
+			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, want)
+		}
+	}
+	if s.asked.name != "http://www.shop.example/" {
+		t.Errorf("asked for %q", s.asked.name)
 	}
 	get(h, "/api/explain?name=a&resolver=8.8.4.4", "localhost")
 	if s.asked.ecs.Addr.IsValid() || s.asked.resolver != netip.MustParseAddr("8.8.4.4") {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -211,6 +213,24 @@ func (l *Lab) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, fami
 		return nil, &perto.Error{Op: "explain", Path: name, Kind: perto.KindUnavailable, Err: errors.New("no name server is up in this lab")}
 	}
 	return n.Explain(name, resolver, ecs, family)
+}
+
+// ExplainURL asks the first name server, and the edges that it names.
+func (l *Lab) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error) {
+	x := &node.URLExplanation{URL: u.String()}
+	var err error
+	if x.DNS, err = l.Explain(u.Hostname(), resolver, ecs, family); err != nil {
+		return nil, err
+	}
+	if x.DNS.Answer == nil {
+		return x, nil
+	}
+	for _, m := range l.machines {
+		if n := m.node.Load(); n != nil && slices.Contains(x.DNS.Answer.Replicas, perto.Replica(m.local.Name)) {
+			x.Edges = append(x.Edges, n.ExplainCache(u))
+		}
+	}
+	return x, nil
 }
 
 // Metrics serves those of the first name server.

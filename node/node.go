@@ -14,7 +14,6 @@ import (
 	"perto/edge"
 	"perto/geodata"
 	"perto/internal/netx"
-	"perto/mapping"
 	"perto/metrics"
 	"perto/replicas"
 )
@@ -193,17 +192,4 @@ func (n *Node) DNSAddrs() []netip.AddrPort {
 		return nil
 	}
 	return n.dns.Addrs()
-}
-
-// Explain returns how a query for a service would be decided now, and why.
-func (n *Node) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (*mapping.Explanation, error) {
-	if n.dns == nil {
-		return nil, &perto.Error{Op: "explain", Path: name, Kind: perto.KindUnavailable,
-			Err: errors.New("this node does not serve DNS"), Hint: "ask a node with the role dns"}
-	}
-	a, err := n.dns.View().Answers(name)
-	if err != nil {
-		return nil, err
-	}
-	return a.Explain(resolver, ecs, family), nil
 }

@@ -16,6 +16,7 @@ import (
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Read a configuration and its zone files and report every mistake."`
 	Fmt   configFmtCmd   `cmd:"" help:"Put spaces and line breaks in the usual form."`
+	Show  configShowCmd  `cmd:"" help:"Print a configuration with every value that is in effect."`
 }
 
 type configCheckCmd struct {
@@ -60,6 +61,27 @@ func check(file string) (*config.Config, map[string]int, error) {
 		return nil, nil, &perto.Error{Op: "check zones of", Path: file, Kind: perto.KindInvalid, Err: err}
 	}
 	return cfg, names, nil
+}
+
+type configShowCmd struct {
+	File string `arg:"" help:"The configuration." placeholder:"FILE"`
+	Node string `help:"Show the part of one machine." placeholder:"NAME"`
+}
+
+// Run prints a configuration with its defaults. Keys are named, not printed.
+func (c *configShowCmd) Run(e *env) error {
+	cfg, _, err := check(c.File)
+	if err != nil {
+		return err
+	}
+	if c.Node != "" {
+		local, err := cfg.Find(c.Node)
+		if err != nil {
+			return err
+		}
+		cfg.Nodes = []config.Local{*local}
+	}
+	return e.print(cfg, func(w io.Writer) { w.Write(config.Show(cfg)) })
 }
 
 type configFmtCmd struct {

@@ -12,18 +12,22 @@ import (
 )
 
 type initCmd struct {
-	Domain  string   `required:"" help:"The zone that is delegated to your machines." placeholder:"cdn.example"`
+	Domain  string   `help:"The zone that is delegated to your machines." placeholder:"cdn.example"`
 	Service string   `help:"The name that clients ask for (www.DOMAIN)." placeholder:"NAME"`
 	Alias   []string `help:"Names that you CNAME to the service." placeholder:"NAME"`
-	Origin  string   `required:"" help:"Where the content comes from." placeholder:"https://origin.example"`
-	Machine []string `required:"" sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]; give one flag for each." placeholder:"gru-1=São Paulo=203.0.113.10"`
+	Origin  string   `help:"Where the content comes from." placeholder:"https://origin.example"`
+	Machine []string `sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]; give one flag for each." placeholder:"gru-1=São Paulo=203.0.113.10"`
 	Out     string   `short:"o" default:"." help:"Folder to write to." placeholder:"DIR"`
 }
 
-// Run writes a configuration, its zone file and a key.
+// Run writes a configuration, its zone file and a key. What the flags leave out
+// is asked for.
 func (c *initCmd) Run(e *env) error {
 	place, err := places()
 	if err != nil {
+		return err
+	}
+	if err := c.ask(e, place); err != nil {
 		return err
 	}
 	o := config.InitOptions{Domain: perto.CanonicalName(c.Domain), Service: c.Service, Aliases: c.Alias, Origin: c.Origin, KeyFile: "cluster.key", Data: "/var/lib/perto"}

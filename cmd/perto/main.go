@@ -45,6 +45,7 @@ type cli struct {
 // env is what commands work with.
 type env struct {
 	ctx    context.Context
+	in     io.Reader // answers to questions
 	out    io.Writer
 	err    io.Writer
 	api    string
@@ -85,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "perto: %v (perto --help lists the commands)\n", err)
 		return exitUsage
 	}
-	e := &env{ctx: ctx, out: stdout, err: stderr, api: c.API, asJSON: c.JSON}
+	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, api: c.API, asJSON: c.JSON}
 	if err := k.Run(e); err != nil {
 		return fail(stderr, err)
 	}

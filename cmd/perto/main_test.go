@@ -104,7 +104,9 @@ func TestLabTour(t *testing.T) {
 	for _, args := range [][]string{{"status"}, {"--json", "status"}, {"--json", "dig", "www.shop.example", "--from", "london"}, {"--json", "lab", "vantages"}, {"lab", "vantages"}, {"dig", "www.shop.example", "--from", "tokyo"},
 		{"lab", "heal", "gru-1"}, {"lab", "fetch", "--from", "madrid", "http://www.shop.example/"}, {"lab", "compare", "http://www.shop.example/style.css"},
 		{"lab", "freeze", "syd-1"}, {"lab", "cut", "sin-1"}, {"lab", "heal", "syd-1"}, {"lab", "heal", "sin-1"},
-		{"explain", "shop.cdn.example", "--resolver", "25.64.1.53", "--type", "AAAA"}} {
+		{"explain", "shop.cdn.example", "--resolver", "25.64.1.53", "--type", "AAAA"},
+		{"explain", "http://www.shop.example/", "--client", "200.144.248.0/24"}, {"--json", "explain", "http://www.shop.example/", "--client", "200.144.248.0/24"},
+		{"lab", "cut", "sjc"}, {"lab", "heal", "sjc"}} {
 		var got strings.Builder
 		if code := run(ctx, append([]string{"--api", api}, args...), &got, io.Discard); code != 0 || got.Len() == 0 {
 			t.Errorf("perto %v: exit code %d: %s", args, code, got.String())
@@ -114,7 +116,7 @@ func TestLabTour(t *testing.T) {
 		"dig www.shop.example --from atlantis":         "there are: sao-paulo",
 		"explain nothing.example --client 200.144.0.1": "no service answers for this name",
 		"explain shop.cdn.example --client everywhere": "it takes an address or a subnet",
-		"lab kill nobody":                            "no such host in the lab",
+		"lab kill nobody":                            "no such host or PoP in the lab",
 		"lab fetch --from madrid gopher://x/":        "it takes",
 		"lab fetch --from madrid http://no.example/": "names no address",
 	} {

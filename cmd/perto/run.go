@@ -64,13 +64,9 @@ func (c *runCmd) load() (*loaded, error) {
 	if name == "" {
 		name, _ = os.Hostname()
 	}
-	local, ok := cfg.Local(name)
-	if !ok {
-		var known []string
-		for _, n := range cfg.Nodes {
-			known = append(known, n.Name)
-		}
-		return nil, &perto.Error{Op: "find node", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("%s has the nodes %v", c.Config, known), Hint: "name one with --node"}
+	local, err := cfg.Find(name)
+	if err != nil {
+		return nil, err
 	}
 	l := &loaded{local: local, node: node.Config{Local: *local, World: cfg.World, Network: &netx.OS{}}}
 	if l.node.Geo, err = node.LoadMap(&cfg.World.Geodata); err != nil {

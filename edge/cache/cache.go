@@ -73,19 +73,10 @@ func (c *Cache) MaxObjectBytes() int64 { return c.maxObject }
 // does, near is one of the others under that key, from which a caller learns
 // what the resource varies by; nil when there is nothing.
 func (c *Cache) Lookup(key []byte, request fields.Header) (hit, near *Object) {
-	h := maphash.Bytes(c.seed, key)
-	s := &c.shards[h%shardCount]
-	s.mu.RLock()
-	g := s.groups[h]
-	for g != nil && g.key != string(key) {
-		g = g.next
-	}
-	if g == nil {
-		s.mu.RUnlock()
+	variants := c.Variants(key)
+	if len(variants) == 0 {
 		return nil, nil
 	}
-	variants := g.variants
-	s.mu.RUnlock()
 	for _, o := range variants {
 		if o.Selector.Match(request) {
 			o.touch()
@@ -93,6 +84,21 @@ func (c *Cache) Lookup(key []byte, request fields.Header) (hit, near *Object) {
 		}
 	}
 	return nil, variants[0]
+}
+
+// Variants returns the objects under a key, the newest first. The caller must not
+// change the slice.
+func (c *Cache) Variants(key []byte) []*Object {
+	h := maphash.Bytes(c.seed, key)
+	s := &c.shards[h%shardCount]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for g := s.groups[h]; g != nil; g = g.next {
+		if g.key == string(key) {
+			return g.variants
+		}
+	}
+	return nil
 }
 
 // Put stores an object in place of those that it replaces, and makes room for
@@ -208,18 +214,7 @@ func (c *Cache) forget(o *Object) {
 func (c *Cache) Purge(key []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := maphash.Bytes(c.seed, key)
-	s := &c.shards[h%shardCount]
-	s.mu.RLock()
-	g := s.groups[h]
-	for g != nil && g.key != string(key) {
-		g = g.next
-	}
-	var variants []*Object
-	if g != nil {
-		variants = g.variants
-	}
-	s.mu.RUnlock()
+	variants := c.Variants(key)
 	for _, o := range variants {
 		c.remove(o)
 		c.forget(o)

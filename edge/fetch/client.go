@@ -86,6 +86,15 @@ type member struct {
 	host   string
 }
 
+// Health returns the state of the upstream's servers, in order of preference.
+func (u *Upstream) Health() []Health {
+	var out []Health
+	for _, m := range u.origins {
+		out = append(out, m.server.health())
+	}
+	return out
+}
+
 // Upstream returns the upstream made of origins. Those with the same scheme and
 // address share connections, also with other upstreams.
 func (c *Client) Upstream(origins []Origin) (*Upstream, error) {

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"perto/config"
+	"perto/console"
+	"perto/edge"
+	"perto/mapping"
+	"perto/node"
+)
+
+type explainCmd struct {
+	Name     string `arg:"" help:"Service name, or the URL of something that edges serve."`
+	Client   string `help:"The client's address or subnet, as its resolver would tell it." placeholder:"ADDR"`
+	Resolver string `help:"The resolver's address." placeholder:"ADDR"`
+	Type     string `help:"A or AAAA." default:"A"`
+	Config   string `short:"c" help:"Ask nobody: decide by this configuration, with every edge up." placeholder:"FILE"`
+}
+
+// Run asks a running node or lab, or decides by itself when a configuration is
+// given.
+func (c *explainCmd) Run(e *env) error {
+	asksURL := strings.Contains(c.Name, "://")
+	if c.Config != "" {
+		return c.offline(e, asksURL)
+	}
+	q := url.Values{"type": {c.Type}}
+	if c.Client != "" {
+		q.Set("client", c.Client)
+	}
+	if c.Resolver != "" {
+		q.Set("resolver", c.Resolver)
+	}
+	if asksURL {
+		q.Set("url", c.Name)
+		var x node.URLExplanation
+		if err := e.get("/api/explain", q, &x); err != nil {
+			return err
+		}
+		return e.print(x, func(w io.Writer) { printURL(w, &x) })
+	}
+	q.Set("name", c.Name)
+	var x mapping.Explanation
+	if err := e.get("/api/explain", q, &x); err != nil {
+		return err
+	}
+	return e.print(x, func(w io.Writer) { printExplanation(w, &x) })
+}
+
+func (c *explainCmd) offline(e *env, asksURL bool) error {
+	q, err := console.ParseQuestion(c.Client, c.Resolver, c.Type)
+	if err != nil {
+		return err
+	}
+	place, err := places()
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(c.Config, place)
+	if err != nil {
+		return err
+	}
+	geo, err := node.LoadMap(&cfg.World.Geodata)
+	if err != nil {
+		return err
+	}
+	n, err := node.Offline(cfg.World, geo)
+	if err != nil {
+		return err
+	}
+	name := c.Name
+	if asksURL { // what is stored, only a running edge knows
+		u, err := console.ParseURL(c.Name)
+		if err != nil {
+			return err
+		}
+		name = u.Hostname()
+	}
+	x, err := n.Explain(name, q.Resolver, q.ECS, q.Family)
+	if err != nil {
+		return err
+	}
+	return e.print(x, func(w io.Writer) { printExplanation(w, x) })
+}
+
+func printURL(w io.Writer, x *node.URLExplanation) {
+	if x.DNS != nil {
+		printExplanation(w, x.DNS)
+	}
+	for _, edge := range x.Edges {
+		fmt.Fprintln(w)
+		printCache(w, edge)
+	}
+}
+
+func printCache(w io.Writer, x *edge.Explanation) {
+	fmt.Fprintf(w, "%s%s at %s\n\n", x.Host, x.Target, x.Edge)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if x.Service != "" {
+		fmt.Fprintf(t, "  route\tservice %s\n", x.Service)
+	}
+	for _, o := range x.Origins {
+		state := "no failures"
+		switch {
+		case o.Open:
+			state = fmt.Sprintf("not tried for now, after %d failures to connect", o.Failures)
+		case o.Failures > 0:
+			state = fmt.Sprintf("%d failures to connect in a row", o.Failures)
+		}
+		fmt.Fprintf(t, "  origin\t%s, %s, %d running\n", o.Origin, state, o.Running)
+	}
+	if len(x.Stored) == 0 {
+		fmt.Fprintf(t, "  stored\tnothing\n")
+	}
+	for _, s := range x.Stored {
+		fresh := "fresh for " + s.TTL.Round(time.Second).String()
+		if s.TTL <= 0 {
+			fresh = "stale for " + (-s.TTL).Round(time.Second).String()
+		}
+		fmt.Fprintf(t, "  stored\t%d, %d bytes, %s old, %s of %s", s.Status, s.Bytes, s.Age.Round(time.Second), fresh, s.Lifetime)
+		for _, v := range s.Vary {
+			fmt.Fprintf(t, ", varies by %s", v)
+		}
+		if len(s.Tags) > 0 {
+			fmt.Fprintf(t, ", tags %s", strings.Join(s.Tags, " "))
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush()
+	outcome := x.Outcome
+	if x.Forward != "" {
+		outcome += " (" + x.Forward + ")"
+	}
+	fmt.Fprintf(w, "\nA GET would be: %s. %s\n", outcome, x.Why)
+}
+
+func printExplanation(w io.Writer, x *mapping.Explanation) {
+	fmt.Fprintf(w, "%s %s\n\n", x.Service, x.Family)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "  resolver\t%s\n", x.Resolver)
+	ecs := x.ECS
+	if ecs == "" {
+		ecs = "none"
+	}
+	fmt.Fprintf(t, "  client subnet\t%s\n", ecs)
+	fmt.Fprintf(t, "  decided by\t%s (%s)\n", x.Client, x.Source)
+	fmt.Fprintf(t, "  place\t%s (cell %d)\n", x.Place, x.Cell)
+	fmt.Fprintf(t, "  class\t%d, ECS scope /%d\n", x.Class, x.Scope)
+	if x.Fence != "" {
+		fmt.Fprintf(t, "  fence\t%s\n", x.Fence)
+	}
+	var steps []string
+	for _, s := range x.Steps {
+		steps = append(steps, s.String())
+	}
+	fmt.Fprintf(t, "  policy\t%s\n", strings.Join(steps, " > "))
+	if x.Slots > 1 {
+		fmt.Fprintf(t, "  slot\t%d of %d\n", x.Slot, x.Slots)
+	}
+	t.Flush()
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  POP\tPLACE\tKM\tRTT\tBAND\tUP\tHEADROOM\tVERDICT")
+	for _, c := range x.Candidates {
+		band := "-"
+		if c.Band >= 0 {
+			band = fmt.Sprint(c.Band)
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, c.DistanceKm, c.RTT.Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
+	}
+	t.Flush()
+	fmt.Fprintf(w, "\n%s\n", x.Why)
+	if x.Answer == nil {
+		fmt.Fprintln(w, "Answer: no address")
+		return
+	}
+	for i, a := range x.Answer.Addrs {
+		fmt.Fprintf(w, "Answer: %s (%s), TTL %s\n", a, x.Answer.Replicas[i], x.Answer.TTL)
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+
+	"strings"
+
+	"perto"
+	"perto/config"
+)
+
+// ask asks for what the flags leave out. Without a terminal or a pipe that
+// answers, what is missing is an error that names the flags.
+func (c *initCmd) ask(e *env, place config.PlaceResolver) error {
+	if c.Domain != "" && c.Origin != "" && len(c.Machine) > 0 {
+		return nil
+	}
+	d := &dialogue{lines: readLines(e.in), done: e.ctx.Done(), out: e.err}
+	fmt.Fprintln(e.err, "A CDN needs a zone that is delegated to it, an origin, and machines. Ctrl-C ends without writing anything.")
+	if c.Domain == "" {
+		c.Domain = d.ask("Zone that you will delegate (cdn.example.com)", "", domainName)
+		if c.Service == "" {
+			c.Service = d.ask("Name that clients ask for", "www."+perto.CanonicalName(c.Domain), domainName)
+		}
+		if len(c.Alias) == 0 {
+			c.Alias = strings.Fields(d.ask("Names of yours that you will CNAME to it, if any", "none", nil))
+			if len(c.Alias) == 1 && c.Alias[0] == "none" {
+				c.Alias = nil
+			}
+		}
+	}
+	if c.Origin == "" {
+		c.Origin = d.ask("Origin, where the content comes from (https://origin.example.com)", "", originURL)
+	}
+	for len(c.Machine) == 0 || d.more {
+		m := d.machine(len(c.Machine), place)
+		if d.err != nil || m == "" {
+			break
+		}
+		c.Machine = append(c.Machine, m)
+	}
+	if d.err != nil {
+		return &perto.Error{Op: "ask for what is missing", Kind: perto.KindInvalid, Err: d.err, Hint: "give --domain, --origin and --machine"}
+	}
+	return nil
+}
+
+// dialogue asks questions, line by line.
+type dialogue struct {
+	lines <-chan string // closed when the input ends
+	done  <-chan struct{}
+	out   io.Writer
+	more  bool  // more machines are asked for
+	err   error // there will be no answer
+}
+
+// readLines reads lines as they come. Reading a terminal cannot be interrupted,
+// so that it goes on, of no consequence, when nobody listens any more.
+func readLines(in io.Reader) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for s := bufio.NewScanner(in); s.Scan(); {
+			lines <- strings.TrimSpace(s.Text())
+		}
+	}()
+	return lines
+}
+
+// ask asks until an answer is sound; an empty one takes the usual answer.
+func (d *dialogue) ask(question, usual string, check func(string) error) string {
+	for d.err == nil {
+		fmt.Fprint(d.out, question)
+		if usual != "" {
+			fmt.Fprintf(d.out, " [%s]", usual)
+		}
+		fmt.Fprint(d.out, ": ")
+		line, ok := "", false
+		select {
+		case line, ok = <-d.lines:
+		case <-d.done:
+		}
+		if !ok {
+			fmt.Fprintln(d.out)
+			d.err = errors.New("there was no answer")
+			return ""
+		}
+		if line == "" {
+			line = usual
+		}
+		if line == "" && check == nil {
+			return ""
+		}
+		if check != nil {
+			if err := check(line); err != nil {
+				fmt.Fprintf(d.out, "  %v\n", err)
+				continue
+			}
+		}
+		return line
+	}
+	return ""
+}
+
+// machine asks for the n-th machine and returns it as --machine takes it; "" for
+// no more.
+func (d *dialogue) machine(n int, place config.PlaceResolver) string {
+	d.more = true
+	question := fmt.Sprintf("Machine %d, its name (gru-1: what comes before the hyphen names its PoP)", n+1)
+	var name string
+	if n == 0 {
+		name = d.ask(question, "", nonEmpty)
+	} else {
+		name = d.ask(question+", or Enter to end", "", nil)
+	}
+	if name == "" {
+		return ""
+	}
+	where := d.ask("  City", "", func(s string) error {
+		_, err := place(s)
+		return err
+	})
+	addresses := d.ask("  Public addresses, with commas between", "", func(s string) error {
+		_, err := config.ParseMachine("x=x=" + strings.ReplaceAll(s, " ", ""))
+		if err != nil {
+			for _, a := range strings.Split(s, ",") {
+				if _, err := netip.ParseAddr(strings.TrimSpace(a)); err != nil {
+					return fmt.Errorf("%q is no IP address", a)
+				}
+			}
+		}
+		return err
+	})
+	return name + "=" + where + "=" + strings.ReplaceAll(addresses, " ", "")
+}
+
+func nonEmpty(s string) error {
+	if s == "" {
+		return errors.New("an answer is needed")
+	}
+	return nil
+}
+
+func domainName(s string) error {
+	if name := perto.CanonicalName(s); name == "" || strings.ContainsAny(name, " /:@") || !strings.Contains(name, ".") {
+		return fmt.Errorf("%q is no domain name", s)
+	}
+	return nil
+}
+
+func originURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" {
+		return fmt.Errorf(`%q is no origin; it takes "http://host" or "https://host"`, s)
+	}
+	return nil
+}

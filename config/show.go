@@ -1,0 +1,210 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Show writes a configuration with every value that is in effect, those that the
+// file left out included. Parsing the result gives the same configuration.
+// Secrets are named by their files and not shown.
+func Show(c *Config) []byte {
+	w := &shower{}
+	w.geodata(&c.World.Geodata)
+	for i := range c.Nodes {
+		w.node(&c.Nodes[i], c.World.hasEdge(c.Nodes[i].Name))
+	}
+	for i := range c.World.PoPs {
+		w.pop(&c.World.PoPs[i])
+	}
+	for i := range c.World.Zones {
+		z := &c.World.Zones[i]
+		w.block("zone", z.Name, func() {
+			w.text("file", z.File)
+			w.value("dnssec", z.DNSSEC)
+			w.text("edges", z.EdgeLabel)
+			w.text("whoami", z.Whoami)
+		})
+	}
+	for i := range c.World.Services {
+		w.service(&c.World.Services[i])
+	}
+	return Format(w.Bytes())
+}
+
+// hasEdge reports whether a PoP has an edge of a name.
+func (w *World) hasEdge(name string) bool {
+	for _, p := range w.PoPs {
+		for _, e := range p.Edges {
+			if string(e.Name) == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shower writes blocks and attributes.
+type shower struct {
+	bytes.Buffer
+	depth int
+}
+
+func (w *shower) block(kind, label string, body func()) {
+	if w.depth == 0 && w.Len() > 0 {
+		w.WriteByte('\n')
+	}
+	w.WriteString(kind)
+	if label != "" {
+		fmt.Fprintf(w, " %s", quote(label))
+	}
+	w.WriteString(" {\n")
+	w.depth++
+	body()
+	w.depth--
+	w.WriteString("}\n")
+}
+
+// quote writes a string as HCL does: a template mark is doubled.
+func quote(s string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
+}
+
+func (w *shower) value(name string, v any)           { fmt.Fprintf(w, "%s = %v\n", name, v) }
+func (w *shower) text(name, s string)                { fmt.Fprintf(w, "%s = %s\n", name, quote(s)) }
+func (w *shower) places(name string, s fmt.Stringer) { w.text(name, s.String()) }
+
+// unless writes a text that is not the empty value.
+func (w *shower) unless(name, s string) {
+	if s != "" {
+		w.text(name, s)
+	}
+}
+
+func (w *shower) number(name string, n uint64) {
+	if n != 0 {
+		w.value(name, n)
+	}
+}
+
+// inUnits writes a number in the largest unit that it is a multiple of.
+func inUnits(n, step uint64, units ...string) string {
+	i := 0
+	for ; i+1 < len(units) && n != 0 && n%step == 0; i++ {
+		n /= step
+	}
+	return strconv.FormatUint(n, 10) + units[i]
+}
+
+func (w *shower) span(name string, d time.Duration) {
+	s := d.String() // "1m0s"
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	w.text(name, s)
+}
+
+func list[T any](w *shower, name string, items []T) {
+	var texts []string
+	for _, x := range items {
+		texts = append(texts, quote(fmt.Sprint(x)))
+	}
+	w.value(name, "["+strings.Join(texts, ", ")+"]")
+}
+
+func (w *shower) geodata(g *Geodata) {
+	if g.Database == "" && len(g.Overrides) == 0 {
+		return
+	}
+	w.block("geodata", "", func() {
+		w.unless("database", g.Database)
+		for _, o := range g.Overrides {
+			w.block("override", o.Prefix.String(), func() { w.places("place", o.Place) })
+		}
+	})
+}
+
+func (w *shower) node(n *Local, isEdge bool) {
+	w.block("node", n.Name, func() {
+		list(w, "roles", n.Roles.Names())
+		if !isEdge { // an edge's place and addresses are those of its edge block
+			if n.Place.Name != "" || n.Place.Lat != 0 || n.Place.Lon != 0 {
+				w.places("place", n.Place)
+			}
+			list(w, "addresses", n.Addresses)
+		}
+		w.unless("data", n.Data)
+		list(w, "dns", n.DNS)
+		list(w, "http", n.HTTP)
+		w.text("heartbeat", n.Heartbeat)
+		w.text("api", n.API)
+		w.unless("key", n.KeyFile)
+		w.text("cache", inUnits(n.CacheBytes, 1<<10, "B", "KiB", "MiB", "GiB", "TiB"))
+	})
+}
+
+func (w *shower) pop(p *PoP) {
+	w.block("pop", string(p.Name), func() {
+		w.places("place", p.Place)
+		w.unless("provider", p.Provider)
+		w.number("weight", uint64(p.Weight))
+		for _, e := range p.Edges {
+			w.block("edge", string(e.Name), func() {
+				list(w, "addresses", e.Addresses)
+				if e.Capacity != 0 {
+					w.text("capacity", inUnits(e.Capacity, 1000, "bps", "kbps", "Mbps", "Gbps", "Tbps"))
+				}
+				w.number("weight", uint64(e.Weight))
+			})
+		}
+	})
+}
+
+func (w *shower) service(s *Service) {
+	w.block("service", string(s.Name), func() {
+		list(w, "aliases", s.Aliases)
+		for _, o := range s.Origins {
+			w.block("origin", o.URL, func() {
+				w.unless("health", o.Health)
+				w.unless("host", o.Host)
+			})
+		}
+		w.block("map", "", func() {
+			if len(s.Map.PoPs) > 0 {
+				list(w, "pops", s.Map.PoPs)
+			}
+			list(w, "policy", s.Map.Policy)
+			w.value("answers", s.Map.Answers)
+			w.span("ttl", s.Map.TTL)
+			w.span("ttl_min", s.Map.TTLMin)
+			w.text("all_down", s.Map.AllDown)
+			for _, f := range s.Map.Fences {
+				w.block("fence", f.Name, func() {
+					list(w, "countries", f.Countries)
+					list(w, "pops", f.PoPs)
+				})
+			}
+		})
+		for _, p := range s.Probes {
+			w.block("probe", p.Kind, func() {
+				w.text("path", p.Path)
+				w.unless("name", p.Name)
+				w.number("port", uint64(p.Port))
+				w.span("interval", p.Interval)
+				w.span("timeout", p.Timeout)
+				w.value("up", p.Up)
+				w.value("down", p.Down)
+			})
+		}
+		for _, f := range s.Functions {
+			w.block("function", f.Path, func() {
+				w.text("module", f.Module)
+				w.text("activation", f.Activation)
+				w.text("placement", f.Placement)
+			})
+		}
+	})
+}

@@ -1,0 +1,108 @@
+package edge
+
+import (
+	"fmt"
+	"time"
+
+	"perto"
+	"perto/edge/cache"
+	"perto/edge/fetch"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// Explanation is how a plain GET of a URL would be answered now, step by step.
+type Explanation struct {
+	Edge    perto.Replica  `json:"edge"`
+	Host    string         `json:"host"`
+	Target  string         `json:"target"`            // in normal form
+	Service perto.Service  `json:"service,omitempty"` // empty: no site has the host
+	Origins []fetch.Health `json:"origins,omitempty"`
+	Stored  []StoredReply  `json:"stored,omitempty"` // the variants, newest first
+	Outcome string         `json:"outcome"`          // an [Outcome]
+	Forward string         `json:"forward,omitempty"`
+	Why     string         `json:"why"`
+}
+
+// StoredReply is one variant that the cache holds.
+type StoredReply struct {
+	Status     int           `json:"status"`
+	Bytes      int64         `json:"bytes"`
+	Age        time.Duration `json:"age_ns"`
+	TTL        time.Duration `json:"ttl_ns"`      // how much longer it is fresh; negative: stale for so long
+	Lifetime   time.Duration `json:"lifetime_ns"` // what it was given
+	Heuristic  bool          `json:"heuristic"`   // Lifetime is guessed
+	Vary       []string      `json:"vary,omitempty"`
+	Tags       []string      `json:"tags,omitempty"`
+	Validators []string      `json:"validators,omitempty"` // fields by which the origin can be asked whether it is still true
+	Fits       bool          `json:"fits"`                 // a request without such fields
+}
+
+// Explain says how a plain GET would be answered, without asking anybody. host
+// and target are as a client would send them.
+func (e *Edge) Explain(host, target string) *Explanation {
+	authority, name := appendAuthority(nil, []byte(host))
+	x := &Explanation{Edge: e.cfg.Name, Host: string(authority), Target: target}
+	r := e.sites.Load().find(name)
+	if r == nil {
+		x.Outcome, x.Why = Refused.String(), "no service has this host: 421"
+		return x
+	}
+	x.Service = r.site.Service
+	x.Origins = r.upstream.Health()
+	key, ok := r.appendKey(nil, authority, []byte(target))
+	if !ok {
+		x.Outcome, x.Why = Refused.String(), "the target has no safe meaning: 400"
+		return x
+	}
+	if normal, ok := fetch.AppendTarget(nil, []byte(target)); ok {
+		x.Target = string(normal)
+	}
+	now := time.Now()
+	var fit *cache.Object
+	for _, o := range e.cache.Variants(key) {
+		s := storedReply(o, now)
+		if s.Fits && fit == nil {
+			fit = o
+		}
+		x.Stored = append(x.Stored, s)
+	}
+	x.conclude(fit, now)
+	return x
+}
+
+func storedReply(o *cache.Object, now time.Time) StoredReply {
+	s := StoredReply{Status: o.Status, Age: o.Policy.Age(now), TTL: o.Policy.TTL(now), Lifetime: o.Policy.Lifetime,
+		Heuristic: o.Policy.Heuristic, Vary: o.Selector.Names(), Tags: o.Tags, Fits: o.Selector.Match(fields.Header{})}
+	_, s.Bytes, _ = o.Body.Whole()
+	for _, name := range []string{"etag", "last-modified"} {
+		if v, ok := o.Header.Get(name); ok {
+			s.Validators = append(s.Validators, name+": "+string(v))
+		}
+	}
+	return s
+}
+
+// conclude says what becomes of the request, given the variant that fits it.
+func (x *Explanation) conclude(fit *cache.Object, now time.Time) {
+	if fit == nil {
+		x.Outcome, x.Forward, x.Why = Miss.String(), ForwardURIMiss.String(), "nothing is stored for this URL: the origin is asked"
+		if len(x.Stored) > 0 {
+			x.Forward, x.Why = ForwardVaryMiss.String(), "only variants for other requests are stored: the origin is asked"
+		}
+		return
+	}
+	ttl := fit.Policy.TTL(now).Round(time.Second)
+	switch fit.Policy.Evaluate(now) {
+	case rfc9111.Fresh:
+		x.Outcome, x.Why = Hit.String(), fmt.Sprintf("fresh for another %s: answered from the cache", ttl)
+	case rfc9111.Revalidating:
+		x.Outcome, x.Why = HitStale.String(), fmt.Sprintf("stale for %s, which stale-while-revalidate allows: answered from the cache and refreshed meanwhile", -ttl)
+	case rfc9111.StaleForError:
+		x.Outcome, x.Forward = Validated.String(), ForwardStale.String()
+		x.Why = fmt.Sprintf("stale for %s: the origin is asked; what is stored is given if that fails", -ttl)
+	default:
+		x.Outcome, x.Forward = Validated.String(), ForwardStale.String()
+		x.Why = "must be validated before each use: the origin is asked"
+	}
+}
