@@ -124,12 +124,11 @@ const HealthPath = "/.perto/health"
 // recv looks at what concerns the connection and the edge as a whole.
 func (r *request) recv() state {
 	r.closing = !r.q.KeepAlive || r.e.draining.Load()
-	if r.q.ContentLength != 0 && r.readsOnly() {
-		// A GET with a body means different things to different programs. It is
-		// answered without the body, which nobody needs to agree about when the
-		// connection ends here.
-		r.closing, r.unread = true, true
-	}
+	// Until somebody has read the body to its end the connection cannot go on
+	// behind it; whatever state answers, appendStory looks at that. A GET with a
+	// body means different things to different programs: it is answered without
+	// the body, which nobody needs to agree about when the connection ends here.
+	r.unread = r.q.ContentLength != 0
 	if string(r.q.Target) == HealthPath {
 		if r.e.draining.Load() {
 			return r.fail(503, Local, "draining")
@@ -159,8 +158,6 @@ func (r *request) findRoute() state {
 	var name []byte
 	r.authority, name = appendAuthority(r.scratch, r.q.Host)
 	if r.route = r.e.sites.Load().find(name); r.route == nil {
-		r.unread = r.q.ContentLength != 0
-		r.closing = r.closing || r.unread
 		return r.fail(421, Refused, "unknown host")
 	}
 	return stKey
@@ -170,7 +167,7 @@ func (r *request) findRoute() state {
 func (r *request) makeKey() state {
 	key, ok := r.route.appendKey(r.authority[len(r.authority):], r.authority, r.q.Target)
 	if !ok {
-		r.closing, r.unread = true, r.q.ContentLength != 0
+		r.closing = true
 		return r.fail(400, Refused, "malformed request target")
 	}
 	r.key = key
@@ -310,8 +307,8 @@ func (r *request) pass() state {
 		x.Body, x.Length = up, r.q.ContentLength
 	}
 	reply, err := r.route.upstream.Do(r.e.base, x)
-	if up != nil && !up.body.Done() {
-		r.closing, r.unread = true, true
+	if up != nil {
+		r.unread = !up.body.Done()
 	}
 	if err != nil {
 		if _, ok := errors.AsType[http1.Refusal](err); ok && up != nil && fetch.CauseOf(err) == fetch.ClientGone {

@@ -98,7 +98,7 @@ func (r *request) appendStory(dst []byte) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	dst = r.appendCacheStatus(dst)
-	r.closing = r.closing || r.e.draining.Load()
+	r.closing = r.closing || r.unread || r.e.draining.Load()
 	if r.closing {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
