@@ -2,8 +2,14 @@ package edge
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestABodyThatNobodyReadIsNoRequest: where the edge answers by itself, the body
@@ -22,6 +28,58 @@ func TestABodyThatNobodyReadIsNoRequest(t *testing.T) {
 			if strings.Count(got, "HTTP/1.1 ") != 1 || !strings.Contains(got, "Connection: close\r\n") {
 				b.Errorf("%.60q: got %q, want one reply and the end", head, got)
 			}
+		}
+	})
+}
+
+// TestNoClientPurgesForOthers: what a request says about itself keeps its own
+// reply out of the cache, and nothing else.
+func TestNoClientPurgesForOthers(t *testing.T) {
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("ETag", `"v1"`)
+		if q.Header.Get("If-None-Match") == `"v1"` {
+			w.WriteHeader(304)
+			return
+		}
+		io.WriteString(w, "hello")
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		b.ask(getClose)
+		for _, field := range []string{"Cache-Control: no-cache, no-store", "Cache-Control: no-cache\r\nAuthorization: Basic eDp5"} {
+			b.ask(strings.Replace(getClose, "\r\n\r\n", "\r\n"+field+"\r\n\r\n", 1))
+			if got := b.ask(getClose); !strings.Contains(got, "; hit") {
+				b.Errorf("after %q: %q", field, got)
+			}
+		}
+	})
+}
+
+// TestCredentialsDoNotEndCollapsing: that a reply is not shared for the sake of
+// one client's credentials says nothing about the others.
+func TestCredentialsDoNotEndCollapsing(t *testing.T) {
+	var asked atomic.Int32
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		asked.Add(1)
+		time.Sleep(time.Second)
+		cached("hello")(w, q)
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		var all sync.WaitGroup
+		all.Go(func() {
+			b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Basic eDp5\r\nConnection: close\r\n\r\n")
+		})
+		synctest.Wait()
+		for range 10 {
+			all.Go(func() {
+				if got := b.ask(getClose); !strings.HasSuffix(got, "hello") {
+					b.Errorf("got %q", got)
+				}
+			})
+		}
+		all.Wait()
+		if n := asked.Load(); n != 2 {
+			b.Errorf("the origin was asked %d times, want once for the credentials and once for all others", n)
 		}
 	})
 }

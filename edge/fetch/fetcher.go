@@ -139,11 +139,18 @@ func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
 	})
 }
 
+// flightID names the flight for what is wanted. Requests with credentials have
+// flights of their own: their replies are mostly for nobody else, and whoever
+// waited for one would wait in vain.
 func flightID(w *Want, near *cache.Object) string {
-	if near == nil {
-		return w.Key
+	id := []byte(w.Key)
+	if near != nil {
+		id = near.Selector.AppendKey(id, w.Request.Header)
 	}
-	return string(near.Selector.AppendKey([]byte(w.Key), w.Request.Header))
+	if w.Request.Header.Has("authorization") {
+		id = append(id, "\x00authorization"...)
+	}
+	return string(id)
 }
 
 // lead fetches for itself and for the followers of its flight; id is empty when
@@ -182,7 +189,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
 	got.TooLarge = why == rfc9111.Storable && r.ContentLength > f.cache.MaxObjectBytes()
 	if why != rfc9111.Storable || got.TooLarge {
-		if r.Status < 500 { // a failing origin should not get everybody at once
+		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
 			f.setSolo(id)
 		}
 		fl.settle(nil, nil)
@@ -265,7 +272,11 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 	}
 	o.Policy.Withheld = nil
 	w.Compose(o)
-	if why != rfc9111.Storable {
+	switch why {
+	case rfc9111.Storable:
+	case rfc9111.RequestNoStore, rfc9111.Authorized:
+		return o, false // that is this client's matter, not the others'
+	default:
 		f.cache.Purge([]byte(old.Key))
 		return o, false
 	}
