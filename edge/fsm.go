@@ -238,10 +238,17 @@ func (r *request) hit() state {
 
 // want describes the object that the cache lacks.
 func (r *request) want() *fetch.Want {
+	asked := r.q.Header
+	if r.q.Known&http1.HasConnection != 0 {
+		// What Connection names does not reach the origin. The variant that comes is
+		// not the one for its value, or anybody could store a page in the wrong
+		// language for all who want another.
+		asked = rfc9111.Forwardable(asked)
+	}
 	return &fetch.Want{
 		Upstream: r.route.upstream,
 		Key:      string(r.key),
-		Request:  rfc9111.Request{Method: "GET", Header: r.q.Header},
+		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
 			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol()},
 		Stale:   r.stale,

@@ -55,6 +55,23 @@ func TestNoClientPurgesForOthers(t *testing.T) {
 	})
 }
 
+// TestOneCannotChooseTheVariantOfOthers: a field that Connection names does not
+// reach the origin, so the reply is not the variant for its value.
+func TestOneCannotChooseTheVariantOfOthers(t *testing.T) {
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Vary", "X-Language")
+		io.WriteString(w, "language "+q.Header.Get("X-Language"))
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nX-Language: pt\r\nConnection: close, X-Language\r\n\r\n")
+		got := b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nX-Language: pt\r\nConnection: close\r\n\r\n")
+		if !strings.HasSuffix(got, "language pt") {
+			b.Errorf("got %q", got)
+		}
+	})
+}
+
 // TestCredentialsDoNotEndCollapsing: that a reply is not shared for the sake of
 // one client's credentials says nothing about the others.
 func TestCredentialsDoNotEndCollapsing(t *testing.T) {
