@@ -72,6 +72,28 @@ func TestOneCannotChooseTheVariantOfOthers(t *testing.T) {
 	})
 }
 
+// TestNobodyKeepsAnUnsatisfiedRange: a cache behind us that stored our 416, with
+// the object's freshness, would give it to those who want the whole (the attack
+// called cache-poisoned denial of service).
+func TestNobodyKeepsAnUnsatisfiedRange(t *testing.T) {
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Content-Encoding", "x")
+		w.Header().Set("CDN-Cache-Control", "max-age=60")
+		w.Header().Set("Expires", "Sun, 06 Nov 2094 08:49:37 GMT")
+		cached("hello")(w, q)
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		b.ask(getClose)
+		got := b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\nRange: bytes=5-\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 416 ") || !strings.Contains(got, "Content-Range: bytes */5\r\n") ||
+			!strings.Contains(got, "Cache-Control: no-store\r\n") || strings.Contains(got, "max-age") || strings.Contains(got, "Expires") ||
+			strings.Contains(got, "Content-Encoding") {
+			b.Errorf("got %q", got)
+		}
+	})
+}
+
 // TestCredentialsDoNotEndCollapsing: that a reply is not shared for the sake of
 // one client's credentials says nothing about the others.
 func TestCredentialsDoNotEndCollapsing(t *testing.T) {
