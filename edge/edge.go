@@ -309,11 +309,12 @@ func (e *Edge) Listening() bool { return e.listening.Load() }
 // Purge removes what is stored for a URL, of all its variants, and returns how
 // many objects that were. host and target are as a client would send them.
 func (e *Edge) Purge(host, target string) int {
-	r := e.sites.Load().find([]byte(perto.CanonicalName(host)))
+	authority, name := appendAuthority(nil, []byte(host))
+	r := e.sites.Load().find(name)
 	if r == nil {
 		return 0
 	}
-	key, ok := r.appendKey(nil, []byte(perto.CanonicalName(host)), []byte(target))
+	key, ok := r.appendKey(nil, authority, []byte(target))
 	if !ok {
 		return 0
 	}

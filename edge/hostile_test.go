@@ -94,6 +94,26 @@ func TestNobodyKeepsAnUnsatisfiedRange(t *testing.T) {
 	})
 }
 
+// TestPurgeTakesTheHostThatClientsSend: with its port where that is not the
+// default one.
+func TestPurgeTakesTheHostThatClientsSend(t *testing.T) {
+	inBubble(t, Config{}, cached("hello"), func(b *bubble) {
+		for _, host := range []string{"shop.example", "shop.example:80", "SHOP.example.", "shop.example:0080", "shop.example.:80"} {
+			b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+			if got := b.ask("GET /a HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"); !strings.Contains(got, "; hit") {
+				b.Errorf("%s is another object: %q", host, got)
+			}
+			if n := b.edge.Purge(host, "/a"); n != 1 {
+				b.Errorf("%s: purged %d", host, n)
+			}
+		}
+		b.ask("GET /a HTTP/1.1\r\nHost: shop.example:8080\r\nConnection: close\r\n\r\n")
+		if n := b.edge.Purge("shop.example:8080", "/a"); n != 1 {
+			b.Errorf("with a port: purged %d", n)
+		}
+	})
+}
+
 // TestCredentialsDoNotEndCollapsing: that a reply is not shared for the sake of
 // one client's credentials says nothing about the others.
 func TestCredentialsDoNotEndCollapsing(t *testing.T) {
