@@ -52,6 +52,15 @@ func newConn(e *Edge, nc net.Conn) *conn {
 	return c
 }
 
+// address returns the client's address without its port: what reads
+// X-Forwarded-For expects that.
+func (c *conn) address() string {
+	if host, _, err := net.SplitHostPort(c.client); err == nil {
+		return host
+	}
+	return c.client
+}
+
 // serve reads and answers requests until somebody wants no more.
 func (c *conn) serve() {
 	defer c.e.leave(c)

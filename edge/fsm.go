@@ -307,7 +307,7 @@ func (r *request) refresh() {
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.client, Interim: r.interim}
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim}
 	var up *upload
 	if r.q.ContentLength != 0 && !r.readsOnly() {
 		up = r.upload()
