@@ -243,7 +243,7 @@ type upload struct {
 }
 
 func (r *request) upload() *upload {
-	r.c.phase = inBody
+	r.c.phase, r.c.bodyFrom, r.c.bodyBytes = inBody, time.Time{}, 0
 	return &upload{c: r.c, body: r.c.reader.Body(r.q.ContentLength, r.q.Chunked), expect: r.q.Expect100}
 }
 

@@ -31,7 +31,7 @@ type Config struct {
 
 	HeadTimeout  time.Duration // for a whole request head from its first bytes; default 10 s
 	IdleTimeout  time.Duration // between requests; default 60 s
-	StallTimeout time.Duration // for a piece of a body, either way; default 30 s
+	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
 	DrainTimeout time.Duration // for running requests when closing; default 10 s
 
 	Origin  fetch.Config      // its Name and Network are set by the edge

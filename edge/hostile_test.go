@@ -142,3 +142,61 @@ func TestCredentialsDoNotEndCollapsing(t *testing.T) {
 		}
 	})
 }
+
+// TestASlowClientGetsAllOfALargeObject: a modem is slow, not stalled.
+func TestASlowClientGetsAllOfALargeObject(t *testing.T) {
+	const size, perSecond = 3 << 20, 8 << 10
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=3600")
+		io.WriteString(w, strings.Repeat("x", size))
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		for _, outcome := range []string{"uri-miss", "; hit"} {
+			c, br := b.dial()
+			defer c.Close()
+			io.WriteString(c, get)
+			res, err := http.ReadResponse(br, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n := int64(0)
+			for err == nil {
+				var k int64
+				k, err = io.CopyN(io.Discard, res.Body, perSecond)
+				n += k
+				time.Sleep(time.Second)
+			}
+			if n != size || !strings.Contains(res.Header.Get("Cache-Status"), outcome) {
+				b.Errorf("%s: %d bytes, then %v", outcome, n, err)
+			}
+		}
+	})
+}
+
+// TestADrippingUploadEnds: it holds one of the origin's slots all the time.
+func TestADrippingUploadEnds(t *testing.T) {
+	origin := func(w http.ResponseWriter, q *http.Request) { io.Copy(io.Discard, q.Body) }
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		c, br := b.dial()
+		begin := time.Now()
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			io.WriteString(c, "POST /a HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1000\r\n\r\n")
+			for range 1000 {
+				if _, err := io.WriteString(c, "x"); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Second)
+			}
+		})
+		io.Copy(io.Discard, br)
+		c.Close()
+		sending.Wait()
+		if d := time.Since(begin); d > 3*b.edge.cfg.StallTimeout {
+			b.Errorf("it lasted %v", d)
+		}
+		if h := b.edge.Origins(); h[0].Running != 0 {
+			b.Errorf("the origin is still busy: %+v", h)
+		}
+	})
+}
