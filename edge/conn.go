@@ -245,6 +245,14 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 	return nil
 }
 
+// reset makes the connection end in a way that no client takes for the end of a
+// body.
+func (c *conn) reset() {
+	if s, ok := c.nc.(interface{ SetLinger(seconds int) error }); ok {
+		s.SetLinger(0)
+	}
+}
+
 const (
 	// lingerTime is how long a closing connection still listens, and lingerBytes to
 	// how much: a client that was refused in the middle of its upload would lose

@@ -165,7 +165,7 @@ const pieceBytes = 32 << 10
 
 // stream sends a head and then a body of length bytes (-1: unknown) piece by
 // piece as next gives them. When the body ends early the connection is closed in
-// a way that tells: short of the length, or without the last chunk.
+// a way that tells: short of the length, without the last chunk, or by a reset.
 func (r *request) stream(head []byte, status int, length int64, next func() ([]byte, error)) error {
 	c, chunked := r.c, false
 	body := r.hasBody(status)
@@ -194,6 +194,9 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 		if err != nil {
 			r.e.m.cut.Inc()
 			r.outcome, r.detail = Failed, "body cut"
+			if length < 0 && !chunked {
+				c.reset()
+			}
 			return err
 		}
 		if len(p) == 0 {

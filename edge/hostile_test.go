@@ -1,15 +1,23 @@
 package edge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"perto/internal/netx"
 )
 
 // TestABodyThatNobodyReadIsNoRequest: where the edge answers by itself, the body
@@ -199,4 +207,41 @@ func TestADrippingUploadEnds(t *testing.T) {
 			b.Errorf("the origin is still busy: %+v", h)
 		}
 	})
+}
+
+// TestACutBodyLooksCutToOldClients: to HTTP/1.0 the end of the connection is the
+// end of the body, also to a proxy that would store half of it. Only a reset
+// says that there was more.
+func TestACutBodyLooksCutToOldClients(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Cache-Control", q.URL.RawQuery)
+		io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer origin.Close()
+	origin.Config.ErrorLog = log.New(io.Discard, "", 0)
+	e := newEdge(t, Config{Name: "gru-1", Network: new(netx.OS), Listen: []string{"127.0.0.1:0"}}, origin.URL)
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- e.Run(context.Background()) }()
+	for _, kind := range []string{"max-age=60", "no-store"} {
+		c, err := net.Dial("tcp", e.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /?%s HTTP/1.0\r\nHost: shop.example\r\n\r\n", kind)
+		if got, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: got %q and %v, want a reset", kind, got, err)
+		}
+		c.Close()
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
 }
