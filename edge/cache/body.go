@@ -16,8 +16,12 @@ const (
 	// next one doubles.
 	firstChunk = 4 << 10
 	// window is how much of a body too large to store is kept for its readers in
-	// bytes.
-	window = 1 << 20
+	// bytes. More than a chunk: a reader at the end of the last one still holds it.
+	window = 2 * maxChunk
+	// fillShare is the part of the memory for bodies that fill: a half. Beyond it
+	// those that are longer than a window are not stored, or many large replies at
+	// once, to clients that read slowly, would take all memory there is.
+	fillShare = 2
 )
 
 // ErrAbandoned ends the filling of a body that cannot be stored and that nobody
@@ -91,9 +95,8 @@ func (b *Body) Fill(src io.Reader) error {
 func (b *Body) room() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.size > b.limit && !b.windowed {
+	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes/fillShare {
 		b.windowed = true
-		b.cache.filling.Add(-b.capacity)
 	}
 	for b.windowed {
 		if len(b.readers) == 0 {
@@ -112,9 +115,7 @@ func (b *Body) room() ([]byte, error) {
 	next := make([]byte, 0, b.nextChunk())
 	b.chunks = append(b.chunks, next)
 	b.capacity += int64(cap(next))
-	if !b.windowed {
-		b.cache.grow(int64(cap(next)))
-	}
+	b.cache.grow(int64(cap(next)))
 	return next[:cap(next)], nil
 }
 
@@ -142,7 +143,9 @@ func (b *Body) drop() {
 		first = min(first, r.chunk)
 	}
 	for ; b.dropped < first; b.dropped++ {
-		b.capacity -= int64(cap(b.chunks[b.dropped]))
+		n := int64(cap(b.chunks[b.dropped]))
+		b.capacity -= n
+		b.cache.filling.Add(-n)
 		b.chunks[b.dropped] = nil
 	}
 }
@@ -161,9 +164,7 @@ func (b *Body) end(err error) error {
 	if err == nil && b.length >= 0 && b.size != b.length {
 		err = io.ErrUnexpectedEOF
 	}
-	if !b.windowed {
-		b.cache.filling.Add(-b.capacity)
-	}
+	b.cache.filling.Add(-b.capacity)
 	b.trim()
 	b.err, b.done = err, true
 	stored := err == nil && !b.windowed
