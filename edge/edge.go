@@ -324,8 +324,8 @@ func (e *Edge) Purge(host, target string) int {
 }
 
 // PurgeTag removes everything with a surrogate key and returns how many objects
-// that were.
-func (e *Edge) PurgeTag(tag string) int { return e.cache.PurgeTag(tag) }
+// that were. What is being fetched meanwhile is not stored if it has that key.
+func (e *Edge) PurgeTag(tag string) int { return e.fetcher.PurgeTag(tag) }
 
 // CacheStats returns what the cache holds.
 func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }

@@ -78,7 +78,7 @@ type Got struct {
 // followers.
 func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 	near := w.Near
-	for range 2 {
+	for range 3 {
 		id := flightID(w, near)
 		if w.Alone || f.isSolo(id) {
 			break
@@ -87,9 +87,12 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		if leads {
 			return f.lead(ctx, w, fl, id)
 		}
-		o, err := fl.wait()
+		o, again, err := fl.wait()
 		if err != nil {
 			return Got{Collapsed: true}, err
+		}
+		if o == nil && again {
+			continue
 		}
 		if o == nil {
 			break
@@ -164,12 +167,12 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	}()
 	// Between the caller's look-up and its lead another flight may have landed.
 	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
-		fl.settle(o, nil)
+		f.flights.settle(id, fl, o, nil)
 		return Got{Object: o, Collapsed: true}, nil
 	}
 	r, err := w.Upstream.Do(ctx, f.conditional(w))
 	if err != nil {
-		fl.settle(nil, err)
+		f.flights.settle(id, fl, nil, err)
 		return Got{}, err
 	}
 	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
@@ -177,13 +180,13 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		defer r.Close()
 		got.Validated = true
 		got.Object, got.Stored = f.freshen(w, r, fl)
-		fl.settle(shared(got), nil)
+		f.flights.settle(id, fl, shared(got), nil)
 		return got, nil
 	}
 	if w.Stale != nil && serverError(r.Status) && w.Stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
 		r.Close()
 		err := &Error{Cause: ServerError, Origin: r.Origin}
-		fl.settle(nil, err)
+		f.flights.settle(id, fl, nil, err)
 		return got, err
 	}
 	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
@@ -192,7 +195,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
 			f.setSolo(id)
 		}
-		fl.settle(nil, nil)
+		f.flights.settle(id, fl, nil, nil)
 		got.Reply, got.Why = r, why
 		return got, nil
 	}
@@ -202,23 +205,23 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	o.Body = f.cache.NewBody(r.ContentLength)
 	o.Policy.Withheld = nil
 	w.Compose(o)
-	got.Object, got.Stored = o, true
+	got.Object = o
 	filling = true
 	fill := func() {
 		err := o.Body.Fill(r)
 		r.Close()
 		if err == nil {
-			fl.unlessRevoked(func() bool { return f.cache.Put(o) })
+			fl.unlessRevoked(o, nil, func() bool { return f.cache.Put(o) })
 		}
 		f.flights.land(id, fl)
 	}
 	if r.ContentLength >= 0 && r.ContentLength <= int64(r.conn.reader.Buffered()) {
 		fill() // it is all here already
-		fl.settle(o, nil)
+		got.Stored = f.flights.settle(id, fl, o, nil)
 		return got, nil
 	}
 	got.follow()
-	fl.settle(o, nil)
+	got.Stored = f.flights.settle(id, fl, o, nil)
 	f.fills.Go(fill)
 	return got, nil
 }
@@ -280,7 +283,7 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 		f.cache.Purge([]byte(old.Key))
 		return o, false
 	}
-	return o, fl.unlessRevoked(func() bool { return f.cache.Put(o) })
+	return o, fl.unlessRevoked(o, old, func() bool { return f.cache.Put(o) })
 }
 
 // Invalidate forgets what is stored under a key, and what is being fetched for
@@ -288,6 +291,14 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 func (f *Fetcher) Invalidate(key string) {
 	f.flights.revoke(key)
 	f.cache.Purge([]byte(key))
+}
+
+// PurgeTag forgets everything with a surrogate key, and what is being fetched is
+// not stored if it turns out to have it. It returns how many stored objects that
+// were.
+func (f *Fetcher) PurgeTag(tag string) int {
+	f.flights.revokeTag(tag)
+	return f.cache.PurgeTag(tag)
 }
 
 // Wait returns when no body is filled any more. No new fetch may start
