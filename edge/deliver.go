@@ -53,18 +53,11 @@ func (r *request) deliverWhole() error {
 	switch status {
 	case 204, 304:
 	case 206:
-		c.out = append(c.out, "Content-Range: bytes "...)
-		c.out = strconv.AppendInt(c.out, first, 10)
-		c.out = append(c.out, '-')
-		c.out = strconv.AppendInt(c.out, first+length-1, 10)
-		c.out = append(c.out, '/')
-		c.out = strconv.AppendInt(c.out, size, 10)
-		c.out = append(c.out, "\r\n"...)
+		c.out = appendContentRange(c.out, first, length, size)
 		c.out = http1.AppendInt(c.out, "Content-Length", length)
 	case 416:
-		c.out = append(c.out, "Content-Range: bytes */"...)
-		c.out = strconv.AppendInt(c.out, size, 10)
-		c.out = append(c.out, "\r\nContent-Length: 0\r\n"...)
+		c.out = appendContentRange(c.out, 0, 0, size)
+		c.out = append(c.out, "Content-Length: 0\r\n"...)
 		length = 0
 	default:
 		c.out = http1.AppendInt(c.out, "Content-Length", length)
@@ -130,6 +123,11 @@ func (r *request) deliverFilling() error {
 		r.status = 304
 		r.c.out = r.appendStory(r.appendObjectHead(r.c.out[:0], 304))
 		return r.c.write(r.c.out, time.Now())
+	}
+	if o.Status == 200 && r.q.Known&http1.HasRange != 0 {
+		if done, err := r.deliverPart(); done {
+			return err
+		}
 	}
 	return r.stream(r.appendObjectHead(r.c.out[:0], o.Status), o.Status, o.Body.Length(), r.reader.Next)
 }

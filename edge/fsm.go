@@ -220,11 +220,6 @@ func (r *request) lookup() state {
 		return r.fail(504, Failed, "only-if-cached") // RFC 9111, section 5.2.1.7
 	case r.isHEAD():
 		return stPass // its reply has nothing to store
-	case r.stale == nil && r.q.Known&http1.HasRange != 0:
-		// The rest of a large body is not worth its first bytes: forward the range
-		// (research: RangeAmp).
-		r.detail = "range"
-		return stPass
 	}
 	return stMiss
 }
@@ -263,6 +258,14 @@ func (r *request) miss() state {
 	w := r.want()
 	w.Exchange.Interim = r.interim
 	w.Alone = r.q.Known&http1.HasCacheControl != 0 && r.q.Header.Contains("cache-control", "no-store")
+	ranged := r.q.Known&http1.HasRange != 0
+	if ranged {
+		w.MostBytes = rangeFillBytes
+		if r.stale == nil && (w.Alone || r.q.Known&http1.HasAuthorization != 0 || r.e.fetcher.PassesRanges(w)) {
+			r.detail = "range"
+			return stPass
+		}
+	}
 	got, err := r.e.fetcher.Fetch(r.e.base, w)
 	r.originStatus, r.originTime, r.collapsed, r.stored = got.Status, got.Took, got.Collapsed, got.Stored
 	if err != nil {
@@ -278,9 +281,16 @@ func (r *request) miss() state {
 		if got.TooLarge {
 			r.detail = "too-large"
 		}
+		if ranged && (got.Status == 200 || got.Status == 206) {
+			return r.forwardRange() // the whole is not worth a part that only one client gets
+		}
 		return stDeliver
 	}
 	r.object, r.reader, r.status = got.Object, got.Reader, got.Object.Status
+	if ranged && r.reader != nil && r.isFar() {
+		r.detail = "range-ahead"
+		return r.forwardRange()
+	}
 	switch {
 	case got.Validated:
 		r.outcome = Validated

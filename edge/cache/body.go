@@ -97,6 +97,7 @@ func (b *Body) room() ([]byte, error) {
 	defer b.mu.Unlock()
 	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes/fillShare {
 		b.windowed = true
+		b.moved.Broadcast() // who waits for bytes without reading them must begin
 	}
 	for b.windowed {
 		if len(b.readers) == 0 {
@@ -212,6 +213,26 @@ func (b *Body) Length() int64 {
 		return b.size
 	}
 	return b.length
+}
+
+// Filled returns how many bytes have arrived.
+func (b *Body) Filled() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.size
+}
+
+// Await waits until n bytes have arrived, or that many never will. It returns how
+// many have, and whether the body is whole with them. ok is false when there is
+// nothing to wait for: the body ended early, or is too large to store and its
+// writer waits for readers.
+func (b *Body) Await(n int64) (size int64, whole, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.size < n && !b.done && !b.windowed {
+		b.moved.Wait()
+	}
+	return b.size, b.done && b.err == nil, b.size >= n || b.done && b.err == nil
 }
 
 func (b *Body) memory() int64 {

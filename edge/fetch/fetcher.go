@@ -26,6 +26,9 @@ const (
 	// soloFor is how long nobody waits for a key whose reply was of no use to
 	// others: waiting again would only cost everybody the leader's time.
 	soloFor = 10 * time.Second
+	// passRangesFor is how long requests for ranges of what turned out not to be
+	// stored, or to be too long, do not try again to fetch the whole.
+	passRangesFor = 5 * time.Minute
 	// maxSolo bounds that list.
 	maxSolo = 4096
 )
@@ -56,6 +59,9 @@ type Want struct {
 	Compose func(*cache.Object)
 	// Alone asks not to wait for others, nor to let them wait.
 	Alone bool
+	// MostBytes is up to which promised length the whole reply is wanted, in bytes;
+	// 0: any. The client wants a range, and a longer reply is not stored for that.
+	MostBytes int64
 }
 
 // Got is what a fetch brought. Exactly one of Object, Reply and the error beside
@@ -190,10 +196,17 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		return got, err
 	}
 	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
-	got.TooLarge = why == rfc9111.Storable && r.ContentLength > f.cache.MaxObjectBytes()
+	most := f.cache.MaxObjectBytes()
+	if w.MostBytes > 0 {
+		most = min(most, w.MostBytes)
+	}
+	got.TooLarge = why == rfc9111.Storable && r.ContentLength > most
 	if why != rfc9111.Storable || got.TooLarge {
 		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
-			f.setSolo(id)
+			f.setSolo(id, soloFor)
+			if w.MostBytes > 0 {
+				f.setSolo(rangeID(id), passRangesFor)
+			}
 		}
 		f.flights.settle(id, fl, nil, nil)
 		got.Reply, got.Why = r, why
@@ -305,6 +318,17 @@ func (f *Fetcher) PurgeTag(tag string) int {
 // meanwhile.
 func (f *Fetcher) Wait() { f.fills.Wait() }
 
+// PassesRanges tells whether a range of what is wanted is better fetched as it is:
+// the whole was not for the cache a while ago.
+func (f *Fetcher) PassesRanges(w *Want) bool { return f.isSolo(rangeID(flightID(w, w.Near))) }
+
+func rangeID(id string) string {
+	if id == "" {
+		return ""
+	}
+	return id + "\x00range"
+}
+
 func (f *Fetcher) isSolo(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -312,11 +336,11 @@ func (f *Fetcher) isSolo(id string) bool {
 	return ok && time.Now().Before(until)
 }
 
-func (f *Fetcher) setSolo(id string) {
+func (f *Fetcher) setSolo(id string, d time.Duration) {
 	if id == "" {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.solo.Add(id, time.Now().Add(soloFor))
+	f.solo.Add(id, time.Now().Add(d))
 }
