@@ -31,6 +31,8 @@ type conn struct {
 	idle       atomic.Bool // between requests: may be cut when draining
 	readUntil  time.Time   // the read deadline that is armed
 	writeUntil time.Time
+	bodyFrom   time.Time // when the body was first waited for
+	bodyBytes  int64     // that came since
 }
 
 type phase uint8
@@ -50,6 +52,15 @@ func newConn(e *Edge, nc net.Conn) *conn {
 	c.reader = http1.NewReader(c)
 	c.req.c, c.req.e = c, e
 	return c
+}
+
+// address returns the client's address without its port: what reads
+// X-Forwarded-For expects that.
+func (c *conn) address() string {
+	if host, _, err := net.SplitHostPort(c.client); err == nil {
+		return host
+	}
+	return c.client
 }
 
 // serve reads and answers requests until somebody wants no more.
@@ -124,7 +135,15 @@ func (c *conn) refused(err error) bool {
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.phase {
 	case inBody:
-		c.armRead(time.Now(), c.e.cfg.StallTimeout)
+		now, stall := time.Now(), c.e.cfg.StallTimeout
+		if c.bodyFrom.IsZero() {
+			c.bodyFrom = now
+		}
+		left := c.bodyFrom.Add(stall + time.Duration(c.bodyBytes)*time.Second/leastUpload).Sub(now)
+		if left <= 0 {
+			return 0, os.ErrDeadlineExceeded
+		}
+		c.armRead(now, min(left, stall))
 	case inHead:
 		c.armRead(time.Now(), c.e.cfg.HeadTimeout)
 		c.phase = inLongHead
@@ -134,8 +153,19 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.idle.Store(false)
 		c.phase = inHead
 	}
+	c.bodyBytes += int64(n)
 	return n, err
 }
+
+const (
+	// leastUpload is how many bytes a second a body must bring on average, beyond
+	// one stall time. Each upload holds one of the origin's slots, and a byte now
+	// and then must not be enough to keep it (Apache's mod_reqtimeout asks for 500).
+	leastUpload = 512
+	// leastWritten is how many bytes a client must take within the stall time, where
+	// there are so many: a slow one makes progress, a stalled one does not.
+	leastWritten = 32 << 10
+)
 
 // slack is the part of a time limit by which a deadline may be off.
 const slack = 8
@@ -160,7 +190,7 @@ func (c *conn) armWrite(now time.Time) {
 }
 
 // maxPieces is how many pieces one gathered write takes beside the head, and
-// maxBatch how many bytes: a client must take that much within the stall time.
+// maxBatch how many bytes.
 const (
 	maxPieces = 15
 	maxBatch  = 1 << 20
@@ -168,10 +198,20 @@ const (
 
 // write sends p whole.
 func (c *conn) write(p []byte, now time.Time) error {
-	c.armWrite(now)
-	n, err := c.nc.Write(p)
-	c.req.sent += int64(n)
-	return err
+	for {
+		c.armWrite(now)
+		n, err := c.nc.Write(p)
+		c.req.sent += int64(n)
+		if !slow(int64(n), err) {
+			return err
+		}
+		p, now = p[n:], time.Now()
+	}
+}
+
+// slow tells whether a write that failed is worth going on with.
+func slow(n int64, err error) bool {
+	return n >= leastWritten && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // gather sends the head in out and then the pieces, in as few writes as may be.
@@ -184,12 +224,18 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 		if len(bufs) <= maxPieces && size < maxBatch && i < len(pieces)-1 {
 			continue
 		}
-		c.armWrite(now)
 		c.bufs = bufs
-		n, err := c.bufs.WriteTo(c.nc)
-		c.req.sent += n
-		if err != nil {
-			return err
+		for {
+			c.armWrite(now)
+			n, err := c.bufs.WriteTo(c.nc)
+			c.req.sent += n
+			if err == nil {
+				break
+			}
+			if !slow(n, err) {
+				return err
+			}
+			now = time.Now()
 		}
 		bufs, size = c.room[:0], 0
 		if i < len(pieces)-1 {
@@ -197,6 +243,14 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// reset makes the connection end in a way that no client takes for the end of a
+// body.
+func (c *conn) reset() {
+	if s, ok := c.nc.(interface{ SetLinger(seconds int) error }); ok {
+		s.SetLinger(0)
+	}
 }
 
 const (

@@ -53,18 +53,11 @@ func (r *request) deliverWhole() error {
 	switch status {
 	case 204, 304:
 	case 206:
-		c.out = append(c.out, "Content-Range: bytes "...)
-		c.out = strconv.AppendInt(c.out, first, 10)
-		c.out = append(c.out, '-')
-		c.out = strconv.AppendInt(c.out, first+length-1, 10)
-		c.out = append(c.out, '/')
-		c.out = strconv.AppendInt(c.out, size, 10)
-		c.out = append(c.out, "\r\n"...)
+		c.out = appendContentRange(c.out, first, length, size)
 		c.out = http1.AppendInt(c.out, "Content-Length", length)
 	case 416:
-		c.out = append(c.out, "Content-Range: bytes */"...)
-		c.out = strconv.AppendInt(c.out, size, 10)
-		c.out = append(c.out, "\r\nContent-Length: 0\r\n"...)
+		c.out = appendContentRange(c.out, 0, 0, size)
+		c.out = append(c.out, "Content-Length: 0\r\n"...)
 		length = 0
 	default:
 		c.out = http1.AppendInt(c.out, "Content-Length", length)
@@ -131,6 +124,11 @@ func (r *request) deliverFilling() error {
 		r.c.out = r.appendStory(r.appendObjectHead(r.c.out[:0], 304))
 		return r.c.write(r.c.out, time.Now())
 	}
+	if o.Status == 200 && r.q.Known&http1.HasRange != 0 {
+		if done, err := r.deliverPart(); done {
+			return err
+		}
+	}
 	return r.stream(r.appendObjectHead(r.c.out[:0], o.Status), o.Status, o.Body.Length(), r.reader.Next)
 }
 
@@ -165,7 +163,7 @@ const pieceBytes = 32 << 10
 
 // stream sends a head and then a body of length bytes (-1: unknown) piece by
 // piece as next gives them. When the body ends early the connection is closed in
-// a way that tells: short of the length, or without the last chunk.
+// a way that tells: short of the length, without the last chunk, or by a reset.
 func (r *request) stream(head []byte, status int, length int64, next func() ([]byte, error)) error {
 	c, chunked := r.c, false
 	body := r.hasBody(status)
@@ -194,6 +192,9 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 		if err != nil {
 			r.e.m.cut.Inc()
 			r.outcome, r.detail = Failed, "body cut"
+			if length < 0 && !chunked {
+				c.reset()
+			}
 			return err
 		}
 		if len(p) == 0 {
@@ -243,7 +244,7 @@ type upload struct {
 }
 
 func (r *request) upload() *upload {
-	r.c.phase = inBody
+	r.c.phase, r.c.bodyFrom, r.c.bodyBytes = inBody, time.Time{}, 0
 	return &upload{c: r.c, body: r.c.reader.Body(r.q.ContentLength, r.q.Chunked), expect: r.q.Expect100}
 }
 

@@ -31,7 +31,7 @@ type Config struct {
 
 	HeadTimeout  time.Duration // for a whole request head from its first bytes; default 10 s
 	IdleTimeout  time.Duration // between requests; default 60 s
-	StallTimeout time.Duration // for a piece of a body, either way; default 30 s
+	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
 	DrainTimeout time.Duration // for running requests when closing; default 10 s
 
 	Origin  fetch.Config      // its Name and Network are set by the edge
@@ -309,11 +309,12 @@ func (e *Edge) Listening() bool { return e.listening.Load() }
 // Purge removes what is stored for a URL, of all its variants, and returns how
 // many objects that were. host and target are as a client would send them.
 func (e *Edge) Purge(host, target string) int {
-	r := e.sites.Load().find([]byte(perto.CanonicalName(host)))
+	authority, name := appendAuthority(nil, []byte(host))
+	r := e.sites.Load().find(name)
 	if r == nil {
 		return 0
 	}
-	key, ok := r.appendKey(nil, []byte(perto.CanonicalName(host)), []byte(target))
+	key, ok := r.appendKey(nil, authority, []byte(target))
 	if !ok {
 		return 0
 	}
@@ -323,8 +324,8 @@ func (e *Edge) Purge(host, target string) int {
 }
 
 // PurgeTag removes everything with a surrogate key and returns how many objects
-// that were.
-func (e *Edge) PurgeTag(tag string) int { return e.cache.PurgeTag(tag) }
+// that were. What is being fetched meanwhile is not stored if it has that key.
+func (e *Edge) PurgeTag(tag string) int { return e.fetcher.PurgeTag(tag) }
 
 // CacheStats returns what the cache holds.
 func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }

@@ -267,8 +267,9 @@ func TestASlowClientHoldsNobodyUp(t *testing.T) {
 		if d := time.Since(begin); d > time.Second {
 			b.Errorf("it took %v", d)
 		}
-		// It takes nothing for longer than a write may last.
-		time.Sleep(2 * b.edge.cfg.StallTimeout)
+		// It takes nothing for longer than a write may last, after the one that filled
+		// the connection.
+		time.Sleep(3 * b.edge.cfg.StallTimeout)
 		if n := b.metric("perto_http_connections"); n != 0 {
 			b.Errorf("%v connections are open, want the slow one cut", n)
 		}

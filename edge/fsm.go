@@ -124,12 +124,11 @@ const HealthPath = "/.perto/health"
 // recv looks at what concerns the connection and the edge as a whole.
 func (r *request) recv() state {
 	r.closing = !r.q.KeepAlive || r.e.draining.Load()
-	if r.q.ContentLength != 0 && r.readsOnly() {
-		// A GET with a body means different things to different programs. It is
-		// answered without the body, which nobody needs to agree about when the
-		// connection ends here.
-		r.closing, r.unread = true, true
-	}
+	// Until somebody has read the body to its end the connection cannot go on
+	// behind it; whatever state answers, appendStory looks at that. A GET with a
+	// body means different things to different programs: it is answered without
+	// the body, which nobody needs to agree about when the connection ends here.
+	r.unread = r.q.ContentLength != 0
 	if string(r.q.Target) == HealthPath {
 		if r.e.draining.Load() {
 			return r.fail(503, Local, "draining")
@@ -159,8 +158,6 @@ func (r *request) findRoute() state {
 	var name []byte
 	r.authority, name = appendAuthority(r.scratch, r.q.Host)
 	if r.route = r.e.sites.Load().find(name); r.route == nil {
-		r.unread = r.q.ContentLength != 0
-		r.closing = r.closing || r.unread
 		return r.fail(421, Refused, "unknown host")
 	}
 	return stKey
@@ -170,7 +167,7 @@ func (r *request) findRoute() state {
 func (r *request) makeKey() state {
 	key, ok := r.route.appendKey(r.authority[len(r.authority):], r.authority, r.q.Target)
 	if !ok {
-		r.closing, r.unread = true, r.q.ContentLength != 0
+		r.closing = true
 		return r.fail(400, Refused, "malformed request target")
 	}
 	r.key = key
@@ -223,11 +220,6 @@ func (r *request) lookup() state {
 		return r.fail(504, Failed, "only-if-cached") // RFC 9111, section 5.2.1.7
 	case r.isHEAD():
 		return stPass // its reply has nothing to store
-	case r.stale == nil && r.q.Known&http1.HasRange != 0:
-		// The rest of a large body is not worth its first bytes: forward the range
-		// (research: RangeAmp).
-		r.detail = "range"
-		return stPass
 	}
 	return stMiss
 }
@@ -241,10 +233,17 @@ func (r *request) hit() state {
 
 // want describes the object that the cache lacks.
 func (r *request) want() *fetch.Want {
+	asked := r.q.Header
+	if r.q.Known&http1.HasConnection != 0 {
+		// What Connection names does not reach the origin. The variant that comes is
+		// not the one for its value, or anybody could store a page in the wrong
+		// language for all who want another.
+		asked = rfc9111.Forwardable(asked)
+	}
 	return &fetch.Want{
 		Upstream: r.route.upstream,
 		Key:      string(r.key),
-		Request:  rfc9111.Request{Method: "GET", Header: r.q.Header},
+		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
 			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol()},
 		Stale:   r.stale,
@@ -259,6 +258,14 @@ func (r *request) miss() state {
 	w := r.want()
 	w.Exchange.Interim = r.interim
 	w.Alone = r.q.Known&http1.HasCacheControl != 0 && r.q.Header.Contains("cache-control", "no-store")
+	ranged := r.q.Known&http1.HasRange != 0
+	if ranged {
+		w.MostBytes = rangeFillBytes
+		if r.stale == nil && (w.Alone || r.q.Known&http1.HasAuthorization != 0 || r.e.fetcher.PassesRanges(w)) {
+			r.detail = "range"
+			return stPass
+		}
+	}
 	got, err := r.e.fetcher.Fetch(r.e.base, w)
 	r.originStatus, r.originTime, r.collapsed, r.stored = got.Status, got.Took, got.Collapsed, got.Stored
 	if err != nil {
@@ -274,9 +281,16 @@ func (r *request) miss() state {
 		if got.TooLarge {
 			r.detail = "too-large"
 		}
+		if ranged && (got.Status == 200 || got.Status == 206) {
+			return r.forwardRange() // the whole is not worth a part that only one client gets
+		}
 		return stDeliver
 	}
 	r.object, r.reader, r.status = got.Object, got.Reader, got.Object.Status
+	if ranged && r.reader != nil && r.isFar() {
+		r.detail = "range-ahead"
+		return r.forwardRange()
+	}
 	switch {
 	case got.Validated:
 		r.outcome = Validated
@@ -303,15 +317,15 @@ func (r *request) refresh() {
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.client, Interim: r.interim}
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim}
 	var up *upload
 	if r.q.ContentLength != 0 && !r.readsOnly() {
 		up = r.upload()
 		x.Body, x.Length = up, r.q.ContentLength
 	}
 	reply, err := r.route.upstream.Do(r.e.base, x)
-	if up != nil && !up.body.Done() {
-		r.closing, r.unread = true, true
+	if up != nil {
+		r.unread = !up.body.Done()
 	}
 	if err != nil {
 		if _, ok := errors.AsType[http1.Refusal](err); ok && up != nil && fetch.CauseOf(err) == fetch.ClientGone {

@@ -72,6 +72,11 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 			dst = http1.AppendDate(dst, "Date", o.Policy.ReplyTime)
 		}
 		return r.e.appendIdentity(dst)
+	case 416:
+		// Nothing of the object's head is true of this reply. With its freshness a
+		// cache behind us could give the 416 to those who want the whole.
+		dst = append(http1.AppendStatusLine(dst, status, nil), "Cache-Control: no-store\r\n"...)
+		return r.e.appendIdentity(http1.AppendDate(dst, "Date", r.now))
 	}
 	dst = http1.AppendStatusLine(dst, status, nil)
 	return append(dst, o.Head[bytes.IndexByte(o.Head, '\n')+1:]...)
@@ -98,7 +103,7 @@ func (r *request) appendStory(dst []byte) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	dst = r.appendCacheStatus(dst)
-	r.closing = r.closing || r.e.draining.Load()
+	r.closing = r.closing || r.unread || r.e.draining.Load()
 	if r.closing {
 		dst = append(dst, "Connection: close\r\n"...)
 	}

@@ -30,7 +30,7 @@ type Forward uint8
 // The reasons to forward.
 const (
 	NotForwarded    Forward = iota
-	ForwardBypass           // the request asks for what is not cached: preconditions, a range of something not stored
+	ForwardBypass           // the request asks for what is not cached: preconditions
 	ForwardMethod           // the method's replies are not cached
 	ForwardURIMiss          // nothing is stored for the URL
 	ForwardVaryMiss         // only other variants are

@@ -83,20 +83,22 @@ func (r *route) appendKey(dst, authority, target []byte) (key []byte, ok bool) {
 }
 
 // appendAuthority appends a Host in the form that is forwarded: lower case,
-// without the default port and a final dot. name is the part to route by.
+// without a final dot, the default port and zeros before a port. name is the
+// part to route by.
 func appendAuthority(dst, host []byte) (authority, name []byte) {
 	base := len(dst)
 	for _, c := range host {
 		dst = append(dst, fields.Lower(c))
 	}
-	authority = bytes.TrimSuffix(dst[base:], []byte(":80"))
-	name = authority
+	authority = dst[base:]
+	name, port := authority, []byte(nil)
 	if i := bytes.LastIndexByte(name, ':'); i >= 0 && bytes.IndexByte(name[i:], ']') < 0 {
-		name = name[:i]
+		name, port = authority[:i], bytes.TrimLeft(authority[i+1:], "0")
 	}
-	if bytes.HasSuffix(name, []byte{'.'}) {
-		name = name[:len(name)-1]
-		authority = append(authority[:len(name)], authority[len(name)+1:]...)
+	name = bytes.TrimSuffix(name, []byte{'.'})
+	if len(port) == 0 || string(port) == "80" {
+		return name, name
 	}
-	return authority, name
+	// What is appended lies behind, in the same memory: nothing grows.
+	return append(append(authority[:len(name)], ':'), port...), name
 }

@@ -16,8 +16,12 @@ const (
 	// next one doubles.
 	firstChunk = 4 << 10
 	// window is how much of a body too large to store is kept for its readers in
-	// bytes.
-	window = 1 << 20
+	// bytes. More than a chunk: a reader at the end of the last one still holds it.
+	window = 2 * maxChunk
+	// fillShare is the part of the memory for bodies that fill: a half. Beyond it
+	// those that are longer than a window are not stored, or many large replies at
+	// once, to clients that read slowly, would take all memory there is.
+	fillShare = 2
 )
 
 // ErrAbandoned ends the filling of a body that cannot be stored and that nobody
@@ -91,9 +95,9 @@ func (b *Body) Fill(src io.Reader) error {
 func (b *Body) room() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.size > b.limit && !b.windowed {
+	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes/fillShare {
 		b.windowed = true
-		b.cache.filling.Add(-b.capacity)
+		b.moved.Broadcast() // who waits for bytes without reading them must begin
 	}
 	for b.windowed {
 		if len(b.readers) == 0 {
@@ -112,9 +116,7 @@ func (b *Body) room() ([]byte, error) {
 	next := make([]byte, 0, b.nextChunk())
 	b.chunks = append(b.chunks, next)
 	b.capacity += int64(cap(next))
-	if !b.windowed {
-		b.cache.grow(int64(cap(next)))
-	}
+	b.cache.grow(int64(cap(next)))
 	return next[:cap(next)], nil
 }
 
@@ -142,7 +144,9 @@ func (b *Body) drop() {
 		first = min(first, r.chunk)
 	}
 	for ; b.dropped < first; b.dropped++ {
-		b.capacity -= int64(cap(b.chunks[b.dropped]))
+		n := int64(cap(b.chunks[b.dropped]))
+		b.capacity -= n
+		b.cache.filling.Add(-n)
 		b.chunks[b.dropped] = nil
 	}
 }
@@ -161,9 +165,7 @@ func (b *Body) end(err error) error {
 	if err == nil && b.length >= 0 && b.size != b.length {
 		err = io.ErrUnexpectedEOF
 	}
-	if !b.windowed {
-		b.cache.filling.Add(-b.capacity)
-	}
+	b.cache.filling.Add(-b.capacity)
 	b.trim()
 	b.err, b.done = err, true
 	stored := err == nil && !b.windowed
@@ -211,6 +213,26 @@ func (b *Body) Length() int64 {
 		return b.size
 	}
 	return b.length
+}
+
+// Filled returns how many bytes have arrived.
+func (b *Body) Filled() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.size
+}
+
+// Await waits until n bytes have arrived, or that many never will. It returns how
+// many have, and whether the body is whole with them. ok is false when there is
+// nothing to wait for: the body ended early, or is too large to store and its
+// writer waits for readers.
+func (b *Body) Await(n int64) (size int64, whole, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.size < n && !b.done && !b.windowed {
+		b.moved.Wait()
+	}
+	return b.size, b.done && b.err == nil, b.size >= n || b.done && b.err == nil
 }
 
 func (b *Body) memory() int64 {

@@ -30,6 +30,53 @@ func has(c *Cache, key string) bool {
 	return o != nil
 }
 
+// TestFillingIsBounded: many large replies at once whose clients read nothing.
+func TestFillingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, bodies, size = 16 << 20, 32, 4 << 20
+		rest := make(chan struct{})
+		c := New(Config{MaxBytes: most})
+		var readers []*Reader
+		var fills sync.WaitGroup
+		for range bodies {
+			b := c.NewBody(size)
+			r, _ := b.Follow()
+			readers = append(readers, r)
+			fills.Go(func() {
+				// The origins are fast until shortly before the end.
+				almost := io.LimitReader(new(zeros), size-1)
+				if b.Fill(io.MultiReader(almost, readerFunc(func(p []byte) (int, error) { <-rest; return 1, nil }))) == nil {
+					c.Put(&Object{Key: "x", Status: 200, Body: b})
+				}
+			})
+		}
+		synctest.Wait()
+		if n := c.Stats().Filling; n > most/2+bodies*(window+maxChunk) {
+			t.Errorf("%d bytes are held by bodies that fill, in a cache of %d", n, most)
+		}
+		close(rest)
+		for _, r := range readers {
+			n := 0
+			p, err := r.Next()
+			for ; err == nil; p, err = r.Next() {
+				n += len(p)
+			}
+			if err != io.EOF && err != ErrAbandoned || n != size {
+				t.Errorf("a reader got %d bytes and %v", n, err)
+			}
+			r.Close()
+		}
+		fills.Wait()
+		if n := c.Stats().Filling; n != 0 {
+			t.Errorf("%d bytes still count as filling", n)
+		}
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func TestLookupFindsWhatWasPut(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	o := put(t, c, "a", 100)
@@ -262,7 +309,7 @@ func TestATooLargeBodyPassesThrough(t *testing.T) {
 	b := c.NewBody(-1)
 	r, _ := b.Follow()
 	ended := make(chan error)
-	go func() { ended <- b.Fill(io.LimitReader(zeros{}, size)) }()
+	go func() { ended <- b.Fill(io.LimitReader(new(zeros), size)) }()
 	got, most := 0, int64(0)
 	for {
 		p, err := r.Next()

@@ -15,8 +15,9 @@
 //
 // A [Body] is readable while it fills: one writer appends, any number of readers
 // follow at their own pace and never make it wait. A body that grows beyond the
-// greatest object size stops being storable: from then on only a window of it is
-// kept, and the writer waits for the slowest reader.
+// greatest object size, or while others that fill hold half of the memory, stops
+// being storable: from then on only a window of it is kept, and the writer waits
+// for the slowest reader.
 //
 // Lookup takes one read lock, allocates nothing and bumps one atomic counter.
 // Put, Purge and eviction take one lock for the whole cache, on the miss path.

@@ -26,6 +26,9 @@ const (
 	// soloFor is how long nobody waits for a key whose reply was of no use to
 	// others: waiting again would only cost everybody the leader's time.
 	soloFor = 10 * time.Second
+	// passRangesFor is how long requests for ranges of what turned out not to be
+	// stored, or to be too long, do not try again to fetch the whole.
+	passRangesFor = 5 * time.Minute
 	// maxSolo bounds that list.
 	maxSolo = 4096
 )
@@ -56,6 +59,9 @@ type Want struct {
 	Compose func(*cache.Object)
 	// Alone asks not to wait for others, nor to let them wait.
 	Alone bool
+	// MostBytes is up to which promised length the whole reply is wanted, in bytes;
+	// 0: any. The client wants a range, and a longer reply is not stored for that.
+	MostBytes int64
 }
 
 // Got is what a fetch brought. Exactly one of Object, Reply and the error beside
@@ -78,7 +84,7 @@ type Got struct {
 // followers.
 func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 	near := w.Near
-	for range 2 {
+	for range 3 {
 		id := flightID(w, near)
 		if w.Alone || f.isSolo(id) {
 			break
@@ -87,9 +93,12 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		if leads {
 			return f.lead(ctx, w, fl, id)
 		}
-		o, err := fl.wait()
+		o, again, err := fl.wait()
 		if err != nil {
 			return Got{Collapsed: true}, err
+		}
+		if o == nil && again {
+			continue
 		}
 		if o == nil {
 			break
@@ -139,11 +148,18 @@ func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
 	})
 }
 
+// flightID names the flight for what is wanted. Requests with credentials have
+// flights of their own: their replies are mostly for nobody else, and whoever
+// waited for one would wait in vain.
 func flightID(w *Want, near *cache.Object) string {
-	if near == nil {
-		return w.Key
+	id := []byte(w.Key)
+	if near != nil {
+		id = near.Selector.AppendKey(id, w.Request.Header)
 	}
-	return string(near.Selector.AppendKey([]byte(w.Key), w.Request.Header))
+	if w.Request.Header.Has("authorization") {
+		id = append(id, "\x00authorization"...)
+	}
+	return string(id)
 }
 
 // lead fetches for itself and for the followers of its flight; id is empty when
@@ -157,12 +173,12 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	}()
 	// Between the caller's look-up and its lead another flight may have landed.
 	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
-		fl.settle(o, nil)
+		f.flights.settle(id, fl, o, nil)
 		return Got{Object: o, Collapsed: true}, nil
 	}
 	r, err := w.Upstream.Do(ctx, f.conditional(w))
 	if err != nil {
-		fl.settle(nil, err)
+		f.flights.settle(id, fl, nil, err)
 		return Got{}, err
 	}
 	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
@@ -170,22 +186,29 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		defer r.Close()
 		got.Validated = true
 		got.Object, got.Stored = f.freshen(w, r, fl)
-		fl.settle(shared(got), nil)
+		f.flights.settle(id, fl, shared(got), nil)
 		return got, nil
 	}
 	if w.Stale != nil && serverError(r.Status) && w.Stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
 		r.Close()
 		err := &Error{Cause: ServerError, Origin: r.Origin}
-		fl.settle(nil, err)
+		f.flights.settle(id, fl, nil, err)
 		return got, err
 	}
 	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
-	got.TooLarge = why == rfc9111.Storable && r.ContentLength > f.cache.MaxObjectBytes()
+	most := f.cache.MaxObjectBytes()
+	if w.MostBytes > 0 {
+		most = min(most, w.MostBytes)
+	}
+	got.TooLarge = why == rfc9111.Storable && r.ContentLength > most
 	if why != rfc9111.Storable || got.TooLarge {
-		if r.Status < 500 { // a failing origin should not get everybody at once
-			f.setSolo(id)
+		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
+			f.setSolo(id, soloFor)
+			if w.MostBytes > 0 {
+				f.setSolo(rangeID(id), passRangesFor)
+			}
 		}
-		fl.settle(nil, nil)
+		f.flights.settle(id, fl, nil, nil)
 		got.Reply, got.Why = r, why
 		return got, nil
 	}
@@ -195,23 +218,23 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	o.Body = f.cache.NewBody(r.ContentLength)
 	o.Policy.Withheld = nil
 	w.Compose(o)
-	got.Object, got.Stored = o, true
+	got.Object = o
 	filling = true
 	fill := func() {
 		err := o.Body.Fill(r)
 		r.Close()
 		if err == nil {
-			fl.unlessRevoked(func() bool { return f.cache.Put(o) })
+			fl.unlessRevoked(o, nil, func() bool { return f.cache.Put(o) })
 		}
 		f.flights.land(id, fl)
 	}
 	if r.ContentLength >= 0 && r.ContentLength <= int64(r.conn.reader.Buffered()) {
 		fill() // it is all here already
-		fl.settle(o, nil)
+		got.Stored = f.flights.settle(id, fl, o, nil)
 		return got, nil
 	}
 	got.follow()
-	fl.settle(o, nil)
+	got.Stored = f.flights.settle(id, fl, o, nil)
 	f.fills.Go(fill)
 	return got, nil
 }
@@ -265,11 +288,15 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 	}
 	o.Policy.Withheld = nil
 	w.Compose(o)
-	if why != rfc9111.Storable {
+	switch why {
+	case rfc9111.Storable:
+	case rfc9111.RequestNoStore, rfc9111.Authorized:
+		return o, false // that is this client's matter, not the others'
+	default:
 		f.cache.Purge([]byte(old.Key))
 		return o, false
 	}
-	return o, fl.unlessRevoked(func() bool { return f.cache.Put(o) })
+	return o, fl.unlessRevoked(o, old, func() bool { return f.cache.Put(o) })
 }
 
 // Invalidate forgets what is stored under a key, and what is being fetched for
@@ -279,9 +306,28 @@ func (f *Fetcher) Invalidate(key string) {
 	f.cache.Purge([]byte(key))
 }
 
+// PurgeTag forgets everything with a surrogate key, and what is being fetched is
+// not stored if it turns out to have it. It returns how many stored objects that
+// were.
+func (f *Fetcher) PurgeTag(tag string) int {
+	f.flights.revokeTag(tag)
+	return f.cache.PurgeTag(tag)
+}
+
 // Wait returns when no body is filled any more. No new fetch may start
 // meanwhile.
 func (f *Fetcher) Wait() { f.fills.Wait() }
+
+// PassesRanges tells whether a range of what is wanted is better fetched as it is:
+// the whole was not for the cache a while ago.
+func (f *Fetcher) PassesRanges(w *Want) bool { return f.isSolo(rangeID(flightID(w, w.Near))) }
+
+func rangeID(id string) string {
+	if id == "" {
+		return ""
+	}
+	return id + "\x00range"
+}
 
 func (f *Fetcher) isSolo(id string) bool {
 	f.mu.Lock()
@@ -290,11 +336,11 @@ func (f *Fetcher) isSolo(id string) bool {
 	return ok && time.Now().Before(until)
 }
 
-func (f *Fetcher) setSolo(id string) {
+func (f *Fetcher) setSolo(id string, d time.Duration) {
 	if id == "" {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.solo.Add(id, time.Now().Add(soloFor))
+	f.solo.Add(id, time.Now().Add(d))
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"slices"
 	"sync"
 
 	"perto/edge/cache"
@@ -16,35 +17,35 @@ type flight struct {
 	done    bool          // the outcome is known
 	object  *cache.Object // readable by all whom it fits; nil: everybody for himself
 	err     error         // the origin failed
-	revoked bool          // an unsafe request made the reply unusable meanwhile
-}
-
-// settle makes the outcome known.
-func (f *flight) settle(o *cache.Object, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.done, f.object, f.err = true, o, err
-	f.known.Broadcast()
+	revoked bool          // an unsafe request or a purge made the reply unusable meanwhile
+	purged  []string      // tags purged before the head told which ones the reply has
 }
 
 // wait returns the outcome: an object, an error, or neither when it is no use to
-// others.
-func (f *flight) wait() (*cache.Object, error) {
+// others. again tells that a purge made it so: the next flight may be of use.
+func (f *flight) wait() (o *cache.Object, again bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.done {
 		f.known.Wait()
 	}
-	return f.object, f.err
+	return f.object, f.revoked, f.err
+}
+
+// outdated tells whether the object's content was purged since the flight began.
+// The caller holds mu.
+func (f *flight) outdated(o *cache.Object) bool {
+	return f.revoked || slices.ContainsFunc(f.purged, func(tag string) bool { return slices.Contains(o.Tags, tag) })
 }
 
 // unlessRevoked runs store, which puts the reply into the cache, unless an unsafe
 // request or a purge came since the flight began. Neither can come in between:
-// it waits, and then removes what was stored.
-func (f *flight) unlessRevoked(store func() bool) bool {
+// it waits, and then removes what was stored. old is the object of which o is a
+// fresher form; may be nil.
+func (f *flight) unlessRevoked(o, old *cache.Object, store func() bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.revoked && store()
+	return !f.outdated(o) && (old == nil || !f.outdated(old)) && store()
 }
 
 func (f *flight) revoke() {
@@ -87,6 +88,25 @@ func newFlight(key string) *flight {
 	return f
 }
 
+// settle makes the outcome of a flight known. It returns false when its object is
+// of no use to others since a purge for one of its tags came: then they begin a
+// flight of their own.
+func (s *flights) settle(id string, f *flight, o *cache.Object, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o != nil && !f.revoked && f.outdated(o) {
+		f.revoked, o = true, nil
+		if s.running[id] == f {
+			delete(s.running, id)
+		}
+	}
+	f.done, f.object, f.err = true, o, err
+	f.known.Broadcast()
+	return !f.revoked
+}
+
 // land takes the flight off; from now on others start their own.
 func (s *flights) land(id string, f *flight) {
 	s.mu.Lock()
@@ -113,4 +133,32 @@ func (s *flights) revoke(key string) {
 			f.revoke()
 		}
 	}
+}
+
+// revokeTag does the same for all flights whose object has a tag. Where the head
+// is not known yet, settle does it.
+func (s *flights) revokeTag(tag string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.running {
+		if f.purgeTag(tag) {
+			delete(s.running, id)
+		}
+	}
+	for f := range s.alone {
+		f.purgeTag(tag)
+	}
+}
+
+// purgeTag notes the purge and tells whether it is known to concern the flight.
+func (f *flight) purgeTag(tag string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Contains(f.purged, tag) {
+		f.purged = append(f.purged, tag)
+	}
+	if f.object != nil && f.outdated(f.object) {
+		f.revoked = true
+	}
+	return f.revoked
 }
