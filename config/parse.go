@@ -262,6 +262,9 @@ func (c *checker) node(b *hcl.Block) {
 	for _, a := range n.Addresses {
 		c.address(a, r.rangeOf("addresses"))
 	}
+	if n.Roles.Has(RoleEdge | RoleOrigin) {
+		c.fail(r.rangeOf("roles"), "node %s is an edge and an origin; each needs the HTTP port for itself: make it two nodes", n.Name)
+	}
 	c.placeEdge(&n, r, b)
 	c.cfg.Nodes = append(c.cfg.Nodes, n)
 	s := Server{Name: n.Name, Roles: n.Roles, Place: n.Place, Addresses: n.Addresses, HeartbeatPort: portOf(n.Heartbeat)}

@@ -58,7 +58,7 @@ func TestAPI(t *testing.T) {
 		{"status", "/api/status", 200, `"name": "ns1"`},
 		{"metrics", "/metrics", 200, "perto_x 1"},
 		{"explain", "/api/explain?name=shop.cdn.example&client=200.144.248.0/24", 200, `"why": "because"`},
-		{"no name", "/api/explain?client=1.2.3.4", 400, "name is missing"},
+		{"no name", "/api/explain?client=1.2.3.4", 400, "name or url is missing"},
 		{"no client", "/api/explain?name=x", 400, "client or resolver is missing"},
 		{"bad client", "/api/explain?name=x&client=here", 400, "it takes an address or a subnet"},
 		{"bad type", "/api/explain?name=x&client=1.2.3.4&type=MX", 400, "it takes A or AAAA"},

@@ -93,7 +93,11 @@ func (s *Server) open(ctx context.Context, address string) (net.PacketConn, net.
 		if err != nil {
 			return nil, nil, err
 		}
-		l, err := s.cfg.Network.Listen(ctx, "tcp", p.LocalAddr().String())
+		same := address
+		if strings.HasSuffix(address, ":0") {
+			same = p.LocalAddr().String()
+		}
+		l, err := s.cfg.Network.Listen(ctx, "tcp", same)
 		if err == nil {
 			return p, l, nil
 		}

@@ -29,6 +29,7 @@ type conn struct {
 
 	phase      phase
 	idle       atomic.Bool // between requests: may be cut when draining
+	greeted    atomic.Bool // its first request was read
 	readUntil  time.Time   // the read deadline that is armed
 	writeUntil time.Time
 	bodyFrom   time.Time // when the body was first waited for
@@ -74,6 +75,7 @@ func (c *conn) serve() {
 		}
 		err := c.reader.ReadRequest(&c.req.q)
 		c.idle.Store(false)
+		c.greeted.Store(true)
 		if err != nil {
 			c.req.q = http1.Request{Header: c.req.q.Header[:0]}
 		}
@@ -102,14 +104,27 @@ func (c *conn) await(now time.Time) bool {
 	c.phase = waiting
 	c.armRead(now, c.e.cfg.IdleTimeout)
 	c.idle.Store(true)
-	return !c.e.draining.Load()
+	if !c.e.draining.Load() {
+		return true
+	}
+	c.armRead(now, greetTime)
+	return !c.greeted.Load()
 }
+
+// greetTime is how long the first request of a connection is waited for while the
+// edge drains: it is under way, and its sender could not know.
+const greetTime = time.Second
 
 // drain wakes a connection that waits for a request, so that it closes.
 func (c *conn) drain() {
-	if c.idle.Load() {
-		c.nc.SetReadDeadline(time.Unix(1, 0))
+	if !c.idle.Load() {
+		return
 	}
+	until := time.Unix(1, 0)
+	if !c.greeted.Load() {
+		until = time.Now().Add(greetTime)
+	}
+	c.nc.SetReadDeadline(until)
 }
 
 // refused answers what could not be read as a request; false when there is

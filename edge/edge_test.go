@@ -365,14 +365,26 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 	inBubble(t, Config{}, origin, func(b *bubble) {
 		idle, idleReader := b.dial()
 		defer idle.Close()
+		io.WriteString(idle, get)
+		if res, err := http.ReadResponse(idleReader, nil); err != nil {
+			b.Fatal(err)
+		} else {
+			io.Copy(io.Discard, res.Body)
+		}
+		fresh, freshReader := b.dial() // accepted, and its request is under way
+		defer fresh.Close()
 		c, br := b.dial()
 		defer c.Close()
-		io.WriteString(c, get)
+		io.WriteString(c, strings.Replace(get, "/a", "/slow", 1))
 		synctest.Wait()
 		begin := time.Now()
 		go b.edge.Close()
 		if n, err := idleReader.Read(make([]byte, 1)); n != 0 || err != io.EOF || time.Since(begin) != 0 {
 			b.Errorf("the idle connection: %v after %v", err, time.Since(begin))
+		}
+		io.WriteString(fresh, get)
+		if res, err := http.ReadResponse(freshReader, nil); err != nil || res.StatusCode != 200 || !res.Close {
+			b.Errorf("a request just after the end began: %v, %v", res, err)
 		}
 		if b.edge.Listening() {
 			b.Error("still says that it listens")

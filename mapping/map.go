@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"perto"
@@ -69,8 +70,10 @@ func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", p.Service, err)
 	}
-	m.v4 = lpm.NewV4(joined4(geo.Ranges4(), ofCell))
+	var compiling sync.WaitGroup
+	compiling.Go(func() { m.v4 = lpm.NewV4(joined4(geo.Ranges4(), ofCell)) })
 	m.v6 = lpm.NewV6(joined6(geo.Ranges6(), ofCell))
+	compiling.Wait()
 	for _, e := range geo.Exceptions() {
 		m.exceptions = append(m.exceptions, exception{e.Prefix, ofCell[e.Cell]})
 	}

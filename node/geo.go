@@ -5,12 +5,15 @@ import (
 	"perto/geodata"
 )
 
-// LoadMap returns the map that a World names: a file or the embedded world map,
-// with the World's overrides.
-func LoadMap(g *config.Geodata) (*geodata.Map, error) {
-	m, err := OpenMap(g.Database)
-	if err != nil {
-		return nil, err
+// LoadMap returns the map that a World names: a file, or else the one that is
+// given, with the World's overrides.
+func LoadMap(g *config.Geodata, embedded *geodata.Map) (*geodata.Map, error) {
+	m := embedded
+	if g.Database != "" {
+		var err error
+		if m, err = OpenMap(g.Database); err != nil {
+			return nil, err
+		}
 	}
 	return WithOverrides(m, g)
 }

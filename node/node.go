@@ -15,6 +15,7 @@ import (
 	"perto/geodata"
 	"perto/internal/netx"
 	"perto/metrics"
+	"perto/origin"
 	"perto/replicas"
 )
 
@@ -41,6 +42,7 @@ type Node struct {
 	registry *replicas.Registry
 	edge     *edge.Edge // role edge
 	sender   *replicas.Sender
+	origin   *origin.Shop // role origin
 
 	beating  context.CancelFunc
 	cancel   context.CancelFunc
@@ -78,6 +80,13 @@ func New(cfg Config) (*Node, error) {
 		}
 		n.edge = e
 	}
+	if cfg.Local.Roles.Has(config.RoleOrigin) {
+		shop, err := origin.New(origin.Config{Network: cfg.Network, Listen: cfg.Local.HTTP, Logger: cfg.Logger})
+		if err != nil {
+			return nil, err
+		}
+		n.origin = shop
+	}
 	return n, nil
 }
 
@@ -95,6 +104,11 @@ func (n *Node) Start(ctx context.Context) error {
 }
 
 func (n *Node) start(ctx, run context.Context) error {
+	if n.origin != nil {
+		if err := n.origin.Start(ctx); err != nil {
+			return err
+		}
+	}
 	if n.edge != nil {
 		if err := n.edge.Start(ctx); err != nil {
 			return err
@@ -130,7 +144,8 @@ func (n *Node) start(ctx, run context.Context) error {
 // requests finish. It waits until everything that it started is gone.
 func (n *Node) Close() error { return n.end(true) }
 
-// Kill ends the Node without a word to anybody, as a crash would.
+// Kill ends the Node without a word to the name servers: as a crash would, or
+// because a successor takes its sockets over at once.
 func (n *Node) Kill() error { return n.end(false) }
 
 func (n *Node) end(farewell bool) error {
@@ -150,6 +165,9 @@ func (n *Node) end(farewell bool) error {
 			errs = append(errs, n.dns.Close())
 		}
 		n.cancel()
+		if n.origin != nil {
+			errs = append(errs, n.origin.Close())
+		}
 		if n.edge != nil {
 			errs = append(errs, n.edge.Close())
 		}

@@ -66,7 +66,10 @@ func (c *explainCmd) offline(e *env, asksURL bool) error {
 	if err != nil {
 		return err
 	}
-	geo, err := node.LoadMap(&cfg.World.Geodata)
+	geo, err := node.OpenMap(cfg.World.Geodata.Database)
+	if err == nil {
+		geo, err = node.WithOverrides(geo, &cfg.World.Geodata)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,21 +1,21 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
+	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
 	"perto"
 	"perto/config"
 	"perto/console"
+	"perto/geodata"
 	"perto/internal/netx"
 	"perto/node"
 	"perto/replicas"
@@ -34,10 +34,7 @@ func (c *runCmd) Run(e *env) error {
 	if c.Worker {
 		return c.work(e)
 	}
-	if _, err := c.load(); err != nil {
-		return err
-	}
-	return c.supervise(e)
+	return (&parent{cmd: c, env: e}).supervise()
 }
 
 // loaded is a configuration that a node can be made of.
@@ -46,9 +43,20 @@ type loaded struct {
 	node  node.Config
 }
 
-// load reads everything that a worker needs, and builds a node to find what is
-// wrong with it; it opens nothing.
+// embeddedMap begins to decode the embedded world map and returns what waits for
+// it.
+func embeddedMap() func() (*geodata.Map, error) {
+	decode := sync.OnceValues(geodata.World)
+	go decode()
+	return decode
+}
+
+// sockets returns what the node listens on.
+func (l *loaded) sockets() []netx.Address { return node.Sockets(l.local, len(l.node.Keys) > 0) }
+
+// load reads everything that a worker needs; it opens nothing.
 func (c *runCmd) load() (*loaded, error) {
+	world := embeddedMap() // it takes as long as the rest: begin now
 	place, err := places()
 	if err != nil {
 		return nil, err
@@ -68,23 +76,35 @@ func (c *runCmd) load() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{local: local, node: node.Config{Local: *local, World: cfg.World, Network: &netx.OS{}}}
-	if l.node.Geo, err = node.LoadMap(&cfg.World.Geodata); err != nil {
+	sockets, err := netx.Inherit()
+	if err != nil {
 		return nil, err
+	}
+	l := &loaded{local: local, node: node.Config{Local: *local, World: cfg.World, Network: sockets}}
+	if local.Roles.Has(config.RoleDNS) { // who serves no DNS need not know where anybody is
+		m, err := world()
+		if err != nil {
+			return nil, err
+		}
+		if l.node.Geo, err = node.LoadMap(&cfg.World.Geodata, m); err != nil {
+			return nil, err
+		}
 	}
 	if local.KeyFile != "" {
 		if l.node.Keys, err = replicas.LoadKeys(local.KeyFile); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := node.New(l.node); err != nil {
-		return nil, err
-	}
 	return l, nil
 }
 
-// work serves until the context ends.
+// work serves until the context ends. SIGHUP makes room for the next worker, which
+// takes the sockets over: nobody is told, what runs is finished.
 func (c *runCmd) work(e *env) error {
+	// Nothing of what is loaded is garbage: to collect it costs a quarter of the
+	// time in which nobody serves.
+	percent := debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(percent)
 	l, err := c.load()
 	if err != nil {
 		return err
@@ -94,10 +114,13 @@ func (c *runCmd) work(e *env) error {
 	if err != nil {
 		return err
 	}
+	successor := make(chan os.Signal, 1)
+	signal.Notify(successor, syscall.SIGHUP)
+	defer signal.Stop(successor)
 	var listener net.Listener
 	if l.local.API != "" {
-		if listener, err = net.Listen("tcp", l.local.API); err != nil {
-			return &perto.Error{Op: "serve API on", Path: l.local.API, Kind: perto.KindUnavailable, Err: err, Hint: `set api in the node block to listen elsewhere, "" for none`}
+		if listener, err = l.node.Network.Listen(e.ctx, "tcp", l.local.API); err != nil {
+			return &perto.Error{Op: "serve API on", Path: l.local.API, Kind: perto.KindUnavailable, Err: err}
 		}
 	}
 	if err := n.Start(e.ctx); err != nil {
@@ -111,6 +134,7 @@ func (c *runCmd) work(e *env) error {
 		go server.Serve(listener)
 		defer server.Close()
 	}
+	debug.SetGCPercent(percent)
 	fmt.Fprintf(e.out, "%s is up\n", l.local.Name)
 	orphaned := make(chan struct{})
 	go func() {
@@ -120,119 +144,8 @@ func (c *runCmd) work(e *env) error {
 	select {
 	case <-e.ctx.Done():
 	case <-orphaned:
+	case <-successor:
+		return n.Kill()
 	}
 	return n.Close()
-}
-
-// Restarting a worker: at once the first time, then with growing pauses while it
-// keeps dying young.
-const (
-	firstPause  = 50 * time.Millisecond
-	longPause   = 10 * time.Second
-	livedEnough = 10 * time.Second
-)
-
-// supervise keeps a worker running until the context ends.
-func (c *runCmd) supervise(e *env) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	pause := firstPause
-	for {
-		worker := exec.Command(self, c.workerArgs()...)
-		worker.Stdout, worker.Stderr = e.out, e.err
-		// The worker ends when this pipe does: a parent that is killed leaves none
-		// behind.
-		alive, err := worker.StdinPipe()
-		if err != nil {
-			return err
-		}
-		if err := worker.Start(); err != nil {
-			return err
-		}
-		started := time.Now()
-		ended := make(chan error, 1)
-		go func() { ended <- worker.Wait() }()
-		again, err := c.watch(e, worker, ended, hup)
-		alive.Close()
-		if !again {
-			return err
-		}
-		if time.Since(started) > livedEnough {
-			pause = firstPause
-		}
-		if err != nil {
-			fmt.Fprintf(e.err, "perto: the worker ended (%v) and is started again in %s\n", err, pause)
-			select {
-			case <-time.After(pause):
-			case <-e.ctx.Done():
-				return nil
-			}
-			pause = min(2*pause, longPause)
-		}
-	}
-}
-
-func (c *runCmd) workerArgs() []string {
-	args := []string{"run", "--worker", "-c", c.Config}
-	if c.Node != "" {
-		args = append(args, "--node", c.Node)
-	}
-	if c.Verbose {
-		args = append(args, "--verbose")
-	}
-	return args
-}
-
-// watch waits for one worker's end. again asks for a new one; an error with it
-// is a crash.
-func (c *runCmd) watch(e *env, worker *exec.Cmd, ended <-chan error, hup <-chan os.Signal) (again bool, err error) {
-	for {
-		select {
-		case err := <-ended:
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == exitUsage {
-				return false, &perto.Error{Op: "run", Path: c.Config, Kind: perto.KindInvalid, Err: errors.New("the worker refused the configuration")}
-			}
-			if err == nil {
-				err = errors.New("without a reason")
-			}
-			return true, err
-		case <-hup:
-			if _, err := c.load(); err != nil {
-				fmt.Fprintln(e.err, "perto: not reloaded, the old configuration goes on:", err)
-				continue
-			}
-			worker.Process.Signal(syscall.SIGTERM)
-			<-ended
-			return true, nil
-		case <-e.ctx.Done():
-			worker.Process.Signal(syscall.SIGTERM)
-			<-ended
-			return false, nil
-		}
-	}
-}
-
-type healthCmd struct{}
-
-// Run asks the API of a node or lab on this machine whether it is there; the
-// exit code is the answer.
-func (c *healthCmd) Run(e *env) error {
-	ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
-	defer cancel()
-	asking := *e
-	asking.ctx = ctx
-	var s node.Status
-	if err := asking.get("/api/status", nil, &s); err != nil {
-		return err
-	}
-	if s.Edge != nil && !s.Edge.Listening {
-		return &perto.Error{Op: "check health of", Path: s.Name, Kind: perto.KindUnavailable, Err: errors.New("its edge does not listen")}
-	}
-	fmt.Fprintf(e.out, "%s is well\n", s.Name)
-	return nil
 }

@@ -11,8 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"perto/replicas"
 )
@@ -112,6 +114,7 @@ service "shop.cdn.example" {
 	fetchShop := func() string {
 		req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/", httpPort), nil)
 		req.Host = "shop.cdn.example"
+		req.Close = true // every time another connection
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err.Error()
@@ -137,14 +140,38 @@ service "shop.cdn.example" {
 		t.Errorf("health: exit code %d", code)
 	}
 
-	// A crash: the parent starts a new worker.
+	// A crash: the parent starts a new worker. Who connects meanwhile is not
+	// refused, but waits.
 	worker := childOf(t, parent.Process.Pid)
+	crashed := time.Now()
 	syscall.Kill(worker, syscall.SIGKILL)
 	diagnostics.waitFor(t, "started again")
-	out.waitFor(t, "one is up\none is up")
 	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
 		t.Errorf("after the crash: got %q", got)
 	}
+	t.Logf("served again %v after the crash", time.Since(crashed))
+	out.waitFor(t, "one is up\none is up")
+
+	// A reload: nobody is refused either.
+	var reloading sync.WaitGroup
+	stop := make(chan struct{})
+	reloading.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
+				t.Errorf("while reloading: got %q", got)
+				return
+			}
+		}
+	})
+	parent.Process.Signal(syscall.SIGHUP)
+	out.waitFor(t, "one is up\none is up\none is up")
+	close(stop)
+	reloading.Wait()
 
 	// A bad file is not loaded; what served goes on.
 	write("perto.hcl", "nonsense {")

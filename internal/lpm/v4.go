@@ -16,6 +16,7 @@ import (
 type V4[V Value] struct {
 	root  []uint32 // 65,536 entries
 	pages []V      // pages of 256 values each
+	given int      // ranges that it was made from
 }
 
 // NewV4 compiles ranges into a table. They must be in strictly increasing order
@@ -31,7 +32,7 @@ func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 			split, last = split+1, top
 		}
 	}
-	t := &V4[V]{root: make([]uint32, 1<<16), pages: make([]V, 0, split<<8)}
+	t := &V4[V]{given: len(ranges), root: make([]uint32, 1<<16), pages: make([]V, 0, split<<8)}
 	seen := make(map[uint64][]uint32, split) // hash of a page -> pages with that hash
 	var page [256]V
 	next := 0 // the range that starts after the current /24
@@ -141,7 +142,7 @@ func (t *V4[V]) Run(key uint32) (first, last uint32) {
 // Ranges returns the table as the shortest list of ranges: the form to edit and
 // to compile again.
 func (t *V4[V]) Ranges() []Range4[V] {
-	ranges := []Range4[V]{{0, t.At(0)}}
+	ranges := append(make([]Range4[V], 0, t.given), Range4[V]{0, t.At(0)})
 	add := func(start uint32, v V) {
 		if v != ranges[len(ranges)-1].Value {
 			ranges = append(ranges, Range4[V]{start, v})

@@ -22,6 +22,7 @@ type V6[V Value] struct {
 	pages []uint32 // pages of 65,536 entries each
 	fans  []uint32 // fans of 256 entries each
 	steps []step[V]
+	given int // ranges that it was made from
 }
 
 // step says that value begins at low, which is bits 32-47 of the address, and
@@ -45,6 +46,7 @@ func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 	checkRanges6(ranges)
 	split16, split32 := splits6(ranges)
 	t := &V6[V]{
+		given: len(ranges),
 		root:  make([]uint32, 1<<16),
 		pages: make([]uint32, 0, split16<<16),
 		steps: make([]step[V], 0, split32+len(ranges)),
@@ -218,15 +220,58 @@ func (t *V6[V]) piece(key uint64) (first, last uint64) {
 // Ranges returns the table as the shortest list of ranges: the form to edit and
 // to compile again.
 func (t *V6[V]) Ranges() []Range6[V] {
-	ranges := []Range6[V]{{0, t.At(0)}}
-	for key := uint64(0); key < 1<<Bits6; {
-		if v := t.At(key); v != ranges[len(ranges)-1].Value {
-			ranges = append(ranges, Range6[V]{key, v})
+	w := walk6[V]{t: t, ranges: append(make([]Range6[V], 0, t.given), Range6[V]{0, t.At(0)})}
+	for r, e := range t.root {
+		first := uint64(r) << 32
+		if e >= inline {
+			w.add(first, V(e&^inline))
+			continue
 		}
-		_, last := t.piece(key)
-		key = last + 1
+		for p, e := range t.pages[uint64(e)<<16 : uint64(e+1)<<16] {
+			w.block32(first|uint64(p)<<16, e)
+		}
 	}
-	return ranges
+	return w.ranges
+}
+
+// walk6 collects the ranges of a table in their order.
+type walk6[V Value] struct {
+	t      *V6[V]
+	ranges []Range6[V]
+}
+
+func (w *walk6[V]) add(start uint64, v V) {
+	if v != w.ranges[len(w.ranges)-1].Value {
+		w.ranges = append(w.ranges, Range6[V]{start, v})
+	}
+}
+
+// block32 adds the /32 of a page's entry.
+func (w *walk6[V]) block32(first uint64, e uint32) {
+	switch {
+	case e >= inline:
+		w.add(first, V(e&^inline))
+	case e >= dense:
+		fan := uint64(e&^dense) << 8
+		for i, e := range w.t.fans[fan : fan+256] {
+			if block := first | uint64(i)<<8; e >= inline {
+				w.add(block, V(e&^inline))
+			} else {
+				w.block(block, first, e)
+			}
+		}
+	default:
+		w.block(first, first, e)
+	}
+}
+
+// block adds the steps of the block at start, which lies in the /32 at first.
+func (w *walk6[V]) block(start, first uint64, head uint32) {
+	n := uint32(w.t.steps[head].low)
+	w.add(start, w.t.steps[head].value)
+	for _, s := range w.t.steps[head+1 : head+1+n] {
+		w.add(first|uint64(s.low), s.value)
+	}
 }
 
 // Size returns the memory that the table holds, in bytes.

@@ -1,0 +1,166 @@
+package netx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Address is where a socket listens: network "tcp" or "udp", and "host:port".
+type Address struct{ Network, Address string }
+
+// Sockets are open sockets that a process keeps for its children: who serves on
+// them may die and be replaced, while packets and connections wait in them.
+type Sockets struct {
+	open map[Address]*os.File
+}
+
+// Set opens the sockets of a list that are not open yet and closes those that are
+// not in it any more. When one cannot be opened nothing changes.
+func (s *Sockets) Set(ctx context.Context, list []Address) error {
+	opened := make(map[Address]*os.File)
+	for _, a := range list {
+		if s.open[a] != nil || opened[a] != nil {
+			continue
+		}
+		f, err := openFile(ctx, a)
+		if err != nil {
+			for _, f := range opened {
+				f.Close()
+			}
+			return err
+		}
+		opened[a] = f
+	}
+	for _, a := range list {
+		if f := s.open[a]; f != nil {
+			opened[a] = f
+			delete(s.open, a)
+		}
+	}
+	s.Close()
+	s.open = opened
+	return nil
+}
+
+// openFile opens a socket and returns it as a file; the first of its closers is
+// the caller.
+func openFile(ctx context.Context, a Address) (*os.File, error) {
+	var config net.ListenConfig
+	if strings.HasPrefix(a.Network, "udp") {
+		p, err := config.ListenPacket(ctx, a.Network, a.Address)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		return p.(*net.UDPConn).File()
+	}
+	l, err := config.Listen(ctx, a.Network, a.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.(*net.TCPListener).File()
+}
+
+// Close closes all sockets. Children keep theirs.
+func (s *Sockets) Close() {
+	for _, f := range s.open {
+		f.Close()
+	}
+	s.open = nil
+}
+
+// inheritEnv names the sockets that a child finds behind its standard streams:
+// "tcp 127.0.0.1:80=3,udp :53=4".
+const inheritEnv = "PERTO_SOCKETS"
+
+// firstFile is the descriptor of the first of [os/exec.Cmd.ExtraFiles].
+const firstFile = 3
+
+// Pass returns what a child needs to take the sockets over: its extra files and a
+// variable of its environment.
+func (s *Sockets) Pass() (files []*os.File, env string) {
+	var entries []string
+	for a, f := range s.open {
+		entries = append(entries, fmt.Sprintf("%s %s=%d", a.Network, a.Address, firstFile+len(files)))
+		files = append(files, f)
+	}
+	return files, inheritEnv + "=" + strings.Join(entries, ",")
+}
+
+// Inherited is the operating system's network with the sockets that a parent has
+// left; what it did not leave is opened.
+type Inherited struct {
+	OS
+
+	mu   sync.Mutex
+	left map[Address]int // descriptors that nobody has taken over yet
+}
+
+// Inherit takes over what the parent left in the environment.
+func Inherit() (*Inherited, error) {
+	n := &Inherited{left: make(map[Address]int)}
+	text := os.Getenv(inheritEnv)
+	if text == "" {
+		return n, nil
+	}
+	for _, entry := range strings.Split(text, ",") {
+		name, number, ok := strings.Cut(entry, "=")
+		network, address, ok2 := strings.Cut(name, " ")
+		fd, err := strconv.Atoi(number)
+		if !ok || !ok2 || err != nil || fd < firstFile {
+			return nil, fmt.Errorf("%s has %q; it takes \"tcp 127.0.0.1:80=3\"", inheritEnv, entry)
+		}
+		n.left[Address{network, address}] = fd
+	}
+	return n, nil
+}
+
+// take returns the socket that was left for an address, nil for none. It can be
+// taken once.
+func (n *Inherited) take(network, address string) *os.File {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a := Address{network, address}
+	fd, ok := n.left[a]
+	if !ok {
+		return nil
+	}
+	delete(n.left, a)
+	return os.NewFile(uintptr(fd), network+" "+address)
+}
+
+// Listen returns the parent's listener of an address, or opens one.
+func (n *Inherited) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	f := n.take(network, address)
+	if f == nil {
+		return n.OS.Listen(ctx, network, address)
+	}
+	defer f.Close() // the listener has its own
+	l, err := net.FileListener(f)
+	return l, inheritError(err)
+}
+
+// ListenPacket returns the parent's packet socket of an address, or opens one.
+func (n *Inherited) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	f := n.take(network, address)
+	if f == nil {
+		return n.OS.ListenPacket(ctx, network, address)
+	}
+	defer f.Close()
+	p, err := net.FilePacketConn(f)
+	return p, inheritError(err)
+}
+
+func inheritError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(errors.New("take over a socket of the parent"), err)
+}

@@ -1,0 +1,127 @@
+package netx
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestMain lets the test binary be the child that takes sockets over.
+func TestMain(m *testing.M) {
+	if os.Getenv("NETX_TEST_CHILD") != "" {
+		os.Exit(child())
+	}
+	os.Exit(m.Run())
+}
+
+// child answers one connection and one packet on inherited sockets.
+func child() int {
+	n, err := Inherit()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	ctx := context.Background()
+	l, err := n.Listen(ctx, "tcp", os.Args[1])
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	p, err := n.ListenPacket(ctx, "udp", os.Args[1])
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	c, err := l.Accept()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	io.WriteString(c, "child")
+	c.Close()
+	b := make([]byte, 100)
+	k, from, err := p.ReadFrom(b)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	p.WriteTo(append(b[:k], " back"...), from)
+	return 0
+}
+
+// TestInherit: what connects and what is sent while nobody serves waits in the
+// parent's sockets for the next child, and for the one after it.
+func TestInherit(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	var s Sockets
+	t.Cleanup(s.Close)
+	list := []Address{{"tcp", address}, {"udp", address}}
+	if err := s.Set(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set(t.Context(), append(list, Address{"tcp", "192.0.2.1:1"})); err == nil {
+		t.Error("a foreign address was opened")
+	}
+	for range 2 {
+		tcp, err := net.Dial("tcp", address) // before there is a child
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := net.Dial("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(udp, "there and")
+		files, variable := s.Pass()
+		cmd := exec.Command(os.Args[0], address)
+		cmd.ExtraFiles, cmd.Env = files, append(os.Environ(), variable, "NETX_TEST_CHILD=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got, _ := io.ReadAll(tcp); string(got) != "child" {
+			t.Errorf("over TCP: got %q", got)
+		}
+		b := make([]byte, 100)
+		if n, err := udp.Read(b); err != nil || string(b[:n]) != "there and back" {
+			t.Errorf("over UDP: got %q, %v", b[:n], err)
+		}
+		tcp.Close()
+		udp.Close()
+	}
+	if err := s.Set(t.Context(), list[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("a socket that left the list is still open")
+	}
+}
+
+func TestInheritRefusesNonsense(t *testing.T) {
+	for _, text := range []string{"x", "tcp :80", "tcp :80=x", "tcp :80=1", "tcp=3"} {
+		t.Setenv(inheritEnv, text)
+		if _, err := Inherit(); err == nil {
+			t.Errorf("%q was accepted", text)
+		}
+	}
+	t.Setenv(inheritEnv, "")
+	n, err := Inherit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := n.Listen(t.Context(), "tcp", "127.0.0.1:0") // not left: opened
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}

@@ -1,0 +1,35 @@
+package node
+
+import (
+	"slices"
+	"strings"
+
+	"perto/config"
+	"perto/internal/netx"
+)
+
+// Sockets returns what a machine listens on with fixed ports: what a parent
+// process can open for a Node and keep while Nodes come and go.
+func Sockets(local *config.Local, heartbeats bool) []netx.Address {
+	var out []netx.Address
+	add := func(network string, addresses ...string) {
+		for _, a := range addresses {
+			x := netx.Address{Network: network, Address: a}
+			if a != "" && !strings.HasSuffix(a, ":0") && !slices.Contains(out, x) {
+				out = append(out, x)
+			}
+		}
+	}
+	if local.Roles.Has(config.RoleDNS) {
+		add("udp", local.DNS...)
+		add("tcp", local.DNS...)
+		if heartbeats {
+			add("udp", local.Heartbeat)
+		}
+	}
+	if local.Roles.Has(config.RoleEdge) || local.Roles.Has(config.RoleOrigin) {
+		add("tcp", local.HTTP...)
+	}
+	add("tcp", local.API)
+	return out
+}
