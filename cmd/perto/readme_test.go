@@ -148,3 +148,29 @@ func headless(t *testing.T, dir string) string {
 	}
 	return name
 }
+
+// TestDocsCommandsParse: every command that a page of docs names is one that
+// there is, with its flags.
+func TestDocsCommandsParse(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("found %v, %v", pages, err)
+	}
+	found := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("`perto ([a-z][^`]*)`").FindAllStringSubmatch(string(text), -1) {
+			found++
+			var got strings.Builder
+			if code := run(t.Context(), append(strings.Fields(m[1]), "--help"), &got, &got); code != 0 {
+				t.Errorf("%s: perto %s: %s", filepath.Base(page), m[1], got.String())
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("found only %d commands", found)
+	}
+}
