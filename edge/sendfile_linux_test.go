@@ -54,6 +54,8 @@ func TestHotBodiesAreSentFromTheirFile(t *testing.T) {
 			}
 			return res
 		}
+		io.Copy(io.Discard, ask("none").Body)
+		e.fetcher.Wait()
 		for i := range 6 {
 			for rng, want := range map[string]string{
 				"none": body, "bytes=5-100004": body[5:100005], "bytes=-1000001": body[len(body)-1000001:], "bytes=3-40": body[3:41],
