@@ -27,6 +27,8 @@ type conn struct {
 	bufs net.Buffers
 	room [maxPieces + 1][]byte // backs bufs
 
+	sender *sender // nil when the connection is no socket
+
 	phase      phase
 	idle       atomic.Bool // between requests: may be cut when draining
 	greeted    atomic.Bool // its first request was read
@@ -50,7 +52,7 @@ func newConn(e *Edge, nc net.Conn) *conn {
 	if a := nc.RemoteAddr(); a != nil {
 		c.client = a.String()
 	}
-	c.reader = http1.NewReader(c)
+	c.reader, c.sender = http1.NewReader(c), newSender(c)
 	c.req.c, c.req.e = c, e
 	return c
 }

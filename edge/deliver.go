@@ -66,6 +66,13 @@ func (r *request) deliverWhole() error {
 	if !r.hasBody(status) || length == 0 {
 		return c.write(c.out, now)
 	}
+	if length > smallBody && c.sender != nil {
+		if f := o.File(); f != nil {
+			if done, err := c.sendFile(f, first, length, now); done {
+				return err
+			}
+		}
+	}
 	if length == size && len(chunks) == 1 {
 		if size <= smallBody {
 			c.out = append(c.out, chunks[0]...)

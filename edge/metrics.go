@@ -31,6 +31,7 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 	})
 	r.Gauge("perto_cache_bytes", "Memory of stored replies.", func() float64 { return float64(e.cache.Stats().Bytes) })
 	r.Gauge("perto_cache_filling_bytes", "Memory of replies that still arrive.", func() float64 { return float64(e.cache.Stats().Filling) })
+	r.Gauge("perto_cache_file_bytes", "Memory of second copies of hot replies, from which the kernel sends.", func() float64 { return float64(e.cache.Stats().Files) })
 	r.Gauge("perto_cache_objects", "Replies stored.", func() float64 { return float64(e.cache.Stats().Objects) })
 	r.CounterFunc("perto_cache_evictions_total", "Replies evicted to make room.", func() uint64 { return e.cache.Stats().Evictions })
 }

@@ -45,6 +45,8 @@ type Body struct {
 	done     bool
 	err      error // why it ended early
 	readers  map[*Reader]struct{}
+
+	filed filed
 }
 
 // NewBody returns an empty body that one goroutine will fill. length is what the

@@ -31,6 +31,8 @@ type Cache struct {
 	seed      maphash.Seed
 	shards    [shardCount]shard
 	filling   atomic.Int64 // bytes held by bodies that fill
+	files     atomic.Int64 // bodies that have a file
+	fileBytes atomic.Int64 // and what those hold
 	evictions atomic.Uint64
 
 	mu          sync.Mutex // guards what follows, and is taken before a shard's
@@ -119,6 +121,7 @@ func (c *Cache) Put(o *Object) bool {
 	if c.ghost.take(o.hash) {
 		target = &c.main
 	}
+	o.Body.retain() // before it replaces one with the same body
 	for _, old := range c.insert(o) {
 		// A freshened reply inherits the place of the one that it replaces.
 		if old.queue == &c.main {
@@ -202,6 +205,7 @@ func (c *Cache) forget(o *Object) {
 		return
 	}
 	o.queue.unlink(o)
+	o.Body.release()
 	for _, t := range o.Tags {
 		delete(c.tags[t], o)
 		if len(c.tags[t]) == 0 {
@@ -240,6 +244,7 @@ type Stats struct {
 	Objects   int
 	Bytes     int64 // of stored objects
 	Filling   int64 // bytes of bodies that fill
+	Files     int64 // bytes of bodies in files, beside Bytes
 	Evictions uint64
 }
 
@@ -248,7 +253,7 @@ func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Stats{Objects: c.small.count + c.main.count, Bytes: c.small.bytes + c.main.bytes,
-		Filling: c.filling.Load(), Evictions: c.evictions.Load()}
+		Filling: c.filling.Load(), Files: c.fileBytes.Load(), Evictions: c.evictions.Load()}
 }
 
 // Hottest calls yield for objects of the main queue, newest first, until it

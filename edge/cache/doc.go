@@ -19,6 +19,9 @@
 // being storable: from then on only a window of it is kept, and the writer waits
 // for the slowest reader.
 //
+// A large body that is hit often has a second form, a [File] in memory, from which
+// the kernel sends without copying. It goes when its last object leaves the index.
+//
 // Lookup takes one read lock, allocates nothing and bumps one atomic counter.
 // Put, Purge and eviction take one lock for the whole cache, on the miss path.
 // All methods may be called from any goroutine. Memory of bodies is left to the

@@ -103,7 +103,7 @@ func (c *Cache) grow(n int64) {
 
 // evict removes objects until everything fits. The caller holds mu.
 func (c *Cache) evict() {
-	for c.small.count+c.main.count > 0 && c.small.bytes+c.main.bytes+c.filling.Load() > c.maxBytes {
+	for c.small.count+c.main.count > 0 && c.small.bytes+c.main.bytes+c.filling.Load()+c.fileBytes.Load() > c.maxBytes {
 		if c.small.bytes > c.maxBytes/smallShare || c.main.count == 0 {
 			c.evictSmall()
 		} else {
