@@ -195,22 +195,43 @@ func (r reader) scaled(name string, missing uint64, example string, units map[st
 	if s == "" && !r.has(name) {
 		return missing
 	}
-	i := strings.IndexFunc(s, func(c rune) bool { return c != '.' && (c < '0' || c > '9') })
-	if i > 0 {
-		n, err := strconv.ParseFloat(s[:i], 64)
-		factor, ok := units[strings.TrimSpace(s[i:])]
-		if err == nil && ok && n >= 0 && n*factor < 1<<62 {
-			return uint64(n * factor)
-		}
+	n, ok := scale(s, units)
+	if !ok {
+		r.fail(r.rangeOf(name), "%s is %q; it takes a number with a unit, such as %q", name, s, example)
+		return missing
 	}
-	r.fail(r.rangeOf(name), "%s is %q; it takes a number with a unit, such as %q", name, s, example)
-	return missing
+	return n
+}
+
+// scale multiplies a number by its unit's factor.
+func scale(s string, units map[string]float64) (uint64, bool) {
+	i := strings.IndexFunc(s, func(c rune) bool { return c != '.' && (c < '0' || c > '9') })
+	if i <= 0 {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(s[:i], 64)
+	factor, ok := units[strings.TrimSpace(s[i:])]
+	if err != nil || !ok || n*factor >= 1<<62 {
+		return 0, false
+	}
+	return uint64(n * factor), true
+}
+
+func rates() map[string]float64 {
+	return map[string]float64{"bps": 1, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9, "Tbps": 1e12}
+}
+
+// ParseRate reads bits per second as the configuration writes them ("10Gbps").
+func ParseRate(s string) (bitsPerSecond uint64, err error) {
+	n, ok := scale(s, rates())
+	if !ok {
+		return 0, fmt.Errorf("%q is no rate; it takes a number with a unit, such as 10Gbps", s)
+	}
+	return n, nil
 }
 
 // rate reads bits per second ("10Gbps").
-func (r reader) rate(name string) uint64 {
-	return r.scaled(name, 0, "10Gbps", map[string]float64{"bps": 1, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9, "Tbps": 1e12})
-}
+func (r reader) rate(name string) uint64 { return r.scaled(name, 0, "10Gbps", rates()) }
 
 // size reads bytes ("256MiB").
 func (r reader) size(name string, missing uint64) uint64 {

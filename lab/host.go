@@ -21,6 +21,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
+	"perto/internal/cable"
 	"perto/internal/netx"
 )
 
@@ -47,7 +48,7 @@ type Host struct {
 	dials atomic.Uint64
 
 	// Guarded by net.mu.
-	up, down line
+	up, down cable.Line
 	cut      bool
 	frozen   bool
 	held     []heldPacket // what it wanted to send while frozen
@@ -70,7 +71,7 @@ const tcpBufferMax = 4 << 20
 // AddHost puts a host on the Internet.
 func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
 	h := &Host{HostConfig: cfg, net: n}
-	h.up.bitsPerSecond, h.down.bitsPerSecond = cfg.UpBits, cfg.DownBits
+	h.up.BitsPerSecond, h.down.BitsPerSecond = cfg.UpBits, cfg.DownBits
 	h.link = &link{host: h}
 	h.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"container/heap"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -12,6 +11,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"perto/internal/cable"
 )
 
 // Internet carries packets between hosts. One goroutine holds every packet for
@@ -24,10 +25,9 @@ type Internet struct {
 	hosts []*Host
 	at    map[netip.Addr][]*Host // several hosts at one address: anycast
 	names map[string][]netip.Addr
-	queue packetQueue
-	order uint64 // breaks ties so that packets of one instant keep their order
-	wake  chan struct{}
-	done  chan struct{}
+
+	underWay *cable.Holder[packet]
+	done     chan struct{}
 
 	packets atomic.Uint64
 	lost    atomic.Uint64
@@ -36,13 +36,13 @@ type Internet struct {
 // NewInternet returns an empty Internet whose delays follow paths. Close it.
 func NewInternet(paths *Paths) *Internet {
 	n := &Internet{
-		paths: paths,
-		at:    make(map[netip.Addr][]*Host),
-		names: make(map[string][]netip.Addr),
-		wake:  make(chan struct{}, 1),
-		done:  make(chan struct{}),
+		paths:    paths,
+		at:       make(map[netip.Addr][]*Host),
+		names:    make(map[string][]netip.Addr),
+		underWay: cable.NewHolder[packet](),
+		done:     make(chan struct{}),
 	}
-	go n.deliver()
+	go n.underWay.Run(n.done, n.handOver)
 	return n
 }
 
@@ -133,33 +133,11 @@ func (n *Internet) attach(h *Host) error {
 
 // packet is one IP packet under way.
 type packet struct {
-	due   time.Time
-	order uint64
-	to    *Host
-	from  *Host
-	data  []byte
-	v6    bool
+	to   *Host
+	from *Host
+	data []byte
+	v6   bool
 }
-
-type packetQueue []packet
-
-func (q packetQueue) Len() int { return len(q) }
-func (q packetQueue) Less(i, j int) bool {
-	return q[i].due.Before(q[j].due) || q[i].due.Equal(q[j].due) && q[i].order < q[j].order
-}
-func (q packetQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *packetQueue) Push(x any)   { *q = append(*q, x.(packet)) }
-func (q *packetQueue) Pop() any {
-	last := len(*q) - 1
-	p := (*q)[last]
-	(*q)[last] = packet{}
-	*q = (*q)[:last]
-	return p
-}
-
-// maxWait is how long a packet may wait for a narrow line before it is lost, as
-// in the buffer of a router.
-const maxWait = 300 * time.Millisecond
 
 // send takes a packet from a host's stack. The destination decides the path.
 func (n *Internet) send(from *Host, data []byte, v6 bool) {
@@ -183,24 +161,17 @@ func (n *Internet) sendLocked(from *Host, dst netip.Addr, data []byte, v6 bool) 
 		return
 	}
 	now := time.Now()
-	leave, ok := from.up.transmit(now, len(data))
+	leave, ok := from.up.Transmit(now, len(data))
 	if !ok {
 		n.lost.Add(1)
 		return
 	}
-	arrive, ok := to.down.transmit(leave.Add(n.paths.RTT(from.End, to.End)/2), len(data))
+	arrive, ok := to.down.Transmit(leave.Add(n.paths.RTT(from.End, to.End)/2), len(data))
 	if !ok {
 		n.lost.Add(1)
 		return
 	}
-	n.order++
-	heap.Push(&n.queue, packet{due: arrive, order: n.order, to: to, from: from, data: data, v6: v6})
-	if n.queue[0].order == n.order { // it is the next one due: deliver sleeps too long
-		select {
-		case n.wake <- struct{}{}:
-		default:
-		}
-	}
+	n.underWay.Hold(arrive, packet{to: to, from: from, data: data, v6: v6})
 }
 
 func destination(data []byte, v6 bool) (netip.Addr, bool) {
@@ -216,39 +187,6 @@ func destination(data []byte, v6 bool) (netip.Addr, bool) {
 	}
 	dst := netip.AddrFrom4([4]byte(data[16:20]))
 	return dst, !dst.IsMulticast()
-}
-
-// deliver hands over what is due, for ever.
-func (n *Internet) deliver() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var due []packet
-	for {
-		wait := time.Hour
-		n.mu.Lock()
-		now := time.Now()
-		due = due[:0]
-		for len(n.queue) > 0 && !n.queue[0].due.After(now) {
-			due = append(due, heap.Pop(&n.queue).(packet))
-		}
-		if len(n.queue) > 0 {
-			wait = n.queue[0].due.Sub(now)
-		}
-		n.mu.Unlock()
-		for _, p := range due {
-			n.handOver(p)
-		}
-		if len(due) > 0 {
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-n.wake:
-		case <-n.done:
-			return
-		}
-	}
 }
 
 // handOver gives an arrived packet to its host, unless the host was cut off or
@@ -270,29 +208,6 @@ func (n *Internet) handOver(p packet) {
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(p.data)})
 	p.to.link.inject(pkt, p.v6)
 	pkt.DecRef()
-}
-
-// line is one direction of a host's access line.
-type line struct {
-	bitsPerSecond uint64    // 0: without limit
-	free          time.Time // when the bits before are through
-}
-
-// transmit returns when a packet of size bytes that comes at the given time is
-// through the line, and false when the queue before it is too long.
-func (l *line) transmit(at time.Time, size int) (time.Time, bool) {
-	if l.bitsPerSecond == 0 {
-		return at, true
-	}
-	start := at
-	if l.free.After(start) {
-		start = l.free
-	}
-	if start.Sub(at) > maxWait {
-		return time.Time{}, false
-	}
-	l.free = start.Add(time.Duration(uint64(size) * 8 * uint64(time.Second) / l.bitsPerSecond))
-	return l.free, true
 }
 
 func protocolOf(addr netip.Addr) tcpip.NetworkProtocolNumber {

@@ -247,23 +247,6 @@ func TestAnycastReachesTheNearest(t *testing.T) {
 	}
 }
 
-func TestLineLimitsTheRate(t *testing.T) {
-	l := line{bitsPerSecond: 8_000_000} // a megabyte a second
-	now := time.Now()
-	for i := range 3 {
-		through, ok := l.transmit(now, 100_000)
-		if want := now.Add(time.Duration(i+1) * 100 * time.Millisecond); !ok || !through.Equal(want) {
-			t.Errorf("packet %d: through after %v (%v), want %v", i, through.Sub(now), ok, want.Sub(now))
-		}
-	}
-	if _, ok := l.transmit(now, 100_000); !ok {
-		t.Error("a queue of 300 ms was refused")
-	}
-	if _, ok := l.transmit(now, 100_000); ok {
-		t.Error("a queue of 400 ms was accepted")
-	}
-}
-
 func TestAddHostRefusesWhatIsTaken(t *testing.T) {
 	n, _, _ := newPair(t)
 	if _, err := n.AddHost(HostConfig{Name: "gru", Addrs: addrs("203.0.113.9")}); err == nil {

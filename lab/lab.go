@@ -73,16 +73,13 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 		cfg.Seed = 1
 	}
 	l := &Lab{cfg: cfg, World: cfg.World, keys: []replicas.Key{replicas.NewKey()}}
-	l.Internet = NewInternet(&Paths{Seed: cfg.Seed, LongWay: longWayShare})
+	l.Internet = NewInternet(NewPaths(cfg.Seed))
 	if err := l.up(ctx); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
-
-// longWayShare is the share of pairs whose path makes a detour (see Paths).
-const longWayShare = 0.04
 
 func (l *Lab) up(ctx context.Context) error {
 	if l.World == nil {

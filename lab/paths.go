@@ -37,6 +37,12 @@ type Paths struct {
 	rtt map[[2]endKey]time.Duration
 }
 
+// longWayShare is the share of pairs whose path makes a detour.
+const longWayShare = 0.04
+
+// NewPaths returns the model as the lab uses it.
+func NewPaths(seed uint64) *Paths { return &Paths{Seed: seed, LongWay: longWayShare} }
+
 type endKey struct {
 	lat, lon float64
 	site     string

@@ -15,7 +15,8 @@
 #
 # Environment: SCORE (0) server core, CCORE (1) client core, BASEPORT (5310), OUT
 # (100) outstanding queries, COREDNS: its path when it is not in PATH.
-# Needs dnsperf, kdig, go, taskset.
+# Needs dnsperf, kdig, go, taskset; on Debian the servers are nsd, knot and
+# knot-module-geoip, gdnsd, pdns-server and pdns-backend-geoip, bind9.
 #
 # What is served: zone bench.test; www and *.geo answer an A record by region, SA
 # 127.1.0.1, NA .2, EU .3, AS .4 (nsd and knot_static always .9). The geo data
@@ -314,6 +315,7 @@ for _ in $(seq "$TIMES"); do
     start_$w $port
     for _ in $(seq 100); do
       [ -n "$(ask 127.0.0.1 $port www.bench.test A +answer)" ] && break
+      kill -0 "$PID" 2>/dev/null || break
       sleep 0.1
     done
     if ! kill -0 "$PID" 2>/dev/null; then echo "# $w did not start:"; tail -5 "$D/log"; PID=""; continue; fi

@@ -29,6 +29,7 @@ type labCmd struct {
 	Freeze   labFreezeCmd   `cmd:"" help:"Stop a host as SIGSTOP would."`
 	Cut      labCutCmd      `cmd:"" help:"Take a host off the network, in silence."`
 	Heal     labHealCmd     `cmd:"" help:"Make a host well again."`
+	WAN      labWANCmd      `cmd:"" name:"wan" help:"The globe between containers: carry, show and break what lies between regions."`
 }
 
 type labUpCmd struct {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -13,9 +15,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets scripts run "perto" as a command of its own.
+// TestMain lets scripts run "perto" as a command of its own, and the tests of the
+// wan two helpers.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"perto": main})
+	testscript.Main(m, map[string]func(){"perto": main, "perto-joined": joined, "perto-leash": leash})
 }
 
 // TestScripts runs testdata/*.txt: shell sessions with their input files.
@@ -128,5 +131,35 @@ func TestLabTour(t *testing.T) {
 	cancel()
 	if code := <-done; code != 0 {
 		t.Errorf("the lab ended with exit code %d: %s", code, diagnostics.waitFor(t, ""))
+	}
+}
+
+// joined is the command that the tests let "lab wan join" become: it shows who it
+// is, and its arguments.
+func joined() {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Printf("%s%s\n", b, strings.Join(os.Args[1:], " "))
+}
+
+// leash runs a command until its own stdin ends, then interrupts it, and ends as
+// it did.
+func leash() {
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cmd.Process.Signal(os.Interrupt)
+	}()
+	if err := cmd.Wait(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }

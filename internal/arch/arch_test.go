@@ -20,8 +20,8 @@ import (
 // place on purpose.
 var layers = map[string]int{
 	"": 0, "metrics": 0,
-	"internal/arch": 0, "internal/coarse": 0, "internal/fields": 0, "internal/lpm": 0, "internal/netx": 0,
-	"internal/memnet": 0, "internal/ring": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/invariant": 0,
+	"internal/arch": 0, "internal/cable": 0, "internal/coarse": 0, "internal/fields": 0, "internal/lpm": 0, "internal/netx": 0,
+	"internal/memnet": 0, "internal/netns": 0, "internal/ring": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/invariant": 0,
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
 	"edge/http1": 1, "edge/http2": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
@@ -31,7 +31,7 @@ var layers = map[string]int{
 	"dnsserver": 2, "edge": 2, "dispatch": 2, "origin": 2, "functions": 2,
 	"control": 2, "console": 2, "config": 2, "mobility": 2,
 
-	"node": 3, "lab": 4, "lab/expect": 4, "cmd/perto": 5,
+	"node": 3, "lab": 4, "lab/expect": 4, "lab/wan": 4, "cmd/perto": 5,
 
 	// Not of the product: tools and tests about the whole tree.
 	"bench": 5, "bench/dns/mkmmdb": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
@@ -61,6 +61,7 @@ var fences = []struct {
 	{"github.com/caddyserver/certmagic", []string{"certs"}},
 	{"github.com/cilium/ebpf", []string{"dnsserver", "dispatch"}},
 	{"gvisor.dev/gvisor", []string{"lab"}},
+	{"github.com/vishvananda/netlink", []string{"lab/wan"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
 	{"github.com/hashicorp/hcl", []string{"config", "lab/expect"}},
 	{"github.com/evanw/esbuild", []string{"cmd/perto"}},

@@ -1,0 +1,168 @@
+// Package cable is what a simulated network is made of, whatever it carries: a
+// [Holder] that keeps things until they are due, and a [Line] of limited
+// bandwidth. The lab's Internet carries packets of its netstack on them, the wan
+// of the containers those of the kernel.
+//
+// Time is package time's: inside a synctest bubble it is virtual.
+package cable
+
+import (
+	"sync"
+	"time"
+)
+
+// Holder keeps things until they are due and hands them over in that order;
+// things that are due at the same instant keep the order they came in. Its
+// methods may be called from any goroutine. It does not bound what it holds: that
+// is for who knows what a thing weighs.
+type Holder[T any] struct {
+	mu    sync.Mutex
+	heap  []held[T] // Invariant: no element is before its parent, at (i-1)/2
+	order uint64    // of the next thing
+	wake  chan struct{}
+}
+
+type held[T any] struct {
+	due   time.Time
+	order uint64
+	thing T
+}
+
+func (a *held[T]) before(b *held[T]) bool {
+	if c := a.due.Compare(b.due); c != 0 {
+		return c < 0
+	}
+	return a.order < b.order
+}
+
+// NewHolder returns an empty Holder. Nothing is handed over before Run is called.
+func NewHolder[T any]() *Holder[T] { return &Holder[T]{wake: make(chan struct{}, 1)} }
+
+// Hold keeps a thing until it is due.
+func (h *Holder[T]) Hold(due time.Time, thing T) {
+	h.mu.Lock()
+	h.order++
+	h.heap = append(h.heap, held[T]{due, h.order, thing})
+	first := h.rise() == 0
+	h.mu.Unlock()
+	if first { // Run sleeps until something later
+		select {
+		case h.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Len returns how many things are held.
+func (h *Holder[T]) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.heap)
+}
+
+// Run hands over what is due, one thing at a time, until done is closed. What is
+// still held then stays. One Run at a time.
+func (h *Holder[T]) Run(done <-chan struct{}, handOver func(T)) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var due []T
+	for {
+		due = due[:0]
+		wait := time.Hour
+		h.mu.Lock()
+		now := time.Now()
+		for len(h.heap) > 0 {
+			if next := h.heap[0].due; next.After(now) {
+				wait = next.Sub(now)
+				break
+			}
+			due = append(due, h.pop())
+		}
+		h.mu.Unlock()
+		for _, thing := range due {
+			handOver(thing)
+		}
+		if len(due) > 0 { // handing over took time: look again
+			clear(due)
+			select {
+			case <-done:
+				return
+			default:
+			}
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-h.wake:
+		case <-done:
+			return
+		}
+	}
+}
+
+// rise moves the last element up to its place, which it returns.
+func (h *Holder[T]) rise() int {
+	i := len(h.heap) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !h.heap[i].before(&h.heap[parent]) {
+			break
+		}
+		h.heap[i], h.heap[parent] = h.heap[parent], h.heap[i]
+		i = parent
+	}
+	return i
+}
+
+// pop removes the first element.
+func (h *Holder[T]) pop() T {
+	last := len(h.heap) - 1
+	first := h.heap[0].thing
+	h.heap[0] = h.heap[last]
+	h.heap[last] = held[T]{}
+	h.heap = h.heap[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			break
+		}
+		if child+1 < last && h.heap[child+1].before(&h.heap[child]) {
+			child++
+		}
+		if !h.heap[child].before(&h.heap[i]) {
+			break
+		}
+		h.heap[i], h.heap[child] = h.heap[child], h.heap[i]
+		i = child
+	}
+	return first
+}
+
+// MaxWait is how long a packet may wait for a narrow line before it is lost, as
+// in the buffer of a router.
+const MaxWait = 300 * time.Millisecond
+
+// Line is one direction of a line. The zero value has no limit. It is not safe
+// for use by several goroutines.
+type Line struct {
+	BitsPerSecond uint64    // 0: without limit
+	free          time.Time // when the bits before are through
+}
+
+// Transmit returns when a packet of size bytes that comes at the given time is
+// through the line, and false when the queue before it is longer than [MaxWait].
+func (l *Line) Transmit(at time.Time, size int) (time.Time, bool) {
+	if l.BitsPerSecond == 0 {
+		return at, true
+	}
+	start := at
+	if l.free.After(start) {
+		start = l.free
+	}
+	if start.Sub(at) > MaxWait {
+		return time.Time{}, false
+	}
+	l.free = start.Add(time.Duration(uint64(size) * 8 * uint64(time.Second) / l.BitsPerSecond))
+	return l.free, true
+}

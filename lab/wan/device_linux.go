@@ -1,0 +1,228 @@
+package wan
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"perto"
+)
+
+// Routing of what comes from a region: a rule for its interface, and a table in
+// which everything goes into the TUN device. What comes out of the device meets
+// no rule and leaves by the main table. Strict reverse-path filtering
+// (rp_filter=1) agrees with both ways, because the kernel looks for the way back
+// as if the packet had come in where this one goes out.
+const (
+	routeTable   = 5918 // of no other meaning; the kernel's own are 253 to 255
+	rulePriority = 5918 // before the main table's 32766
+)
+
+// deviceQueue is how many packets the kernel keeps for us while we are not
+// scheduled: at 1 Gbps, 50 ms.
+const deviceQueue = 4096
+
+// Device is a TUN device that gets all packets which cross regions.
+type Device struct {
+	file  *os.File
+	rules []*netlink.Rule
+}
+
+// OpenDevice makes a TUN device of the given name in the calling thread's network
+// namespace and routes into it what comes from the interfaces that stand in the
+// regions' networks. It needs CAP_NET_ADMIN and /dev/net/tun; a container must
+// have an address in every region and forward packets (net.ipv4.ip_forward).
+// Errors are of KindUnavailable and say what is missing.
+func OpenDevice(name string, regions []Region) (*Device, error) {
+	families := familiesOf(regions)
+	for _, f := range families {
+		if err := f.checkForwarding(); err != nil {
+			return nil, err
+		}
+	}
+	interfaces, mtu, err := regionInterfaces(regions)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{}
+	if d.file, err = openTUN(name); err != nil {
+		return nil, err
+	}
+	if err := d.route(name, mtu, families, interfaces); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Read reads one packet.
+func (d *Device) Read(b []byte) (int, error) { return d.file.Read(b) }
+
+// Write writes one packet.
+func (d *Device) Write(b []byte) (int, error) { return d.file.Write(b) }
+
+// Close removes the device; a Read that waits ends with an error. The rules stay
+// when the process has dropped its privileges: without the device they lead
+// nowhere, and they go with the namespace.
+func (d *Device) Close() error {
+	for _, r := range d.rules {
+		if err := netlink.RuleDel(r); err != nil && !errors.Is(err, unix.EPERM) {
+			d.file.Close()
+			return &perto.Error{Op: "remove rule", Path: r.IifName, Kind: perto.KindUnavailable, Err: err}
+		}
+	}
+	return d.file.Close()
+}
+
+// family is IPv4 or IPv6.
+type family struct {
+	number     int
+	everything netip.Prefix
+	sysctl     string // that lets packets be forwarded
+}
+
+func familiesOf(regions []Region) []family {
+	var v4, v6 bool
+	for _, r := range regions {
+		for _, p := range r.Prefixes {
+			v4, v6 = v4 || p.Addr().Is4(), v6 || p.Addr().Is6()
+		}
+	}
+	var out []family
+	if v4 {
+		out = append(out, family{unix.AF_INET, netip.PrefixFrom(netip.IPv4Unspecified(), 0), "net.ipv4.ip_forward"})
+	}
+	if v6 {
+		out = append(out, family{unix.AF_INET6, netip.PrefixFrom(netip.IPv6Unspecified(), 0), "net.ipv6.conf.all.forwarding"})
+	}
+	return out
+}
+
+// checkForwarding only looks: in a container /proc/sys is read-only.
+func (f family) checkForwarding() error {
+	b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(f.sysctl, ".", "/"))
+	if err == nil && strings.TrimSpace(string(b)) == "1" {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it is off, so the kernel would drop every packet between regions")
+	}
+	return &perto.Error{Op: "check sysctl", Path: f.sysctl, Kind: perto.KindUnavailable, Err: err,
+		Hint: fmt.Sprintf(`set it to 1: in a compose file "sysctls: [%s=1]", elsewhere "sysctl -w %s=1"`, f.sysctl, f.sysctl)}
+}
+
+// regionInterfaces returns the names of the interfaces that have an address in
+// the regions' networks, each once, and their largest MTU in bytes.
+func regionInterfaces(regions []Region) (names []string, mtu int, err error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, 0, &perto.Error{Op: "list interfaces", Kind: perto.KindUnavailable, Err: err}
+	}
+	found := make(map[netip.Prefix]bool)
+	var seen []string
+	for _, i := range all {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return nil, 0, &perto.Error{Op: "list addresses of", Path: i.Name, Kind: perto.KindUnavailable, Err: err}
+		}
+		uses := false
+		for _, a := range addrs {
+			at, err := netip.ParsePrefix(a.String())
+			if err != nil {
+				continue
+			}
+			seen = append(seen, i.Name+" "+at.String())
+			for _, r := range regions {
+				for _, p := range r.Prefixes {
+					if p.Contains(at.Addr()) {
+						found[p], uses = true, true
+					}
+				}
+			}
+		}
+		if uses {
+			names = append(names, i.Name)
+			mtu = max(mtu, i.MTU)
+		}
+	}
+	for _, r := range regions {
+		for _, p := range r.Prefixes {
+			if !found[p] {
+				return nil, 0, &perto.Error{Op: "find interface of region", Path: r.Name, Kind: perto.KindUnavailable,
+					Err: fmt.Errorf("none has an address in %s; there are %s", p, strings.Join(seen, ", ")), Hint: "attach the wan to every region's network"}
+			}
+		}
+	}
+	return names, mtu, nil
+}
+
+// tunPath is where containers get the device: devices: [/dev/net/tun].
+const tunPath = "/dev/net/tun"
+
+// openTUN makes the device. It must be bound to its name before the runtime
+// polls it: an unbound one only ever reports an error.
+func openTUN(name string) (*os.File, error) {
+	fail := func(op string, err error) (*os.File, error) {
+		return nil, &perto.Error{Op: op, Path: tunPath, Kind: perto.KindUnavailable, Err: err,
+			Hint: `a container needs "devices: [/dev/net/tun]", user 0 and "cap_add: [NET_ADMIN]"`}
+	}
+	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fail("open", err)
+	}
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		unix.Close(fd)
+		return nil, &perto.Error{Op: "name device", Path: name, Kind: perto.KindInvalid, Err: err}
+	}
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		unix.Close(fd)
+		return fail("make device "+name+" of", err)
+	}
+	return os.NewFile(uintptr(fd), tunPath), nil
+}
+
+func (d *Device) route(name string, mtu int, families []family, interfaces []string) error {
+	fail := func(op, path string, err error) error {
+		return &perto.Error{Op: op, Path: path, Kind: perto.KindUnavailable, Err: err, Hint: `a container needs user 0 and "cap_add: [NET_ADMIN]"`}
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fail("find device", name, err)
+	}
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return fail("set MTU of", name, err)
+	}
+	if err := netlink.LinkSetTxQLen(link, deviceQueue); err != nil {
+		return fail("set queue of", name, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fail("bring up", name, err)
+	}
+	for _, f := range families {
+		into := &netlink.Route{LinkIndex: link.Attrs().Index, Table: routeTable, Dst: ipNet(f.everything), Family: f.number}
+		if err := netlink.RouteReplace(into); err != nil {
+			return fail("route into", name, err)
+		}
+		for _, i := range interfaces {
+			rule := netlink.NewRule()
+			rule.Family, rule.IifName, rule.Table, rule.Priority = f.number, i, routeTable, rulePriority
+			if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) { // a wan before us left it
+				return fail("add rule for", i, err)
+			}
+			d.rules = append(d.rules, rule)
+		}
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
