@@ -1,13 +1,11 @@
 package config
 
 import (
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 
 	"perto"
+	"perto/internal/netx"
 	"perto/mapping"
 )
 
@@ -276,9 +275,8 @@ func (c *checker) node(b *hcl.Block) {
 
 // portOf returns the port of an address to listen on, which listen has checked.
 func portOf(address string) uint16 {
-	_, text, _ := net.SplitHostPort(address)
-	port, _ := strconv.ParseUint(text, 10, 16)
-	return uint16(port)
+	_, port, _ := netx.SplitPort(address)
+	return port
 }
 
 // placeEdge takes a node's addresses and place from the edge block of its name.

@@ -3,17 +3,15 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"perto"
 	"perto/console"
+	"perto/lab/access"
 	"perto/mapping"
 	"perto/node"
 )
@@ -97,8 +95,8 @@ type VantageInfo struct {
 func (l *Lab) vantageInfo() []VantageInfo {
 	var out []VantageInfo
 	for _, v := range l.vantages {
-		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Kind: v.Kind, Addrs: v.Client.Host.Addrs,
-			LastMile: v.Client.Host.End.LastMile.Round(time.Millisecond).String()}
+		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Kind: v.Kind, Addrs: v.Host.Addrs,
+			LastMile: v.Host.End.LastMile.Round(time.Millisecond).String()}
 		if r := l.ResolverOf(v); r != nil {
 			i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
 		}
@@ -131,22 +129,7 @@ func (l *Lab) doorInfo() []DoorInfo {
 }
 
 // DigReply is what a vantage's resolver answered.
-type DigReply struct {
-	From     string  `json:"from"`
-	Resolver string  `json:"resolver"`
-	TookMs   float64 `json:"took_ms"`
-	Status   string  `json:"status"`
-	Answer   []RR    `json:"answer"`
-	Text     string  `json:"text"` // the message as dig would print it
-}
-
-// RR is one record.
-type RR struct {
-	Name string `json:"name"`
-	TTL  uint32 `json:"ttl"`
-	Type string `json:"type"`
-	Data string `json:"data"`
-}
+type DigReply = access.DigReply
 
 // Dig asks a vantage's resolver, as somebody there would.
 func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, error) {
@@ -154,36 +137,14 @@ func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, err
 	if err != nil {
 		return nil, err
 	}
-	if qtype == "" {
-		qtype = "A"
-	}
-	t, ok := dns.StringToType[upper(qtype)]
-	if _, valid := dns.IsDomainName(name); !ok || !valid || name == "" {
-		return nil, &perto.Error{Op: "dig", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("needs a domain name and a record type, got %q", qtype)}
-	}
-	reply, err := v.Client.Ask(ctx, name, t)
+	reply, err := v.Client.Dig(ctx, name, qtype)
 	if err != nil {
-		return nil, &perto.Error{Op: "dig from", Path: from, Kind: perto.KindUnavailable, Err: err}
+		return nil, err
 	}
-	out := &DigReply{From: v.Name, TookMs: float64(reply.Took.Microseconds()) / 1000, Status: dns.RcodeToString[reply.Message.Rcode], Text: reply.Message.String(), Answer: []RR{}}
 	if r := l.ResolverOf(v); r != nil {
-		out.Resolver = r.Host.Name
+		reply.Resolver = r.Host.Name
 	}
-	for _, rr := range reply.Message.Answer {
-		h := rr.Header()
-		out.Answer = append(out.Answer, RR{h.Name, h.Ttl, dns.TypeToString[h.Rrtype], dataOf(rr)})
-	}
-	return out, nil
-}
-
-func upper(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'a' <= c && c <= 'z' {
-			b[i] = c - 'a' + 'A'
-		}
-	}
-	return string(b)
+	return reply, nil
 }
 
 var _ console.Source = (*Lab)(nil)

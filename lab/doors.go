@@ -16,6 +16,7 @@ import (
 	"perto/config"
 	"perto/geodata"
 	"perto/internal/lpm"
+	"perto/lab/access"
 )
 
 // Ports says which ports of 127.0.0.1 the doors stand at; 0 means any free one.
@@ -72,7 +73,7 @@ func (l *Lab) openDoors(context.Context) error {
 	}
 	port = max(port, l.cfg.Ports.Resolvers)
 	for _, v := range l.vantages {
-		d, err := openDNSDoor("resolver", v.Name, l.nextPort(&port), v.Client.Host, netip.AddrPortFrom(v.Client.Resolver, 53))
+		d, err := openDNSDoor("resolver", v.Name, l.nextPort(&port), v.Host, netip.AddrPortFrom(v.Client.Resolver, 53))
 		if err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ func (d *Door) serveStreams() {
 			defer to.Close()
 			stop := context.AfterFunc(d.ctx, func() { c.Close(); to.Close() })
 			defer stop()
-			relay(c, io.Reader(c), to)
+			access.Relay(c, io.Reader(c), to)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"perto/lab/access"
 	"perto/lab/expect"
 )
 
@@ -43,7 +44,7 @@ func (b *labBackend) World() *expect.World {
 		if v.Kind == ResolverISP || v.Kind == ResolverPublicECS {
 			x.Seen, x.Near = v.Place, true
 		}
-		x.Subnet, _ = v.Client.Host.Addr(4).Prefix(24)
+		x.Subnet, _ = v.Host.Addr(4).Prefix(24)
 		w.Vantages = append(w.Vantages, x)
 	}
 	return w
@@ -60,7 +61,7 @@ func (b *labBackend) Ask(ctx context.Context, q expect.Question) ([]netip.Addr, 
 		if err != nil {
 			return nil, err
 		}
-		return addressesIn(reply.Message), nil
+		return access.Addresses(reply.Message), nil
 	}
 	for _, d := range b.l.Doors() {
 		if d.Kind == "authoritative" && d.To == q.Server {
@@ -81,8 +82,8 @@ func (b *labBackend) Fetch(ctx context.Context, vantage, url string) (*expect.Re
 		return nil, err
 	}
 	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect, FirstByte: f.FirstByte}
-	if h := b.l.Internet.HostAt(f.Address, v.Client.Host); h != nil {
-		r.Asked = b.l.Internet.paths.RTT(v.Client.Host.End, h.End)
+	if h := b.l.Internet.HostAt(f.Address, v.Host); h != nil {
+		r.Asked = b.l.Internet.paths.RTT(v.Host.End, h.End)
 	}
 	return r, nil
 }

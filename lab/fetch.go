@@ -2,126 +2,22 @@ package lab
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptrace"
-	"net/netip"
-	"net/url"
-	"strconv"
 	"sync"
-	"time"
 
-	"perto"
+	"perto/lab/access"
 )
 
 // Fetched is one fetch from a vantage, with its times.
-type Fetched struct {
-	Vantage string     `json:"vantage"`
-	Place   string     `json:"place"`
-	URL     string     `json:"url"`
-	Server  string     `json:"server"` // the host that answered ("gru-1")
-	Address netip.Addr `json:"address"`
+type Fetched = access.Fetched
 
-	DNS       time.Duration `json:"dns_ns"`
-	Connect   time.Duration `json:"connect_ns"`
-	FirstByte time.Duration `json:"first_byte_ns"` // from the request's last byte to the answer's first
-	Total     time.Duration `json:"total_ns"`
-
-	Status int         `json:"status"`
-	Bytes  int64       `json:"bytes"`
-	Header http.Header `json:"header"`
-	Body   []byte      `json:"-"`
-	Error  string      `json:"error,omitempty"`
-}
-
-// maxBody is how much of a body a fetch reads, in bytes.
-const maxBody = 64 << 20
-
-// fetchWait is how long a fetch may take.
-const fetchWait = 60 * time.Second
-
-// Fetch gets a URL as a browser at the vantage would: names by its resolver, a
-// new connection, the next address when one does not answer.
+// Fetch gets a URL as a browser at the vantage would.
 func (v *Vantage) Fetch(ctx context.Context, target string) (*Fetched, error) {
-	u, err := url.Parse(target)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`it takes "http://host/path"`)}
-	}
-	port := uint64(80)
-	if p := u.Port(); p != "" {
-		if port, err = strconv.ParseUint(p, 10, 16); err != nil {
-			return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New("bad port")}
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, fetchWait)
-	defer cancel()
-	f := &Fetched{Vantage: v.Name, Place: v.Place.String(), URL: target}
-	start := time.Now()
-	failed := func(what string, err error) (*Fetched, error) {
-		f.Total = time.Since(start)
-		return nil, &perto.Error{Op: "fetch " + target + " from " + v.Name + ": " + what, Kind: perto.KindUnavailable, Err: err}
-	}
-	addrs, took, err := v.Client.Lookup(ctx, u.Hostname())
-	f.DNS = took
+	f, err := v.Client.Fetch(ctx, target)
 	if err != nil {
-		return failed("DNS", err)
-	}
-	connect := time.Now()
-	conn, err := v.Client.DialAddrs(ctx, "tcp", addrs, uint16(port))
-	if err != nil {
-		return failed("connect", err)
-	}
-	f.Connect = time.Since(connect)
-	f.Address = addrOf(conn.RemoteAddr())
-	if h := v.Client.Host.net.HostAt(f.Address, v.Client.Host); h != nil {
-		f.Server = h.Name
-	}
-	resp, err := f.exchange(ctx, conn, u)
-	if err != nil {
-		return failed("HTTP", err)
-	}
-	defer resp.Body.Close()
-	f.Status, f.Header = resp.StatusCode, resp.Header
-	f.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	f.Bytes = int64(len(f.Body))
-	if err != nil {
-		return failed("body", err)
-	}
-	f.Total = time.Since(start)
-	return f, nil
-}
-
-// exchange sends a GET over a connection that is there already.
-func (f *Fetched) exchange(ctx context.Context, conn net.Conn, u *url.URL) (*http.Response, error) {
-	var written time.Time
-	trace := &httptrace.ClientTrace{
-		WroteRequest:         func(httptrace.WroteRequestInfo) { written = time.Now() },
-		GotFirstResponseByte: func() { f.FirstByte = time.Since(written) },
-	}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), "GET", u.String(), nil)
-	if err != nil {
-		conn.Close()
 		return nil, err
 	}
-	req.Header.Set("User-Agent", "perto-lab")
-	req.Close = true
-	once := conn
-	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		if once == nil {
-			return nil, errors.New("the connection was lost before an answer came")
-		}
-		c := once
-		once = nil
-		return c, nil
-	}}
-	resp, err := transport.RoundTrip(req)
-	if err != nil && once != nil {
-		once.Close()
-	}
-	return resp, err
+	f.Place = v.Place.String()
+	return f, nil
 }
 
 // FetchAll fetches a URL from several vantages at once; a failure is in its
@@ -141,10 +37,4 @@ func (l *Lab) FetchAll(ctx context.Context, vantages []*Vantage, target string) 
 	}
 	wg.Wait()
 	return out
-}
-
-// String returns the times in one line.
-func (f *Fetched) String() string {
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
-	return fmt.Sprintf("%d from %s: DNS %s, connect %s, first byte %s, total %s", f.Status, f.Server, ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total))
 }

@@ -23,6 +23,7 @@ import (
 
 	"perto/internal/cable"
 	"perto/internal/netx"
+	"perto/lab/access"
 )
 
 // HostConfig describes a host to [Internet.AddHost].
@@ -87,6 +88,16 @@ func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// Station returns the host as one that resolvers and clients run on.
+func (h *Host) Station() *access.Station {
+	return &access.Station{Network: h, Name: h.Name, Addrs: h.Addrs, NameOf: func(a netip.Addr) string {
+		if to := h.net.HostAt(a, h); to != nil {
+			return to.Name
+		}
+		return ""
+	}}
 }
 
 func (h *Host) configure() error {
@@ -165,7 +176,7 @@ func (h *Host) bindAddress(network, address string) (tcpip.FullAddress, tcpip.Ne
 	fail := func(err error) (tcpip.FullAddress, tcpip.NetworkProtocolNumber, error) {
 		return tcpip.FullAddress{}, 0, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	host, port, err := splitPort(address)
+	host, port, err := netx.SplitPort(address)
 	if err != nil {
 		return fail(err)
 	}
@@ -192,7 +203,7 @@ func (h *Host) bindAddress(network, address string) (tcpip.FullAddress, tcpip.Ne
 // DialContext connects from the host. A name is looked up in the Internet's
 // list; its addresses are tried in order.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := splitPort(address)
+	host, port, err := netx.SplitPort(address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
@@ -232,16 +243,4 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 		return nil, asSyscall(err)
 	}
 	return &streamConn{c}, nil
-}
-
-func splitPort(address string) (string, uint16, error) {
-	host, portText, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, err
-	}
-	var port uint16
-	if _, err := fmt.Sscanf(portText, "%d", &port); err != nil {
-		return "", 0, fmt.Errorf("port %q is not a number", portText)
-	}
-	return host, port, nil
 }

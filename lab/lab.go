@@ -15,6 +15,7 @@ import (
 	"perto/config"
 	"perto/dnsserver"
 	"perto/geodata"
+	"perto/lab/access"
 	"perto/node"
 	"perto/replicas"
 )
@@ -54,12 +55,26 @@ type Lab struct {
 	faults sync.Mutex // one kill or heal at a time
 }
 
+// Resolver is a resolver on a host of the lab.
+type Resolver struct {
+	*access.Resolver
+	Host *Host
+}
+
+// startResolver puts a resolver on a host; at is where it is asked, zero for all
+// of the host's addresses.
+func (l *Lab) startResolver(host *Host, at netip.Addr, sendECS bool) (*Resolver, error) {
+	r := &Resolver{&access.Resolver{Station: host.Station(), Roots: l.roots(), SendECS: sendECS, Address: at}, host}
+	return r, r.Start()
+}
+
 // Vantage is a client somewhere on the globe, with the resolver it asks.
 type Vantage struct {
 	Name   string
 	Place  perto.Place
 	Kind   ResolverKind
-	Client Client
+	Host   *Host
+	Client access.Client
 
 	own *Resolver // the provider's; nil when it asks another
 }
@@ -267,8 +282,8 @@ func (l *Lab) startResolvers(context.Context) error {
 		if err != nil {
 			return err
 		}
-		r := &Resolver{Host: host, Roots: l.roots(), SendECS: s.kind == ResolverPublicECS, Address: anycast[s.kind]}
-		if err := r.Start(); err != nil {
+		r, err := l.startResolver(host, anycast[s.kind], s.kind == ResolverPublicECS)
+		if err != nil {
 			return err
 		}
 		l.extra = append(l.extra, r)
@@ -293,7 +308,7 @@ func (l *Lab) startVantages(context.Context) error {
 		if err != nil {
 			return err
 		}
-		v := &Vantage{Name: s.name, Place: s.place, Kind: s.resolver, Client: Client{Host: client}}
+		v := &Vantage{Name: s.name, Place: s.place, Kind: s.resolver, Host: client, Client: access.Client{Station: client.Station()}}
 		l.vantages = append(l.vantages, v)
 		if s.resolver != ResolverISP {
 			v.Client.Resolver = anycast[s.resolver]
@@ -303,8 +318,7 @@ func (l *Lab) startVantages(context.Context) error {
 		if err != nil {
 			return err
 		}
-		v.own = &Resolver{Host: host, Roots: l.roots()}
-		if err := v.own.Start(); err != nil {
+		if v.own, err = l.startResolver(host, netip.Addr{}, false); err != nil {
 			return err
 		}
 		v.Client.Resolver = host.Addrs[0]
@@ -318,7 +332,7 @@ func (l *Lab) ResolverOf(v *Vantage) *Resolver {
 	if v.own != nil {
 		return v.own
 	}
-	host := l.Internet.HostAt(v.Client.Resolver, v.Client.Host)
+	host := l.Internet.HostAt(v.Client.Resolver, v.Host)
 	for _, r := range l.extra {
 		if r.Host == host {
 			return r

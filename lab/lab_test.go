@@ -18,6 +18,7 @@ import (
 	"perto"
 	"perto/config"
 	"perto/geodata"
+	"perto/lab/access"
 )
 
 // maps decodes the embedded data once for all tests of the package.
@@ -232,7 +233,7 @@ func TestDoorPlaceMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range addressesIn(reply) {
+	for _, a := range access.Addresses(reply) {
 		if got := popOf(&l.World.World, a); got != "nrt" {
 			t.Errorf("from Tokyo: got %s, want nrt", got)
 		}

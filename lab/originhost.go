@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"perto"
+	"perto/lab/access"
 	"perto/origin"
 )
 
@@ -153,7 +154,7 @@ func (r *relayDoor) serve(l net.Listener) {
 			defer to.Close()
 			stop := context.AfterFunc(r.ctx, func() { c.Close(); to.Close() })
 			defer stop()
-			relay(c, c, to)
+			access.Relay(c, c, to)
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"perto"
 	"perto/geodata"
+	"perto/lab/access"
 	"perto/node"
 	"perto/replicas"
 )
@@ -54,8 +55,8 @@ func (l *Lab) whoServes(ctx context.Context) []served {
 				out[i].Error = err.Error()
 				return
 			}
-			for _, a := range addressesIn(reply.Message) {
-				if h := l.Internet.HostAt(a, v.Client.Host); h != nil {
+			for _, a := range access.Addresses(reply.Message) {
+				if h := l.Internet.HostAt(a, v.Host); h != nil {
 					out[i].By, out[i].At = h.Name, h.End.Place
 					out[i].Km = v.Place.DistanceKm(h.End.Place)
 					return

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"perto/lab/access"
 )
 
 // nameServer answers on port 53 of a host with a function, by miekg/dns.
@@ -94,7 +96,7 @@ func resolverWorld(t *testing.T, sendECS bool) (r *Resolver, client *Host, rootA
 			m.Ns = []dns.RR{record(t, "cdn.example. 60 IN SOA ns1.cdn.example. h.cdn.example. 1 2 3 4 60")}
 		}
 	})
-	r = &Resolver{Host: isp, Roots: addrs("198.41.0.4"), SendECS: sendECS}
+	r = &Resolver{&access.Resolver{Station: isp.Station(), Roots: addrs("198.41.0.4"), SendECS: sendECS}, isp}
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func askFrom(t *testing.T, client *Host, name string, edit func(*dns.Msg)) *dns.
 func dataOfAll(reply *dns.Msg) []string {
 	var out []string
 	for _, rr := range reply.Answer {
-		out = append(out, dataOf(rr))
+		out = append(out, access.Data(rr))
 	}
 	return out
 }
@@ -225,10 +227,10 @@ func TestResolverFailsWhenNobodyAnswers(t *testing.T) {
 
 func TestResolverReportsHops(t *testing.T) {
 	r, client, _, _ := resolverWorld(t, true)
-	var hops []Hop
+	var hops []access.Hop
 	m := new(dns.Msg)
 	m.SetQuestion("shop.cdn.example.", dns.TypeA)
-	r.answer(t.Context(), m, client.Addrs[0], func(h Hop) { hops = append(hops, h) })
+	r.Resolve(t.Context(), m, client.Addrs[0], func(h access.Hop) { hops = append(hops, h) })
 	var got []string
 	for _, h := range hops {
 		got = append(got, fmt.Sprintf("%s -> %s %s %s %s: %s", h.From, h.To, h.Name, h.Type, h.ECS, h.Result))

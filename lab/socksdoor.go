@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"perto"
+	"perto/lab/access"
 )
 
 // socksDoor is one SOCKS port on 127.0.0.1.
@@ -19,7 +20,7 @@ type socksDoor struct {
 	Vantage  string // "" for the one that picks by user name
 	Addr     netip.AddrPort
 	listener net.Listener
-	server   *SOCKS
+	server   *access.SOCKS
 	serving  sync.WaitGroup
 }
 
@@ -33,7 +34,7 @@ func (d *socksDoor) close() {
 // each vantage without authentication, for browsers have none.
 func (l *Lab) openSOCKS(context.Context) error {
 	port := l.cfg.Ports.SOCKS
-	byName := func(user string) (Dialer, error) {
+	byName := func(user string) (access.Dialer, error) {
 		if user == "" {
 			user = l.vantages[0].Name
 		}
@@ -47,19 +48,19 @@ func (l *Lab) openSOCKS(context.Context) error {
 		return err
 	}
 	for _, v := range l.vantages {
-		if err := l.openSOCKSDoor(v.Name, &port, func(string) (Dialer, error) { return &v.Client, nil }); err != nil {
+		if err := l.openSOCKSDoor(v.Name, &port, func(string) (access.Dialer, error) { return &v.Client, nil }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Lab) openSOCKSDoor(vantage string, port *int, pick func(string) (Dialer, error)) error {
+func (l *Lab) openSOCKSDoor(vantage string, port *int, pick func(string) (access.Dialer, error)) error {
 	for try := 0; ; try++ {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(l.nextPort(port)))
 		listener, err := net.Listen("tcp", address)
 		if err == nil {
-			d := &socksDoor{Vantage: vantage, Addr: netip.MustParseAddrPort(listener.Addr().String()), listener: listener, server: &SOCKS{Pick: pick}}
+			d := &socksDoor{Vantage: vantage, Addr: netip.MustParseAddrPort(listener.Addr().String()), listener: listener, server: &access.SOCKS{Pick: pick}}
 			d.serving.Go(func() { d.server.Serve(listener) })
 			l.socks = append(l.socks, d)
 			*port = int(d.Addr.Port()) + 1

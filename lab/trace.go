@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"perto"
+	"perto/lab/access"
 )
 
 // Step is one numbered step of a request, as in the picture of Akamai's network:
@@ -56,7 +57,7 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(u.Hostname()), dns.TypeA)
 	// The resolver's part, by itself, to see each of its questions.
-	reply := r.answer(ctx, m, v.Client.Host.Addrs[0], func(h Hop) {
+	reply := r.Resolve(ctx, m, v.Host.Addrs[0], func(h access.Hop) {
 		what := h.Type + " " + strings.TrimSuffix(h.Name, ".")
 		if h.ECS != "" {
 			what += " for a client in " + h.ECS
@@ -67,10 +68,10 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 		}
 		t.Steps = append(t.Steps, s)
 	})
-	t.Steps[at].Took = time.Since(start) + l.Internet.paths.RTT(v.Client.Host.End, r.Host.End)
+	t.Steps[at].Took = time.Since(start) + l.Internet.paths.RTT(v.Host.End, r.Host.End)
 	var names []string
-	for _, a := range addressesIn(reply) {
-		if h := l.Internet.HostAt(a, v.Client.Host); h != nil {
+	for _, a := range access.Addresses(reply) {
+		if h := l.Internet.HostAt(a, v.Host); h != nil {
 			names = append(names, h.Name)
 		}
 	}

@@ -9,7 +9,9 @@ package netx
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strconv"
 )
 
 // Network opens listeners and connections on behalf of one host. Its methods
@@ -43,4 +45,17 @@ func (o *OS) ListenPacket(ctx context.Context, network, address string) (net.Pac
 // DialContext connects through the operating system.
 func (o *OS) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return o.Dialer.DialContext(ctx, network, address)
+}
+
+// SplitPort splits "host:port" with a numeric port.
+func SplitPort(address string) (host string, port uint16, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q is not a number below 65536", text)
+	}
+	return host, uint16(n), nil
 }

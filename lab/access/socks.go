@@ -1,4 +1,4 @@
-package lab
+package access
 
 import (
 	"bufio"
@@ -159,7 +159,7 @@ func (s *SOCKS) serve(c net.Conn) {
 	if writeReply(c, replyOK, local) != nil {
 		return
 	}
-	relay(c, in, to)
+	Relay(c, in, to)
 }
 
 // cancelOnClose ends a dial whose client has gone. A client that sends before it
@@ -299,9 +299,9 @@ func writeReply(w io.Writer, code byte, bound netip.AddrPort) error {
 	return err
 }
 
-// relay copies both ways until both are done; the end of one direction is passed
+// Relay copies both ways until both are done; the end of one direction is passed
 // on as a half close.
-func relay(client net.Conn, clientIn io.Reader, server net.Conn) {
+func Relay(client net.Conn, clientIn io.Reader, server net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

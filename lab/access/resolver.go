@@ -1,4 +1,4 @@
-package lab
+package access
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // live and the scopes of client subnets (RFC 7871, section 7.3.1), and rotates
 // the records of a set from answer to answer, as most resolvers do.
 type Resolver struct {
-	Host    *Host
+	Station *Station
 	Roots   []netip.Addr
 	SendECS bool // whether it tells name servers the client's subnet
 	// Address is where it is asked; the zero Addr: all of the host's.
@@ -56,12 +56,12 @@ func (r *Resolver) Start() error {
 	if r.Address.IsValid() {
 		address = netip.AddrPortFrom(r.Address, 53).String()
 	}
-	p, err := r.Host.ListenPacket(r.ctx, "udp", address)
+	p, err := r.Station.ListenPacket(r.ctx, "udp", address)
 	if err != nil {
 		return err
 	}
 	r.conns = append(r.conns, p)
-	l, err := r.Host.Listen(r.ctx, "tcp", address)
+	l, err := r.Station.Listen(r.ctx, "tcp", address)
 	if err != nil {
 		p.Close()
 		return err
@@ -105,7 +105,7 @@ func (r *Resolver) servePackets(p net.PacketConn) {
 			continue
 		}
 		r.busy.Go(func() {
-			reply := r.answer(r.ctx, query, addrOf(from), nil)
+			reply := r.Resolve(r.ctx, query, addrOf(from), nil)
 			size := dns.MinMsgSize
 			if opt := query.IsEdns0(); opt != nil {
 				size = max(size, min(int(opt.UDPSize()), resolverBuffer))
@@ -138,7 +138,7 @@ func (r *Resolver) serveStreams(l net.Listener) {
 				if err != nil {
 					return
 				}
-				if conn.WriteMsg(r.answer(r.ctx, query, addrOf(c.RemoteAddr()), nil)) != nil {
+				if conn.WriteMsg(r.Resolve(r.ctx, query, addrOf(c.RemoteAddr()), nil)) != nil {
 					return
 				}
 			}
@@ -157,9 +157,9 @@ type Hop struct {
 	Result   string // what came back, for people
 }
 
-// answer resolves a client's question. Each question that it has to ask others
+// Resolve answers a client's question. Each question that it has to ask others
 // is reported to seen, when that is not nil.
-func (r *Resolver) answer(ctx context.Context, query *dns.Msg, client netip.Addr, seen func(Hop)) *dns.Msg {
+func (r *Resolver) Resolve(ctx context.Context, query *dns.Msg, client netip.Addr, seen func(Hop)) *dns.Msg {
 	reply := new(dns.Msg)
 	reply.SetReply(query)
 	reply.RecursionAvailable = true
@@ -172,7 +172,7 @@ func (r *Resolver) answer(ctx context.Context, query *dns.Msg, client netip.Addr
 		return reply
 	}
 	subnet := r.subnetOf(client, opt)
-	answers, rcode, err := r.resolve(ctx, query.Question[0], subnet, seen)
+	answers, rcode, err := r.follow(ctx, query.Question[0], subnet, seen)
 	if err != nil {
 		reply.Rcode = dns.RcodeServerFailure
 		return reply
@@ -212,8 +212,8 @@ func clampSubnet(a netip.Addr, bits int) netip.Prefix {
 	return p
 }
 
-// resolve follows aliases until the records of the type are found.
-func (r *Resolver) resolve(ctx context.Context, q dns.Question, subnet netip.Prefix, seen func(Hop)) ([]dns.RR, int, error) {
+// follow follows aliases until the records of the type are found.
+func (r *Resolver) follow(ctx context.Context, q dns.Question, subnet netip.Prefix, seen func(Hop)) ([]dns.RR, int, error) {
 	var chain []dns.RR
 	name := dns.CanonicalName(q.Name)
 	for range maxAliases {
@@ -326,7 +326,7 @@ func (r *Resolver) askOne(ctx context.Context, servers []netip.Addr, name string
 
 // usable drops addresses of a family that the host does not have.
 func (r *Resolver) usable(servers []netip.Addr) []netip.Addr {
-	has4, has6 := r.Host.Addr(4).IsValid(), r.Host.Addr(6).IsValid()
+	has4, has6 := r.Station.Has(4), r.Station.Has(6)
 	out := slices.DeleteFunc(slices.Clone(servers), func(a netip.Addr) bool { return a.Is4() && !has4 || a.Is6() && !has6 })
 	if len(out) == 0 {
 		return servers
@@ -349,9 +349,9 @@ func (r *Resolver) exchange(ctx context.Context, server netip.Addr, name string,
 			Code: dns.EDNS0SUBNET, Family: family, SourceNetmask: uint8(subnet.Bits()), Address: subnet.Addr().AsSlice()})
 	}
 	start := time.Now()
-	reply, err := exchangeOver(ctx, r.Host, "udp", netip.AddrPortFrom(server, 53), m, upstreamWait)
+	reply, err := exchangeOver(ctx, r.Station, "udp", netip.AddrPortFrom(server, 53), m, upstreamWait)
 	if err == nil && reply.Truncated {
-		reply, err = exchangeOver(ctx, r.Host, "tcp", netip.AddrPortFrom(server, 53), m, upstreamWait)
+		reply, err = exchangeOver(ctx, r.Station, "tcp", netip.AddrPortFrom(server, 53), m, upstreamWait)
 	}
 	if seen != nil {
 		seen(r.hop(server, m, reply, err, subnet, time.Since(start)))
@@ -381,9 +381,9 @@ func scopeOf(reply *dns.Msg, told netip.Prefix) netip.Prefix {
 
 // hop describes an exchange for a trace.
 func (r *Resolver) hop(server netip.Addr, m, reply *dns.Msg, err error, subnet netip.Prefix, took time.Duration) Hop {
-	h := Hop{From: r.Host.Name, To: server.String(), ToAddr: server, Name: m.Question[0].Name, Type: dns.TypeToString[m.Question[0].Qtype], Took: took}
-	if to := r.Host.net.HostAt(server, r.Host); to != nil {
-		h.To = to.Name
+	h := Hop{From: r.Station.Name, To: server.String(), ToAddr: server, Name: m.Question[0].Name, Type: dns.TypeToString[m.Question[0].Qtype], Took: took}
+	if name := r.Station.nameOf(server); name != "" {
+		h.To = name
 	}
 	if subnet.IsValid() {
 		h.ECS = subnet.String()
@@ -394,7 +394,7 @@ func (r *Resolver) hop(server netip.Addr, m, reply *dns.Msg, err error, subnet n
 	case len(reply.Answer) > 0:
 		var parts []string
 		for _, rr := range reply.Answer {
-			parts = append(parts, dns.TypeToString[rr.Header().Rrtype]+" "+dataOf(rr))
+			parts = append(parts, dns.TypeToString[rr.Header().Rrtype]+" "+Data(rr))
 		}
 		h.Result = strings.Join(parts, ", ")
 	default:
@@ -407,8 +407,8 @@ func (r *Resolver) hop(server netip.Addr, m, reply *dns.Msg, err error, subnet n
 	return h
 }
 
-// dataOf returns a record's data as text.
-func dataOf(rr dns.RR) string {
+// Data returns a record's data as text.
+func Data(rr dns.RR) string {
 	return strings.TrimSpace(strings.TrimPrefix(rr.String(), rr.Header().String()))
 }
 

@@ -1,4 +1,4 @@
-package lab
+package access
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"perto/internal/netx"
 )
 
 // Client is what a person's machine does at a vantage: it asks its resolver for
@@ -22,7 +24,7 @@ import (
 // in which they came, for as long as they live: who reloads a page reaches the
 // same edge.
 type Client struct {
-	Host     *Host
+	Station  *Station
 	Resolver netip.Addr // whom it asks
 
 	mu    sync.Mutex
@@ -88,9 +90,9 @@ func (c *Client) Exchange(ctx context.Context, m *dns.Msg) (DNSReply, error) {
 	start := time.Now()
 	var last error
 	for range clientDNSTries {
-		reply, err := exchangeOver(ctx, c.Host, "udp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
+		reply, err := exchangeOver(ctx, c.Station, "udp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
 		if err == nil && reply.Truncated {
-			reply, err = exchangeOver(ctx, c.Host, "tcp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
+			reply, err = exchangeOver(ctx, c.Station, "tcp", netip.AddrPortFrom(c.Resolver, 53), m, clientDNSWait)
 		}
 		if err == nil {
 			return DNSReply{reply, time.Since(start)}, nil
@@ -104,7 +106,7 @@ func (c *Client) Exchange(ctx context.Context, m *dns.Msg) (DNSReply, error) {
 }
 
 // exchangeOver sends one message from a host and waits for its answer.
-func exchangeOver(ctx context.Context, from *Host, network string, server netip.AddrPort, m *dns.Msg, wait time.Duration) (*dns.Msg, error) {
+func exchangeOver(ctx context.Context, from *Station, network string, server netip.AddrPort, m *dns.Msg, wait time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	c, err := from.DialContext(ctx, network, server.String())
@@ -150,7 +152,7 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 	}
 	ask := func(family int, qtype uint16) <-chan result {
 		out := make(chan result, 1)
-		if !c.Host.Addr(family).IsValid() {
+		if !c.Station.Has(family) {
 			out <- result{}
 			return out
 		}
@@ -160,7 +162,7 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 				out <- result{err: err}
 				return
 			}
-			out <- result{addrs: addressesIn(reply.Message), rcode: reply.Message.Rcode, ttl: lifetime(reply.Message)}
+			out <- result{addrs: Addresses(reply.Message), rcode: reply.Message.Rcode, ttl: lifetime(reply.Message)}
 		}()
 		return out
 	}
@@ -202,7 +204,8 @@ func lifetime(m *dns.Msg) time.Duration {
 	return time.Duration(ttl) * time.Second
 }
 
-func addressesIn(m *dns.Msg) []netip.Addr {
+// Addresses returns the addresses in an answer.
+func Addresses(m *dns.Msg) []netip.Addr {
 	var out []netip.Addr
 	for _, rr := range m.Answer {
 		switch rr := rr.(type) {
@@ -222,7 +225,7 @@ func addressesIn(m *dns.Msg) []netip.Addr {
 // DialContext connects to "host:port" as the vantage would: name by its
 // resolver, addresses in turn.
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := splitPort(address)
+	host, port, err := netx.SplitPort(address)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +279,7 @@ func (c *Client) DialAddrs(ctx context.Context, network string, addrs []netip.Ad
 			next++
 			pending++
 			go func() {
-				conn, err := c.Host.DialContext(ctx, network, to)
+				conn, err := c.Station.DialContext(ctx, network, to)
 				results <- result{conn, err}
 			}()
 			timer.Reset(attemptDelay)

@@ -1,4 +1,4 @@
-package lab
+package access
 
 import (
 	"net/netip"
