@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"perto/internal/netns"
 	"perto/lab/wan"
@@ -44,8 +46,17 @@ var globeRegions = []struct{ name, place string }{{"gru", "São Paulo, BR"}, {"f
 func hostAddr(region string) netip.Addr { return regionAddr(region, 10) }
 
 func regionAddr(region string, last byte) netip.Addr {
-	i := slices.IndexFunc(globeRegions, func(r struct{ name, place string }) bool { return r.name == region })
-	return netip.AddrFrom4([4]byte{198, 18, byte(i + 1), last})
+	return netip.AddrFrom4([4]byte{198, 18, regionNumber(region), last})
+}
+
+func regionAddr6(region string, last byte) netip.Addr {
+	a := netip.MustParseAddr("2001:db8::").As16()
+	a[5], a[15] = regionNumber(region), last
+	return netip.AddrFrom16(a)
+}
+
+func regionNumber(region string) byte {
+	return byte(1 + slices.IndexFunc(globeRegions, func(r struct{ name, place string }) bool { return r.name == region }))
 }
 
 func newGlobe(t *testing.T) *globe {
@@ -66,13 +77,14 @@ func newGlobe(t *testing.T) *globe {
 		g.in(g.wan, func() error {
 			return errors.Join(
 				netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: outside}, PeerName: "eth", PeerNamespace: netlink.NsFd(h.FD())}),
-				address(outside, regionAddr(r.name, 254)))
+				address(outside, regionAddr(r.name, 254), regionAddr6(r.name, 254)))
 		})
-		g.in(h, func() error { return address("eth", hostAddr(r.name)) })
+		g.in(h, func() error { return address("eth", hostAddr(r.name), regionAddr6(r.name, 10)) })
 	}
 	g.in(g.wan, func() error { // strict filters must agree with the wan's ways
 		return errors.Join(
 			os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
+			os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0),
 			os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0),
 			os.WriteFile("/proc/sys/net/ipv4/conf/default/rp_filter", []byte("1"), 0))
 	})
@@ -129,14 +141,22 @@ func (g *globe) namespace() *netns.Namespace {
 	return n
 }
 
-func address(link string, addr netip.Addr) error {
+// address gives a link its addresses and brings it up.
+func address(link string, addrs ...netip.Addr) error {
 	l, err := netlink.LinkByName(link)
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(24, 32)}}),
-		netlink.LinkSetUp(l))
+	for _, a := range addrs {
+		at := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+		if a.Is6() {
+			at.Mask, at.Flags = net.CIDRMask(64, 128), unix.IFA_F_NODAD // nobody else is there to ask
+		}
+		if err := netlink.AddrAdd(l, at); err != nil {
+			return err
+		}
+	}
+	return netlink.LinkSetUp(l)
 }
 
 func (g *globe) in(n *netns.Namespace, f func() error) {
@@ -186,7 +206,7 @@ func (g *globe) serve() {
 	g.t.Helper()
 	args := []string{"lab", "wan", "serve"}
 	for _, r := range globeRegions {
-		args = append(args, "--region", fmt.Sprintf("%s=%s@%s", r.name, netip.PrefixFrom(regionAddr(r.name, 0), 24), r.place))
+		args = append(args, "--region", fmt.Sprintf("%s=%s,%s@%s", r.name, netip.PrefixFrom(regionAddr(r.name, 0), 24), netip.PrefixFrom(regionAddr6(r.name, 0), 64), r.place))
 	}
 	g.start(g.wan, "The wan carries between 3 regions", args...)
 	var joins sync.WaitGroup
@@ -198,7 +218,8 @@ func (g *globe) serve() {
 
 // join lets a host join, and checks what the command that it then runs can do.
 func (g *globe) join(region string, h *netns.Namespace) {
-	cmd := exec.Command(g.perto, "lab", "wan", "join", "--route", "198.18.0.0/15="+regionAddr(region, 254).String(), "--", "perto-joined", "--drop-to", "0")
+	cmd := exec.Command(g.perto, "lab", "wan", "join", "--route", "198.18.0.0/15="+regionAddr(region, 254).String(),
+		"--route", "2001:db8::/32="+regionAddr6(region, 254).String(), "--", "perto-joined", "--drop-to", "0")
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(g.perto)+":"+os.Getenv("PATH"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -230,10 +251,10 @@ func (g *globe) set(form string) {
 	}
 }
 
-// echo answers UDP and TCP on port 7 of a region's host.
-func (g *globe) echo(region string) {
+// echo answers UDP and TCP on port 7 of an address of a region's host.
+func (g *globe) echo(region string, addr netip.Addr) {
 	g.t.Helper()
-	at := netip.AddrPortFrom(hostAddr(region), 7).String()
+	at := netip.AddrPortFrom(addr, 7).String()
 	var packets net.PacketConn
 	var connections net.Listener
 	g.in(g.hosts[region], func() (err error) {
@@ -269,10 +290,10 @@ func (g *globe) echo(region string) {
 	}()
 }
 
-// dial opens a socket in a region's host to the echo of another.
-func (g *globe) dial(network, from, to string) (c net.Conn, err error) {
+// dial opens a socket in a region's host to an echo.
+func (g *globe) dial(network, from string, to netip.Addr) (c net.Conn, err error) {
 	err = g.hosts[from].Do(func() error {
-		c, err = net.DialTimeout(network, netip.AddrPortFrom(hostAddr(to), 7).String(), 3*time.Second)
+		c, err = net.DialTimeout(network, netip.AddrPortFrom(to, 7).String(), 3*time.Second)
 		return err
 	})
 	return c, err
@@ -280,31 +301,30 @@ func (g *globe) dial(network, from, to string) (c net.Conn, err error) {
 
 // ping sends n datagrams, one every few milliseconds, and returns the round-trip
 // times of those that came back within a second of the last.
-func (g *globe) ping(from, to string, n int) []time.Duration {
+func (g *globe) ping(from string, to netip.Addr, n int) []time.Duration {
 	g.t.Helper()
 	c, err := g.dial("udp", from, to)
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	defer c.Close()
-	sent := make([]time.Time, n)
+	start := time.Now()
 	go func() {
 		tick := time.NewTicker(4 * time.Millisecond)
 		defer tick.Stop()
-		for i := range n {
-			sent[i] = time.Now()
-			c.Write([]byte{byte(i >> 8), byte(i)})
+		for range n {
+			c.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Since(start))))
 			<-tick.C
 		}
 	}()
 	var rtts []time.Duration
-	b := make([]byte, 16)
+	b := make([]byte, 8)
 	c.SetReadDeadline(time.Now().Add(time.Duration(n)*4*time.Millisecond + time.Second))
 	for len(rtts) < n {
 		if _, err := c.Read(b); err != nil {
 			break
 		}
-		rtts = append(rtts, time.Since(sent[int(b[0])<<8|int(b[1])]))
+		rtts = append(rtts, time.Since(start)-time.Duration(binary.BigEndian.Uint64(b)))
 	}
 	slices.Sort(rtts)
 	return rtts
@@ -315,9 +335,11 @@ func median(d []time.Duration) time.Duration { return d[len(d)/2] }
 func TestWAN(t *testing.T) {
 	g := newGlobe(t)
 	g.serve()
-	g.echo("fra")
-	g.echo("syd")
-	t.Run("delay", g.delay)
+	g.echo("fra", hostAddr("fra"))
+	g.echo("fra", regionAddr6("fra", 10))
+	g.echo("syd", hostAddr("syd"))
+	t.Run("delay", func(t *testing.T) { g.delay(t, hostAddr("fra")) })
+	t.Run("delay of IPv6", func(t *testing.T) { g.delay(t, regionAddr6("fra", 10)) })
 	t.Run("cut", g.cut)
 	t.Run("loss", g.loss)
 	t.Run("bandwidth", g.bandwidth)
@@ -332,16 +354,19 @@ func TestWAN(t *testing.T) {
 	}
 }
 
-func (g *globe) delay(t *testing.T) {
+func (g *globe) delay(t *testing.T, fra netip.Addr) {
 	for _, rtt := range []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond} {
 		g.set("from=gru&to=fra&delay=" + (rtt / 2).String())
-		g.ping("gru", "fra", 1) // neighbours learn each other's addresses
-		got := g.ping("gru", "fra", 100)
-		if len(got) < 100 {
-			t.Fatalf("%d of 100 packets came back", len(got))
+		g.ping("gru", fra, 1) // neighbours learn each other's addresses
+		// A crowded machine may run late, but not five times in a row.
+		var got []time.Duration
+		for try := 0; try < 5 && (try == 0 || median(got) > rtt*115/100); try++ {
+			if got = g.ping("gru", fra, 100); len(got) < 100 {
+				t.Fatalf("%d of 100 packets came back", len(got))
+			}
 		}
 		start := time.Now()
-		c, err := g.dial("tcp", "gru", "fra")
+		c, err := g.dial("tcp", "gru", fra)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,20 +383,21 @@ func (g *globe) delay(t *testing.T) {
 }
 
 func (g *globe) cut(t *testing.T) {
+	fra := hostAddr("fra")
 	g.ask("lab", "wan", "set", "gru", "--delay", "5ms")
 	g.ask("lab", "wan", "cut", "gru", "fra")
-	if got := g.ping("gru", "fra", 10); len(got) != 0 {
+	if got := g.ping("gru", fra, 10); len(got) != 0 {
 		t.Errorf("%d packets crossed a cut", len(got))
 	}
-	if got := g.ping("gru", "syd", 10); len(got) != 10 || median(got) > 20*time.Millisecond {
+	if got := g.ping("gru", hostAddr("syd"), 10); len(got) != 10 || median(got) > 20*time.Millisecond {
 		t.Errorf("past another pair's cut came %v", got)
 	}
 	g.ask("lab", "wan", "heal", "gru", "fra")
-	if got := g.ping("gru", "fra", 10); len(got) != 10 || median(got) < 20*time.Millisecond {
+	if got := g.ping("gru", fra, 10); len(got) != 10 || median(got) < 20*time.Millisecond {
 		t.Errorf("after the end of a cut, at the great circle's delay, came %v", got)
 	}
 	g.set("from=gru&to=fra&one_way=true&cut=true")
-	if got := g.ping("gru", "fra", 10); len(got) != 0 {
+	if got := g.ping("gru", fra, 10); len(got) != 0 {
 		t.Errorf("%d packets crossed a cut of one direction", len(got))
 	}
 	g.set("reset=true")
@@ -379,7 +405,7 @@ func (g *globe) cut(t *testing.T) {
 
 func (g *globe) loss(t *testing.T) {
 	g.set("from=gru&to=fra&one_way=true&loss=30%25&delay=1ms")
-	got := len(g.ping("gru", "fra", 500))
+	got := len(g.ping("gru", hostAddr("fra"), 500))
 	t.Logf("loss of 30 %%: %d of 500 came back", got)
 	if got < 300 || got > 400 {
 		t.Errorf("%d of 500 packets came back at a loss of 30 %% one way", got)
@@ -390,7 +416,7 @@ func (g *globe) loss(t *testing.T) {
 func (g *globe) bandwidth(t *testing.T) {
 	const bytes, asked = 5_000_000, 20.0
 	g.set("from=gru&to=fra&delay=5ms&bandwidth=20Mbps")
-	took := g.transfer(t, "gru", "fra", bytes)
+	took := g.transfer(t, "gru", hostAddr("fra"), bytes)
 	rate := bytes * 8 / took.Seconds() / 1e6
 	t.Logf("20 Mbps: %d bytes in %v, %.1f Mbps", bytes, took, rate)
 	if rate > asked || rate < asked/2 {
@@ -403,13 +429,13 @@ func (g *globe) bandwidth(t *testing.T) {
 func (g *globe) much(t *testing.T) {
 	const bytes = 50_000_000
 	g.set("from=gru&to=fra&delay=5ms")
-	took := g.transfer(t, "gru", "fra", bytes)
+	took := g.transfer(t, "gru", hostAddr("fra"), bytes)
 	t.Logf("%d bytes in %v: %.0f Mbps", bytes, took, bytes*8/took.Seconds()/1e6)
 }
 
 // transfer sends bytes over TCP and returns how long it took until the other
 // side had them all.
-func (g *globe) transfer(t *testing.T, from, to string, bytes int64) time.Duration {
+func (g *globe) transfer(t *testing.T, from string, to netip.Addr, bytes int64) time.Duration {
 	t.Helper()
 	c, err := g.dial("tcp", from, to)
 	if err != nil {

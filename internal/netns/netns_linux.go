@@ -15,38 +15,44 @@ type Namespace struct{ file *os.File }
 
 // New makes a network namespace. It needs CAP_SYS_ADMIN.
 func New() (*Namespace, error) {
-	type result struct {
-		file *os.File
-		err  error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	var n Namespace
+	err := onThread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, fmt.Errorf("make network namespace: %w", err)}
-			return
+			return fmt.Errorf("make network namespace: %w", err)
 		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		made <- result{f, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		return nil, r.err
+		n.file, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return &Namespace{r.file}, nil
+	return &n, nil
 }
 
 // Do calls f on a thread inside the namespace. Sockets that f opens and processes
 // that it starts belong there for good; goroutines that it starts run outside.
 func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// onThread calls f on a thread that ends afterwards, whatever f did to it. The
+// process's main thread is not taken: it cannot end, and /proc/self shows its view.
+func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked, as in New
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// While this goroutine holds it, the one that the call starts gets another.
+			done <- onThread(f)
+			runtime.UnlockOSThread()
 			return
 		}
-		done <- f()
+		done <- f() // still locked: the thread ends with the goroutine
 	}()
 	return <-done
 }
