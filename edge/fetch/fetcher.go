@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type Fetcher struct {
 	fills   sync.WaitGroup
 
 	mu   sync.Mutex
-	solo *simplelru.LRU[string, time.Time] // keys that nobody waits for, until when
+	solo *simplelru.LRU[uint64, time.Time] // hashes of keys that nobody waits for, until when
+	seed maphash.Seed
 }
 
 const (
@@ -29,17 +31,18 @@ const (
 	// passRangesFor is how long requests for ranges of what turned out not to be
 	// stored, or to be too long, do not try again to fetch the whole.
 	passRangesFor = 5 * time.Minute
-	// maxSolo bounds that list.
+	// maxSolo bounds that list. It has hashes, since clients make keys as long as
+	// they like; that two keys have one costs a fetch at most.
 	maxSolo = 4096
 )
 
 // NewFetcher returns a fetcher for a cache.
 func NewFetcher(c *cache.Cache) *Fetcher {
-	solo, err := simplelru.NewLRU[string, time.Time](maxSolo, nil)
+	solo, err := simplelru.NewLRU[uint64, time.Time](maxSolo, nil)
 	if err != nil {
 		panic(err) // only for a size below one
 	}
-	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo, seed: maphash.MakeSeed()}
 }
 
 // Want is what a client needs that the cache cannot give.
@@ -332,7 +335,7 @@ func rangeID(id string) string {
 func (f *Fetcher) isSolo(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	until, ok := f.solo.Get(id)
+	until, ok := f.solo.Get(maphash.String(f.seed, id))
 	return ok && time.Now().Before(until)
 }
 
@@ -342,5 +345,5 @@ func (f *Fetcher) setSolo(id string, d time.Duration) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.solo.Add(id, time.Now().Add(d))
+	f.solo.Add(maphash.String(f.seed, id), time.Now().Add(d))
 }

@@ -307,3 +307,31 @@ func FuzzChunkedBody(f *testing.F) {
 		}
 	})
 }
+
+// TestConnectionIsShort: every field is compared with every member, so thousands
+// of members would cost more to read than to send.
+func TestConnectionIsShort(t *testing.T) {
+	for n, want := range map[int]error{maxConnection: nil, maxConnection + 1: BadConnection} {
+		raw := "GET / HTTP/1.1\r\nHost: a\r\nConnection: x" + strings.Repeat(",x", n-1) + "\r\n\r\n"
+		var q Request
+		if err := NewReader(strings.NewReader(raw)).ReadRequest(&q); err != want {
+			t.Errorf("%d members: %v, want %v", n, err, want)
+		}
+	}
+}
+
+// TestALargeHeadLeavesNoLargeBuffer: else every idle connection could hold as
+// much as its largest head.
+func TestALargeHeadLeavesNoLargeBuffer(t *testing.T) {
+	head := func(n int) string { return "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("x", n) + "\r\n\r\n" }
+	r := NewReader(strings.NewReader(head(60_000) + head(10) + head(10)))
+	var q Request
+	for range 3 {
+		if err := r.ReadRequest(&q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.ReadRequest(&q); err != io.EOF || len(r.buf) > keptBuffer {
+		t.Errorf("%v, and a buffer of %d bytes", err, len(r.buf))
+	}
+}

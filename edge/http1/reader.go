@@ -6,8 +6,11 @@ import (
 )
 
 // firstBuffer is the size in bytes of a connection's buffer at its start: most
-// heads fit, and an idle connection holds no more.
+// heads fit, and most idle connections hold no more.
 const firstBuffer = 4 << 10
+
+// keptBuffer is the size in bytes up to which a buffer is kept for the next head.
+const keptBuffer = 16 << 10
 
 // minRead is the room in bytes below which an empty buffer is replaced: a head
 // that almost fills it would else make its body come in crumbs.
@@ -72,6 +75,9 @@ func (r *Reader) fill() error {
 // before the first byte, and io.ErrUnexpectedEOF when it ended inside.
 func (r *Reader) head() ([]byte, error) {
 	r.base = 0
+	if r.r == r.w && len(r.buf) > keptBuffer {
+		r.buf, r.r, r.w = make([]byte, firstBuffer), 0, 0
+	}
 	var s headScan
 	for {
 		n, refusal := s.scan(r.buf[r.r:r.w])

@@ -69,7 +69,7 @@ var refusals = [...]struct {
 	UnknownTransferCoding: {501, "unknown transfer coding"},
 	ChunkedInHTTP10:       {400, "Transfer-Encoding in HTTP/1.0"},
 	BadExpectation:        {417, "unknown expectation"},
-	BadConnection:         {400, "Connection names an end-to-end field"},
+	BadConnection:         {400, "Connection names an end-to-end field, or too many"},
 	BadChunk:              {400, "malformed chunk"},
 	BadTrailer:            {400, "malformed trailer"},
 	BadStatusLine:         {502, "malformed status line"},

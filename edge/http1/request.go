@@ -174,8 +174,16 @@ func (q *Request) host(authority []byte, repeated Known) Refusal {
 var endToEnd = [...]string{"host", "content-length", "transfer-encoding", "content-type", "cookie", "authorization",
 	"cache-control", "range", "expect", "via", "cdn-loop", "forwarded", "x-forwarded-for"}
 
+// maxConnection is how many members Connection may have. Real ones have up to
+// three; each is compared with each field of the head, several times.
+const maxConnection = 16
+
 func (q *Request) connection() Refusal {
+	n := 0
 	for e := range q.Header.Elements("connection") {
+		if n++; n > maxConnection {
+			return BadConnection
+		}
 		if fields.Equal(e, "close") {
 			q.KeepAlive = false
 			continue

@@ -205,3 +205,13 @@ func FuzzRange(f *testing.F) {
 		}
 	})
 }
+
+// TestLongPreferencesAreCutShort: they are read once for each variant.
+func TestLongPreferencesAreCutShort(t *testing.T) {
+	s, _ := NewSelector(fields.Of("Vary", "Accept-Language"), fields.Of("Accept-Language", "en"))
+	for refused, want := range map[int]bool{maxMembers - 1: true, maxMembers: false} {
+		if got := s.Match(fields.Of("Accept-Language", strings.Repeat("a;q=0,", refused)+"en")); got != want {
+			t.Errorf("after %d others: %v, want %v", refused, got, want)
+		}
+	}
+}

@@ -125,9 +125,13 @@ func webCoding(e []byte) bool {
 	return false
 }
 
-// maxPreferences is how many members of a preference list are told apart; what
-// comes after is ignored. Browsers send up to about ten.
-const maxPreferences = 16
+// maxPreferences is how many members of a preference list are told apart, and
+// maxMembers how many are looked at; what comes after is ignored. Browsers send
+// up to about ten.
+const (
+	maxPreferences = 16
+	maxMembers     = 64
+)
 
 type preference struct {
 	tag []byte
@@ -162,10 +166,14 @@ func appendPreferences(dst []byte, name string, request fields.Header, wanted fu
 }
 
 func preferences(list []preference, name string, request fields.Header, wanted func([]byte) bool) []preference {
+	seen := 0
 	for e := range request.Elements(name) {
+		if seen++; seen > maxMembers || len(list) == maxPreferences {
+			break
+		}
 		tag, parameter, _ := bytes.Cut(e, []byte{';'})
 		p := preference{tag: fields.Trim(tag), q: qvalue(fields.Trim(parameter))}
-		if p.q > 0 && wanted(p.tag) && len(list) < maxPreferences {
+		if p.q > 0 && wanted(p.tag) {
 			list = append(list, p)
 		}
 	}
