@@ -212,7 +212,11 @@ func (c *checker) pop(b *hcl.Block) {
 
 func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	r := c.read(b.Body, b.DefRange, shape{required: []string{"file"}, optional: []string{"dnssec", "edges", "whoami"}})
-	z := Zone{Name: c.domain(b.Labels[0], b.LabelRanges[0]), File: r.text("file", ""), DNSSEC: r.boolean("dnssec"),
+	name := "" // the root zone is written "."
+	if b.Labels[0] != "." {
+		name = c.domain(b.Labels[0], b.LabelRanges[0])
+	}
+	z := Zone{Name: name, File: r.text("file", ""), DNSSEC: r.boolean("dnssec"),
 		EdgeLabel: r.text("edges", "edge"), Whoami: r.text("whoami", "whoami")}
 	c.once("zone "+z.Name, "zone "+z.Name, b.LabelRanges[0])
 	if readFile != nil && z.File != "" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ func Show(c *Config) []byte {
 	}
 	for i := range c.World.Zones {
 		z := &c.World.Zones[i]
-		w.block("zone", z.Name, func() {
+		w.block("zone", cmp.Or(z.Name, "."), func() {
 			w.text("file", z.File)
 			w.value("dnssec", z.DNSSEC)
 			w.text("edges", z.EdgeLabel)

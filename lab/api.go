@@ -12,48 +12,32 @@ import (
 	"perto"
 	"perto/console"
 	"perto/lab/access"
+	"perto/lab/page"
 	"perto/mapping"
 	"perto/node"
 )
 
-// API returns the lab's page and API. It serves the lab's own requests beside those of package console:
+// API returns the lab's page and API. It serves the lab's own requests beside
+// those of packages console and page:
 //
-//	GET  /api/lab/vantages      the vantages, with their doors
 //	GET  /api/lab/doors         the doors to authoritative servers
-//	GET  /api/lab/dig           one question from a vantage: from, name, type
-//	GET  /api/lab/fetch         one fetch from a vantage: from, url
-//	GET  /api/lab/compare       the same from every vantage: url
 //	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
 func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", console.Handler(l))
-	if err := l.servePages(mux); err != nil {
+	p := &page.Page{World: shown{l}, Config: &l.World.World, Site: page.SiteOf(&l.World.World)}
+	if err := p.Register(mux); err != nil {
 		return nil, err
 	}
-	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.vantageInfo()) })
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
-	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
-		answer(w)(l.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type")))
-	})
-	mux.HandleFunc("GET /api/lab/fetch", func(w http.ResponseWriter, r *http.Request) {
-		v, err := l.Vantage(r.FormValue("from"))
-		if err != nil {
-			console.WriteError(w, err)
-			return
-		}
-		answer(w)(v.Fetch(r.Context(), r.FormValue("url")))
-	})
-	mux.HandleFunc("GET /api/lab/compare", func(w http.ResponseWriter, r *http.Request) {
-		console.WriteJSON(w, l.FetchAll(r.Context(), l.vantages, r.FormValue("url")))
-	})
 	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
 		v, err := l.Vantage(r.FormValue("from"))
 		if err != nil {
 			console.WriteError(w, err)
 			return
 		}
-		answer(w)(l.Trace(r.Context(), v, r.FormValue("url")))
+		page.Answer(w)(l.Trace(r.Context(), v, r.FormValue("url")))
 	})
 	mux.HandleFunc("POST /api/lab/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if err := l.Do(r.Context(), r.PathValue("name"), Fault(r.FormValue("do"))); err != nil {
@@ -68,34 +52,36 @@ func (l *Lab) API() (http.Handler, error) {
 	return console.Guard(mux), nil
 }
 
-// answer writes a result or its error.
-func answer(w http.ResponseWriter) func(value any, err error) {
-	return func(value any, err error) {
-		if err != nil {
-			console.WriteError(w, err)
-			return
-		}
-		console.WriteJSON(w, value)
-	}
-}
-
 // VantageInfo is a vantage as the API shows it.
-type VantageInfo struct {
-	Name     string       `json:"name"`
-	Place    string       `json:"place"`
-	Kind     ResolverKind `json:"resolver_kind"`
-	Resolver string       `json:"resolver"` // the host that answers it
-	At       string       `json:"resolver_place"`
-	Door     string       `json:"door"` // "127.0.0.1:5320", its resolver's
-	SOCKS    string       `json:"socks"`
-	Addrs    []netip.Addr `json:"addresses"`
-	LastMile string       `json:"last_mile"`
+type VantageInfo = page.Vantage
+
+// shown is the lab as its page sees it.
+type shown struct{ l *Lab }
+
+func (s shown) Status(context.Context) *node.Status {
+	if n := s.l.nameServer(); n != nil {
+		return n.Status().(*node.Status)
+	}
+	return nil
 }
 
-func (l *Lab) vantageInfo() []VantageInfo {
+func (s shown) Fetch(ctx context.Context, from, url string) (*access.Fetched, error) {
+	v, err := s.l.Vantage(from)
+	if err != nil {
+		return nil, err
+	}
+	return v.Fetch(ctx, url)
+}
+
+func (s shown) Dig(ctx context.Context, from, name, qtype string) (*access.DigReply, error) {
+	return s.l.Dig(ctx, from, name, qtype)
+}
+
+func (s shown) Vantages() []VantageInfo {
+	l := s.l
 	var out []VantageInfo
 	for _, v := range l.vantages {
-		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Kind: v.Kind, Addrs: v.Host.Addrs,
+		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Where: v.Place, Kind: string(v.Kind), Addrs: v.Host.Addrs,
 			LastMile: v.Host.End.LastMile.Round(time.Millisecond).String()}
 		if r := l.ResolverOf(v); r != nil {
 			i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
@@ -201,4 +187,17 @@ func (l *Lab) Metrics() http.Handler {
 			n.Metrics().ServeHTTP(w, r)
 		}
 	})
+}
+
+// Named returns names to try a world with: its first service, the name that
+// people would open, and its first edge; "" for what it has not.
+func (l *Lab) Named() (service, site, edge string) {
+	w := &l.World.World
+	if len(w.Services) > 0 {
+		service = string(w.Services[0].Name)
+	}
+	if len(w.PoPs) > 0 && len(w.PoPs[0].Edges) > 0 {
+		edge = string(w.PoPs[0].Edges[0].Name)
+	}
+	return service, page.SiteOf(w), edge
 }

@@ -64,7 +64,10 @@ type Resolver struct {
 // startResolver puts a resolver on a host; at is where it is asked, zero for all
 // of the host's addresses.
 func (l *Lab) startResolver(host *Host, at netip.Addr, sendECS bool) (*Resolver, error) {
-	r := &Resolver{&access.Resolver{Station: host.Station(), Roots: l.roots(), SendECS: sendECS, Address: at}, host}
+	r := &Resolver{&access.Resolver{Station: host.Station(), Roots: l.roots(), SendECS: sendECS}, host}
+	if at.IsValid() {
+		r.Listen = netip.AddrPortFrom(at, 53).String()
+	}
 	return r, r.Start()
 }
 

@@ -29,6 +29,9 @@ type labCmd struct {
 	Freeze   labFreezeCmd   `cmd:"" help:"Stop a host as SIGSTOP would."`
 	Cut      labCutCmd      `cmd:"" help:"Take a host off the network, in silence."`
 	Heal     labHealCmd     `cmd:"" help:"Make a host well again."`
+	Resolver labResolverCmd `cmd:"" help:"Be a caching resolver, in a world made of containers."`
+	Client   labClientCmd   `cmd:"" help:"Be a client with a SOCKS door, in a world made of containers."`
+	Page     labPageCmd     `cmd:"" help:"Show a world made of containers."`
 	WAN      labWANCmd      `cmd:"" name:"wan" help:"The globe between containers: carry, show and break what lies between regions."`
 }
 

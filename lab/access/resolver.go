@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ type Resolver struct {
 	Station *Station
 	Roots   []netip.Addr
 	SendECS bool // whether it tells name servers the client's subnet
-	// Address is where it is asked; the zero Addr: all of the host's.
-	Address netip.Addr
+	// Listen is where it is asked: "IP:port", or "" for port 53 of all addresses.
+	Listen string
 
 	cache resolverCache
 	conns []net.PacketConn
@@ -49,13 +50,10 @@ const (
 	resolverBuffer = 1232 // EDNS size, in bytes
 )
 
-// Start opens the resolver's port 53 and serves until Close.
+// Start opens the resolver's port, for UDP and TCP, and serves until Close.
 func (r *Resolver) Start() error {
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	address := ":53"
-	if r.Address.IsValid() {
-		address = netip.AddrPortFrom(r.Address, 53).String()
-	}
+	address := cmp.Or(r.Listen, ":53")
 	p, err := r.Station.ListenPacket(r.ctx, "udp", address)
 	if err != nil {
 		return err

@@ -14,14 +14,18 @@ import (
 	"perto"
 )
 
-// Routing of what comes from a region: a rule for its interface, and a table in
-// which everything goes into the TUN device. What comes out of the device meets
-// no rule and leaves by the main table. Strict reverse-path filtering
-// (rp_filter=1) agrees with both ways, because the kernel looks for the way back
-// as if the packet had come in where this one goes out.
+// Routing: what goes to a region's network meets a table in which everything goes
+// into the TUN device, but for what comes out of the device and what this machine
+// sends itself, which leave by the main table. No rule names a region's
+// interface: one may go and come back (a network that is disconnected and
+// connected again) when the privilege to make rules is long gone. Strict
+// reverse-path filtering (rp_filter=1) agrees with both ways, because the kernel
+// looks for the way back as if the packet had come in where this one goes out.
 const (
-	routeTable   = 5918 // of no other meaning; the kernel's own are 253 to 255
-	rulePriority = 5918 // before the main table's 32766
+	routeTable = 5918 // of no other meaning; the kernel's own are 253 to 255
+	// All before the main table's 32766.
+	ownPriority  = 5917 // what comes out of the device, and what is our own
+	rulePriority = 5918 // what goes to a region
 )
 
 // deviceQueue is how many packets the kernel keeps for us while we are not
@@ -46,7 +50,7 @@ func OpenDevice(name string, regions []Region) (*Device, error) {
 			return nil, err
 		}
 	}
-	interfaces, mtu, err := regionInterfaces(regions)
+	mtu, err := regionMTU(regions)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +58,7 @@ func OpenDevice(name string, regions []Region) (*Device, error) {
 	if d.file, err = openTUN(name); err != nil {
 		return nil, err
 	}
-	if err := d.route(name, mtu, families, interfaces); err != nil {
+	if err := d.route(name, mtu, families, regions); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -74,7 +78,7 @@ func (d *Device) Close() error {
 	for _, r := range d.rules {
 		if err := netlink.RuleDel(r); err != nil && !errors.Is(err, unix.EPERM) {
 			d.file.Close()
-			return &perto.Error{Op: "remove rule", Path: r.IifName, Kind: perto.KindUnavailable, Err: err}
+			return &perto.Error{Op: "remove rule", Path: r.String(), Kind: perto.KindUnavailable, Err: err}
 		}
 	}
 	return d.file.Close()
@@ -117,19 +121,19 @@ func (f family) checkForwarding() error {
 		Hint: fmt.Sprintf(`set it to 1: in a compose file "sysctls: [%s=1]", elsewhere "sysctl -w %s=1"`, f.sysctl, f.sysctl)}
 }
 
-// regionInterfaces returns the names of the interfaces that have an address in
-// the regions' networks, each once, and their largest MTU in bytes.
-func regionInterfaces(regions []Region) (names []string, mtu int, err error) {
+// regionMTU returns the largest MTU, in bytes, of the interfaces that have an
+// address in the regions' networks. A region without one is an error.
+func regionMTU(regions []Region) (mtu int, err error) {
 	all, err := net.Interfaces()
 	if err != nil {
-		return nil, 0, &perto.Error{Op: "list interfaces", Kind: perto.KindUnavailable, Err: err}
+		return 0, &perto.Error{Op: "list interfaces", Kind: perto.KindUnavailable, Err: err}
 	}
 	found := make(map[netip.Prefix]bool)
 	var seen []string
 	for _, i := range all {
 		addrs, err := i.Addrs()
 		if err != nil {
-			return nil, 0, &perto.Error{Op: "list addresses of", Path: i.Name, Kind: perto.KindUnavailable, Err: err}
+			return 0, &perto.Error{Op: "list addresses of", Path: i.Name, Kind: perto.KindUnavailable, Err: err}
 		}
 		uses := false
 		for _, a := range addrs {
@@ -147,19 +151,18 @@ func regionInterfaces(regions []Region) (names []string, mtu int, err error) {
 			}
 		}
 		if uses {
-			names = append(names, i.Name)
 			mtu = max(mtu, i.MTU)
 		}
 	}
 	for _, r := range regions {
 		for _, p := range r.Prefixes {
 			if !found[p] {
-				return nil, 0, &perto.Error{Op: "find interface of region", Path: r.Name, Kind: perto.KindUnavailable,
+				return 0, &perto.Error{Op: "find interface of region", Path: r.Name, Kind: perto.KindUnavailable,
 					Err: fmt.Errorf("none has an address in %s; there are %s", p, strings.Join(seen, ", ")), Hint: "attach the wan to every region's network"}
 			}
 		}
 	}
-	return names, mtu, nil
+	return mtu, nil
 }
 
 // tunPath is where containers get the device: devices: [/dev/net/tun].
@@ -189,7 +192,7 @@ func openTUN(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), tunPath), nil
 }
 
-func (d *Device) route(name string, mtu int, families []family, interfaces []string) error {
+func (d *Device) route(name string, mtu int, families []family, regions []Region) error {
 	fail := func(op, path string, err error) error {
 		return &perto.Error{Op: op, Path: path, Kind: perto.KindUnavailable, Err: err, Hint: `a container needs user 0 and "cap_add: [NET_ADMIN]"`}
 	}
@@ -211,15 +214,35 @@ func (d *Device) route(name string, mtu int, families []family, interfaces []str
 		if err := netlink.RouteReplace(into); err != nil {
 			return fail("route into", name, err)
 		}
-		for _, i := range interfaces {
+		for _, own := range []string{name, "lo"} {
 			rule := netlink.NewRule()
-			rule.Family, rule.IifName, rule.Table, rule.Priority = f.number, i, routeTable, rulePriority
-			if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) { // a wan before us left it
-				return fail("add rule for", i, err)
+			rule.Family, rule.IifName, rule.Table, rule.Priority = f.number, own, unix.RT_TABLE_MAIN, ownPriority
+			if err := d.addRule(rule); err != nil {
+				return fail("add rule for", own, err)
 			}
-			d.rules = append(d.rules, rule)
 		}
 	}
+	for _, r := range regions {
+		for _, p := range r.Prefixes {
+			rule := netlink.NewRule()
+			rule.Family, rule.Dst, rule.Table, rule.Priority = unix.AF_INET, ipNet(p), routeTable, rulePriority
+			if p.Addr().Is6() {
+				rule.Family = unix.AF_INET6
+			}
+			if err := d.addRule(rule); err != nil {
+				return fail("add rule for", p.String(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// addRule adds a rule, unless a wan before us has left it.
+func (d *Device) addRule(rule *netlink.Rule) error {
+	if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	d.rules = append(d.rules, rule)
 	return nil
 }
 

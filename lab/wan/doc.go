@@ -4,7 +4,7 @@
 // bandwidth and cuts can be set while it runs. The kernel needs neither netem nor
 // any module beyond TUN.
 //
-//	region network --eth0--> rule "iif eth0" --> tun0 --> Wan.Send
+//	region network --eth0--> rule "to a region" -> tun0 --> Wan.Send
 //	                                                        | held: delay, jitter
 //	region network <--eth1-- main table <------- tun0 <--- out
 //

@@ -1,11 +1,10 @@
-package lab
+package page
 
 import (
 	"bytes"
 	_ "embed"
 	"fmt"
 	"html"
-	"slices"
 	"strings"
 
 	"perto"
@@ -14,7 +13,7 @@ import (
 // landPath is the outline of the land as an SVG path: x is the longitude, y the
 // latitude with its sign turned, in degrees.
 //
-//go:embed page/land.path
+//go:embed land.path
 var landPath string
 
 // The part of the world that maps show, in degrees.
@@ -23,12 +22,13 @@ const (
 	mapNorth, mapDepth = 78, 135
 )
 
-// sketch draws on a map of the world. Coordinates are degrees; the projection is
+// Sketch draws on a map of the world. Coordinates are degrees; the projection is
 // equirectangular, which is good enough to see who is near whom.
-type sketch struct{ bytes.Buffer }
+type Sketch struct{ bytes.Buffer }
 
-func newSketch(title string) *sketch {
-	s := new(sketch)
+// NewSketch begins a map.
+func NewSketch(title string) *Sketch {
+	s := new(Sketch)
 	fmt.Fprintf(s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="%d %d %d %d" role="img" aria-label="%s" font-family="system-ui,sans-serif">`,
 		mapWest, -mapNorth, mapWidth, mapDepth, html.EscapeString(title))
 	s.WriteString(`<style>.sea{fill:#eef3f6}.land{fill:#d8d5c8}.pop{fill:#9a4a1c}.vantage{fill:#2b5f75}.other{fill:#666}.way{fill:none;stroke:#2b5f75;stroke-opacity:.55;stroke-width:.5}.far{stroke:#b3261e;stroke-opacity:.9;stroke-width:.8}text{fill:#1d2528;font-size:3.4px}.number{fill:#fff;font-weight:700;text-anchor:middle;font-size:3px}` +
@@ -37,62 +37,25 @@ func newSketch(title string) *sketch {
 	return s
 }
 
-// dot marks a place; name may be empty.
-func (s *sketch) dot(class string, p perto.Place, radius float64, name, title string) {
+// Dot marks a place; name may be empty.
+func (s *Sketch) Dot(class string, p perto.Place, radius float64, name, title string) {
 	fmt.Fprintf(s, `<circle class="%s" cx="%.2f" cy="%.2f" r="%g"><title>%s</title></circle>`, class, p.Lon, -p.Lat, radius, html.EscapeString(title))
 	if name != "" {
 		fmt.Fprintf(s, `<text x="%.2f" y="%.2f">%s</text>`, p.Lon+radius+.6, -p.Lat-.8, html.EscapeString(name))
 	}
 }
 
-// way draws an arc between two places, bent to one side so that several between
+// Way draws an arc between two places, bent to one side so that several between
 // the same places can be told apart.
-func (s *sketch) way(class string, a, b perto.Place, bend float64, title string) (midLon, midLat float64) {
+func (s *Sketch) Way(class string, a, b perto.Place, bend float64, title string) (midLon, midLat float64) {
 	dx, dy := b.Lon-a.Lon, b.Lat-a.Lat
 	cx, cy := (a.Lon+b.Lon)/2-dy*bend, (a.Lat+b.Lat)/2+dx*bend
 	fmt.Fprintf(s, `<path class="%s" d="M%.2f %.2fQ%.2f %.2f %.2f %.2f"><title>%s</title></path>`, class, a.Lon, -a.Lat, cx, -cy, b.Lon, -b.Lat, html.EscapeString(title))
 	return (a.Lon+b.Lon)/4 + cx/2, (a.Lat+b.Lat)/4 + cy/2
 }
 
-func (s *sketch) done() []byte {
+// Done ends the map and returns it as SVG.
+func (s *Sketch) Done() []byte {
 	s.WriteString("</svg>\n")
 	return s.Bytes()
-}
-
-// SVG draws the steps of a trace on a map of the world.
-func (t *Trace) SVG() []byte {
-	s := newSketch("The way of a request for " + t.URL + " from " + t.Vantage)
-	var places []perto.Place
-	names := make(map[perto.Place][]string)
-	for _, step := range t.Steps {
-		for _, end := range []struct {
-			name  string
-			place perto.Place
-		}{{step.From, step.FromPlace}, {step.To, step.ToPlace}} {
-			if end.place == (perto.Place{}) || slices.Contains(names[end.place], end.name) {
-				continue
-			}
-			if names[end.place] == nil {
-				places = append(places, end.place)
-			}
-			names[end.place] = append(names[end.place], end.name)
-		}
-	}
-	for _, p := range places {
-		class := "other"
-		if slices.Contains(names[p], t.Vantage) {
-			class = "vantage"
-		}
-		label := strings.Join(names[p], ", ")
-		s.dot(class, p, 1.2, label, label+": "+p.String())
-	}
-	for i, step := range t.Steps {
-		if step.FromPlace == (perto.Place{}) || step.ToPlace == (perto.Place{}) {
-			continue
-		}
-		title := fmt.Sprintf("%d. %s asks %s: %s (%d ms)", step.Number, step.From, step.To, step.What, step.Took.Milliseconds())
-		lon, lat := s.way("way", step.FromPlace, step.ToPlace, .12+.06*float64(i), title)
-		fmt.Fprintf(s, `<circle class="vantage" cx="%.2f" cy="%.2f" r="2.3"/><text class="number" x="%.2f" y="%.2f">%d</text>`, lon, -lat, lon, -lat+1, step.Number)
-	}
-	return s.done()
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/console"
+	"perto/internal/netx"
+	"perto/lab/access"
+	"perto/lab/page"
+	"perto/node"
+)
+
+// The lab's roles as processes of their own, for worlds made of containers.
+
+type labResolverCmd struct {
+	Name   string       `help:"Its name." default:"resolver"`
+	Listen string       `help:"Where it is asked, UDP and TCP." default:":53" placeholder:"IP:PORT"`
+	Root   []netip.Addr `required:"" help:"Addresses of root name servers." placeholder:"ADDR"`
+	ECS    bool         `name:"ecs" help:"Tell name servers the client's subnet (RFC 7871)."`
+	IPv6   bool         `name:"ipv6" help:"Ask name servers over IPv6 too."`
+}
+
+// Run resolves for clients until it is interrupted.
+func (c *labResolverCmd) Run(e *env) error {
+	r := &access.Resolver{Station: osStation(c.Name, c.IPv6), Roots: c.Root, SendECS: c.ECS, Listen: c.Listen}
+	if err := r.Start(); err != nil {
+		return &perto.Error{Op: "resolve on", Path: c.Listen, Kind: perto.KindUnavailable, Err: err}
+	}
+	defer r.Close()
+	return e.serveRole(&node.Status{Name: c.Name, Roles: []string{"resolver"}, Started: time.Now(), Replicas: []node.ReplicaStatus{}}, http.NewServeMux())
+}
+
+type labClientCmd struct {
+	Name     string     `required:"" help:"Name of the vantage." placeholder:"NAME"`
+	Place    string     `required:"" help:"Where it stands." placeholder:"CITY"`
+	Resolver netip.Addr `required:"" help:"Whom it asks for names." placeholder:"ADDR"`
+	SOCKS    string     `name:"socks" help:"Where the SOCKS 5 door is." default:":1080" placeholder:"IP:PORT"`
+	IPv6     bool       `name:"ipv6" help:"Connect over IPv6 too."`
+}
+
+// Run is a client with a SOCKS door until it is interrupted.
+func (c *labClientCmd) Run(e *env) error {
+	find, err := places()
+	if err != nil {
+		return err
+	}
+	where, err := find(c.Place)
+	if err != nil {
+		return err
+	}
+	client := &access.Client{Station: osStation(c.Name, c.IPv6), Resolver: c.Resolver}
+	listener, err := net.Listen("tcp", c.SOCKS)
+	if err != nil {
+		return &perto.Error{Op: "open SOCKS door on", Path: c.SOCKS, Kind: perto.KindUnavailable, Err: err}
+	}
+	door := &access.SOCKS{Pick: func(string) (access.Dialer, error) { return client, nil }}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		door.Serve(listener)
+	}()
+	defer func() {
+		listener.Close()
+		door.Close()
+		<-served
+	}()
+	single := &page.Single{Client: client, Vantage: page.Vantage{Name: c.Name, Place: where.String(), Where: where, Kind: "isp", Resolver: c.Resolver.String(), SOCKS: c.SOCKS}}
+	mux := http.NewServeMux()
+	p := &page.Page{World: single, Config: new(config.World)}
+	if err := p.Register(mux); err != nil {
+		return err
+	}
+	return e.serveRole(single.Status(e.ctx), mux)
+}
+
+type labPageCmd struct {
+	Config  string   `short:"c" required:"" help:"The world's configuration." placeholder:"FILE"`
+	Console string   `required:"" help:"A name server's API." placeholder:"HOST:PORT"`
+	Vantage []string `required:"" help:"API of a client; give one flag for each." placeholder:"HOST:PORT"`
+}
+
+// Run shows a world of processes until it is interrupted.
+func (c *labPageCmd) Run(e *env) error {
+	place, err := places()
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(c.Config, place)
+	if err != nil {
+		return err
+	}
+	remote := &page.Remote{Clients: c.Vantage, Console: c.Console}
+	mux := http.NewServeMux()
+	mux.Handle("/", remote.Handler())
+	p := &page.Page{World: remote, Config: &cfg.World, Site: page.SiteOf(&cfg.World)}
+	if err := p.Register(mux); err != nil {
+		return err
+	}
+	return e.serveRole(nil, mux)
+}
+
+// serveRole serves a role's API until the context ends. status is what it says
+// of itself; nil: the mux answers that.
+func (e *env) serveRole(status *node.Status, mux *http.ServeMux) error {
+	if status != nil {
+		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, status) })
+	}
+	listener, err := net.Listen("tcp", e.api)
+	if err != nil {
+		return &perto.Error{Op: "serve API on", Path: e.api, Kind: perto.KindUnavailable, Err: err}
+	}
+	server := &http.Server{Handler: console.Guard(mux), ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(e.ctx, func() { server.Close() })
+	fmt.Fprintln(e.out, "ready, API on", listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// osStation is this machine on the operating system's network. Its addresses
+// only say which families it has.
+func osStation(name string, ipv6 bool) *access.Station {
+	s := &access.Station{Network: &netx.OS{}, Name: name, Addrs: []netip.Addr{netip.IPv4Unspecified()}}
+	if ipv6 {
+		s.Addrs = append(s.Addrs, netip.IPv6Unspecified())
+	}
+	return s
+}

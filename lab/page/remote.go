@@ -1,0 +1,153 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+
+	"perto"
+	"perto/console"
+	"perto/lab/access"
+	"perto/node"
+)
+
+// Remote is a World whose vantages are processes of their own, each with the API
+// of a [Single]. It asks them over HTTP.
+type Remote struct {
+	Clients []string // "host:port" of each vantage's API
+	Console string   // "host:port" of a name server's API
+
+	mu    sync.Mutex
+	known []Vantage // as far as they have answered, in the order of Clients
+	at    map[string]string
+}
+
+// Vantages returns the vantages that have answered until now.
+func (r *Remote) Vantages() []Vantage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.known) == len(r.Clients) {
+		return r.known
+	}
+	lists := make([][]Vantage, len(r.Clients))
+	ctx, cancel := context.WithTimeout(context.Background(), askWait)
+	defer cancel()
+	var asking sync.WaitGroup
+	for i, c := range r.Clients {
+		asking.Go(func() { console.Call(ctx, "GET", c, "/api/lab/vantages", nil, &lists[i], "") })
+	}
+	asking.Wait()
+	r.known, r.at = nil, make(map[string]string)
+	for i, list := range lists {
+		for _, v := range list {
+			r.known = append(r.known, v)
+			r.at[v.Name] = r.Clients[i]
+		}
+	}
+	return r.known
+}
+
+// find returns where a vantage's API is.
+func (r *Remote) find(name string) (string, error) {
+	r.Vantages()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, ok := r.at[name]; ok {
+		return at, nil
+	}
+	return "", &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound, Err: errors.New("no such vantage, or it does not answer"), Hint: "perto lab vantages lists them"}
+}
+
+// Dig asks a vantage's resolver.
+func (r *Remote) Dig(ctx context.Context, from, name, qtype string) (*access.DigReply, error) {
+	at, err := r.find(from)
+	if err != nil {
+		return nil, err
+	}
+	var reply access.DigReply
+	if err := console.Call(ctx, "GET", at, "/api/lab/dig", url.Values{"from": {from}, "name": {name}, "type": {qtype}}, &reply, ""); err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Fetch gets a URL from a vantage.
+func (r *Remote) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
+	at, err := r.find(from)
+	if err != nil {
+		return nil, err
+	}
+	var f fetchedWithBody
+	if err := console.Call(ctx, "GET", at, "/api/lab/fetch", url.Values{"from": {from}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
+		return nil, err
+	}
+	f.Fetched.Body = f.Body
+	return &f.Fetched, nil
+}
+
+// fetchedWithBody is what a fetch answers that was asked for the body too.
+type fetchedWithBody struct {
+	access.Fetched
+	Body []byte `json:"body"`
+}
+
+// Status asks the name server.
+func (r *Remote) Status(ctx context.Context) *node.Status {
+	var s node.Status
+	if console.Call(ctx, "GET", r.Console, "/api/status", nil, &s, "") != nil {
+		return nil
+	}
+	return &s
+}
+
+// Handler passes what only a name server knows on to it: status, explain and
+// metrics.
+func (r *Remote) Handler() http.Handler {
+	return &httputil.ReverseProxy{Rewrite: func(q *httputil.ProxyRequest) { q.SetURL(&url.URL{Scheme: "http", Host: r.Console}) }}
+}
+
+// Single is a World of one vantage: this process.
+type Single struct {
+	Vantage
+	Client *access.Client
+}
+
+// Vantages returns the one.
+func (s *Single) Vantages() []Vantage { return []Vantage{s.Vantage} }
+
+func (s *Single) check(from string) error {
+	if from == "" || from == s.Name {
+		return nil
+	}
+	return &perto.Error{Op: "find vantage", Path: from, Kind: perto.KindNotFound, Err: errors.New("this is " + s.Name)}
+}
+
+// Dig asks the resolver.
+func (s *Single) Dig(ctx context.Context, from, name, qtype string) (*access.DigReply, error) {
+	if err := s.check(from); err != nil {
+		return nil, err
+	}
+	return s.Client.Dig(ctx, name, qtype)
+}
+
+// Fetch gets a URL, asking for its name anew.
+func (s *Single) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
+	if err := s.check(from); err != nil {
+		return nil, err
+	}
+	s.Client.Forget()
+	f, err := s.Client.Fetch(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	f.Place = s.Place
+	return f, nil
+}
+
+// Status says that the process is there.
+func (s *Single) Status(context.Context) *node.Status {
+	return &node.Status{Name: s.Name, Roles: []string{"client"}, Replicas: []node.ReplicaStatus{}}
+}
