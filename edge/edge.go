@@ -172,8 +172,11 @@ func (e *Edge) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	e.mu.Lock()
+	listeners := e.listeners
+	e.mu.Unlock()
 	var accepting sync.WaitGroup
-	for _, l := range e.listeners {
+	for _, l := range listeners {
 		accepting.Go(func() { e.accept(l) })
 	}
 	select {
@@ -200,6 +203,9 @@ func (e *Edge) Close() error {
 	e.mu.Unlock()
 	if stopped != nil {
 		<-stopped
+	} else {
+		e.listening.Store(false)
+		e.closeListeners() // of a Start that no Run followed
 	}
 	e.client.Close()
 	return nil
@@ -211,6 +217,7 @@ func (e *Edge) closeListeners() {
 	for _, l := range e.listeners {
 		l.Close()
 	}
+	e.listeners = nil
 }
 
 // drain lets running requests and fills finish; what is left after the drain

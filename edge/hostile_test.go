@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"perto/internal/memnet"
 	"perto/internal/netx"
 )
 
@@ -244,4 +245,27 @@ func TestACutBodyLooksCutToOldClients(t *testing.T) {
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCloseGivesTheAddressBack: also when nobody has run the edge after Start.
+func TestCloseGivesTheAddressBack(t *testing.T) {
+	n := memnet.New()
+	taken, err := n.Host("edge").Listen(t.Context(), "tcp", ":81")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEdge(t, Config{Name: "x", Network: n.Host("edge"), Listen: []string{":80", ":81"}}, "http://origin")
+	if err := e.Start(t.Context()); err == nil {
+		t.Fatal("opened an address that is taken")
+	}
+	taken.Close()
+	if err := e.Start(t.Context()); err != nil || len(e.Addrs()) != 2 {
+		t.Fatalf("a second attempt: %v, %v", err, e.Addrs())
+	}
+	e.Close()
+	l, err := n.Host("edge").Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 }
