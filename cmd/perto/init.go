@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,10 +80,27 @@ type keyCmd struct {
 	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats."`
 }
 
-type keyNewCmd struct{}
+type keyNewCmd struct {
+	Out  string `short:"o" help:"Write the key to a file that only its owner can read (print it)." placeholder:"FILE"`
+	Keep bool   `help:"Leave a file alone that is there already."`
+}
 
-// Run prints a key; the shell decides where it goes.
+// Run prints a key, or writes it to a new file.
 func (c *keyNewCmd) Run(e *env) error {
-	fmt.Fprint(e.out, replicas.NewKey().File())
-	return nil
+	if c.Out == "" {
+		fmt.Fprint(e.out, replicas.NewKey().File())
+		return nil
+	}
+	f, err := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, os.ErrExist) && c.Keep:
+		_, err := replicas.LoadKeys(c.Out) // what is kept must be a key
+		return err
+	case errors.Is(err, os.ErrExist):
+		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindConflict, Err: errors.New("the file exists"), Hint: "--keep leaves it alone"}
+	case err != nil:
+		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindUnavailable, Err: err}
+	}
+	_, err = f.WriteString(replicas.NewKey().File())
+	return errors.Join(err, f.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -68,17 +69,9 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	if err != nil {
 		return failed("DNS", err)
 	}
-	connect := time.Now()
-	conn, err := c.DialAddrs(ctx, "tcp", addrs, uint16(port))
+	resp, what, err := c.firstAnswer(ctx, f, u, addrs, uint16(port))
 	if err != nil {
-		return failed("connect", err)
-	}
-	f.Connect = time.Since(connect)
-	f.Address = addrOf(conn.RemoteAddr())
-	f.Server = c.Station.nameOf(f.Address)
-	resp, err := f.exchange(ctx, conn, u)
-	if err != nil {
-		return failed("HTTP", err)
+		return failed(what, err)
 	}
 	defer resp.Body.Close()
 	f.Status, f.Header = resp.StatusCode, resp.Header
@@ -89,6 +82,42 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	}
 	f.Total = time.Since(start)
 	return f, nil
+}
+
+// answerWait is how long a server that took the connection has to begin its
+// answer while there are other addresses. A host that is frozen still accepts: its
+// kernel does.
+const answerWait = 3 * time.Second
+
+// firstAnswer asks one address after the other until one begins to answer. A GET
+// may be sent again (RFC 9110, section 9.2.2). what says what failed.
+func (c *Client) firstAnswer(ctx context.Context, f *Fetched, u *url.URL, addrs []netip.Addr, port uint16) (resp *http.Response, what string, err error) {
+	for {
+		start := time.Now()
+		conn, err := c.DialAddrs(ctx, "tcp", addrs, port)
+		if err != nil {
+			return nil, "connect", err
+		}
+		f.Connect = time.Since(start)
+		f.Address = addrOf(conn.RemoteAddr())
+		f.Server = c.Station.nameOf(f.Address)
+		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a == f.Address })
+		asking, giveUp := context.WithCancel(ctx)
+		late := time.NewTimer(answerWait)
+		if len(addrs) > 0 {
+			late = time.AfterFunc(answerWait, giveUp)
+		}
+		resp, err := f.exchange(asking, conn, u)
+		late.Stop()
+		if err == nil {
+			context.AfterFunc(ctx, giveUp) // the body is read within the fetch's own time
+			return resp, "", nil
+		}
+		giveUp()
+		if len(addrs) == 0 || ctx.Err() != nil {
+			return nil, "HTTP", err
+		}
+	}
 }
 
 // exchange sends a GET over a connection that is there already.

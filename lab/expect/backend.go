@@ -48,6 +48,9 @@ type World struct {
 	Vantages []Vantage
 	Origin   string // the host with the content
 	Families []int  // 4, 6
+	// KillsAreSilent says that a killed edge takes its host with it, so that
+	// nothing is left that would refuse connections.
+	KillsAreSilent bool
 }
 
 // Server is an authoritative name server.
@@ -97,7 +100,7 @@ type Reply struct {
 
 	Connect   time.Duration // the address's part in setting the connection up: one round trip
 	FirstByte time.Duration // from the request to the first byte
-	Asked     time.Duration // the round trip that the world was asked to give; 0: not known
+	Asked     time.Duration // the round trip that the world was asked to give
 }
 
 // popOf returns the PoP that has an address, nil when there is none.
@@ -138,17 +141,19 @@ func greatCircleKm(a, b perto.Place) float64 {
 	return earthKm * math.Acos(max(-1, min(1, cos)))
 }
 
-// AskServer asks an authoritative server at an address, for the client subnet of
-// the question (RFC 7871).
+// AskServer asks a name server or a resolver at an address, for the client subnet
+// of the question if it has one (RFC 7871).
 func AskServer(ctx context.Context, server netip.AddrPort, q Question) ([]netip.Addr, error) {
 	m := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), dns.StringToType[q.Type])
 	m.SetEdns0(1232, false)
-	family := uint16(1)
-	if q.Subnet.Addr().Is6() {
-		family = 2
+	if q.Subnet.IsValid() {
+		family := uint16(1)
+		if q.Subnet.Addr().Is6() {
+			family = 2
+		}
+		m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: family,
+			SourceNetmask: uint8(q.Subnet.Bits()), Address: q.Subnet.Masked().Addr().AsSlice()})
 	}
-	m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: family,
-		SourceNetmask: uint8(q.Subnet.Bits()), Address: q.Subnet.Masked().Addr().AsSlice()})
 	c := dns.Client{Timeout: 5 * time.Second}
 	reply, _, err := c.ExchangeContext(ctx, m, server.String())
 	if err != nil {

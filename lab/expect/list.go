@@ -1,6 +1,7 @@
 package expect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -41,10 +42,11 @@ type Connections struct {
 }
 
 // Delays expects that a connection is set up in the round-trip time that the
-// world was asked to give.
+// world was asked to give: from every vantage to an edge of some PoPs, by the
+// edges' own names.
 type Delays struct {
 	About  string  `hcl:"about,label"`
-	URL    string  `hcl:"url"`
+	URL    string  `hcl:"url"`    // %s stands for the edge
 	Within float64 `hcl:"within"` // of the time asked for, 0 to 1
 	Floor  string  `hcl:"floor"`  // and never closer than this: what the machine itself takes
 
@@ -72,8 +74,11 @@ type Death struct {
 	Name  string `hcl:"name"`
 	URL   string `hcl:"url"` // fetched without a pause while it is dead; %d is a number
 	Gone  string `hcl:"gone"`
+	// GoneSilent is Gone where a kill takes the host with it (see
+	// World.KillsAreSilent); "" is Gone.
+	GoneSilent string `hcl:"gone_silent,optional"`
 
-	gone time.Duration
+	gone, goneSilent time.Duration
 }
 
 // PoPLost expects that clients of a PoP which is off the network are sent to
@@ -114,6 +119,7 @@ func Load(file string) (*List, error) {
 	for i := range l.Deaths {
 		d := &l.Deaths[i]
 		d.gone = span(d.About, d.Gone)
+		d.goneSilent = span(d.About, cmp.Or(d.GoneSilent, d.Gone))
 		if d.Fault != Kill && d.Fault != Freeze && d.Fault != Cut {
 			errs = append(errs, fmt.Errorf("%q: an edge does not die of %q", d.About, d.Fault))
 		}

@@ -114,28 +114,35 @@ func (r *runner) connections(t *testing.T, x Connections) {
 	}
 }
 
+// delayPoPs is to how many PoPs delays are measured from each vantage.
+const delayPoPs = 3
+
 // delays takes the quickest of a few connections: a machine that is busy makes
 // connections slower, nothing makes them quicker.
 func (r *runner) delays(t *testing.T, x Delays) {
 	const tries = 4
+	offset := make(map[string]int) // so that all pairs get their turn
+	for i, v := range r.world.Vantages {
+		offset[v.Name] = i
+	}
 	r.everybody(anyVantage, func(v *Vantage) {
-		var best *Reply
-		for range tries {
-			f, err := r.Fetch(t.Context(), v.Name, x.URL)
-			if err != nil {
-				t.Errorf("%s: %v", v.Name, err)
-				return
+		for k := range min(delayPoPs, len(r.world.PoPs)) {
+			edge := r.world.PoPs[(offset[v.Name]+k)%len(r.world.PoPs)].Edges[0]
+			var best *Reply
+			for range tries {
+				f, err := r.Fetch(t.Context(), v.Name, fmt.Sprintf(x.URL, edge.Name))
+				if err != nil {
+					t.Errorf("%s: %v", v.Name, err)
+					return
+				}
+				if best == nil || f.Connect-f.Asked < best.Connect-best.Asked {
+					best = f
+				}
 			}
-			if best == nil || f.Connect-f.Asked < best.Connect-best.Asked {
-				best = f
+			off := max(x.floor, time.Duration(x.Within*float64(best.Asked)))
+			if d := best.Connect - best.Asked; d > off || d < -off {
+				t.Errorf("%s to %s: connected in %v, asked for %v", v.Name, edge.Name, best.Connect, best.Asked)
 			}
-		}
-		if best.Asked == 0 {
-			t.Errorf("%s: the world does not say what delay it was asked for", v.Name)
-		}
-		off := max(x.floor, time.Duration(x.Within*float64(best.Asked)))
-		if d := best.Connect - best.Asked; d > off || d < -off {
-			t.Errorf("%s to %s: connected in %v, asked for %v", v.Name, best.Address, best.Connect, best.Asked)
 		}
 	})
 }
@@ -309,6 +316,10 @@ func (r *runner) death(t *testing.T, n int, x Death) {
 
 // goneFrom waits until a server names an edge no more, which died at start.
 func (r *runner) goneFrom(t *testing.T, server string, v *Vantage, x Death, edge *Edge, start time.Time) {
+	limit := x.gone
+	if x.Fault == Kill && r.world.KillsAreSilent {
+		limit = x.goneSilent
+	}
 	for {
 		// The question itself takes a way: what was asked before the limit counts.
 		asked := time.Since(start)
@@ -316,8 +327,8 @@ func (r *runner) goneFrom(t *testing.T, server string, v *Vantage, x Death, edge
 			t.Logf("%s: gone from %s after %v", edge.Name, server, asked)
 			return
 		}
-		if asked > x.gone+r.slack {
-			t.Errorf("%s still names %s %v after the %s, want %v", server, edge.Name, asked, x.Fault, x.gone)
+		if asked > limit+r.slack {
+			t.Errorf("%s still names %s %v after the %s, want %v", server, edge.Name, asked, x.Fault, limit)
 			return
 		}
 	}

@@ -14,7 +14,7 @@ connections "connections reach the nearest PoP" {
 }
 
 delays "a connection takes the delay of its way" {
-  url    = "http://www.shop.example/style.css"
+  url    = "http://%s.edge.cdn.example/"
   within = 0.15
   floor  = "12ms"
 }
@@ -32,6 +32,8 @@ death "an edge whose process dies" {
   name  = "shop.cdn.example"
   url   = "http://www.shop.example/?kill=%d"
   gone  = "1.5s"
+
+  gone_silent = "2.5s" # where the host goes with it, nothing refuses connections
 }
 
 death "an edge that freezes" {
