@@ -250,7 +250,9 @@ func (r *Registry) heartbeats() bool { return r.conn != nil }
 
 // lonely reports whether nobody at all was heard for so long that it is likelier
 // to be our own network than everyone's death.
-func (r *Registry) lonely(now time.Time) bool { return now.Sub(r.lastLife) >= r.quiet }
+func (r *Registry) lonely(now time.Time) bool {
+	return len(r.sorted) > 0 && now.Sub(r.lastLife) >= r.quiet
+}
 
 // setQuiet finds out how long a silence of everybody is suspicious: until a
 // heartbeat is overdue, or a probe where no heartbeats are expected.

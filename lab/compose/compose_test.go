@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,92 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect.Run(t, list, newContainers(t, project), expect.Options{Slack: crowded})
+}
+
+// TestReadme runs the README's commands for containers, but for the one that
+// brings them up.
+func TestReadme(t *testing.T) {
+	project := os.Getenv("PERTO_COMPOSE")
+	if project == "" {
+		t.Skip("PERTO_COMPOSE names no running project: scripts/compose-test brings the containers up and runs this")
+	}
+	newContainers(t, project)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(readme), "```console\n")
+	block, _, _ = strings.Cut(block, "```")
+	compose := os.Getenv("COMPOSE")
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(block) {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+		if line == "" || line == "make compose" {
+			continue
+		}
+		n++
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "docker compose", compose, 1))
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "PATH="+root+"/build:"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		t.Logf("%s\n%s", line, out)
+	}
+	if n < 8 {
+		t.Errorf("found only %d commands", n)
+	}
+}
+
+// TestContainersAreConfined: all are healthy, and nobody in them is root any more.
+func TestContainersAreConfined(t *testing.T) {
+	project := os.Getenv("PERTO_COMPOSE")
+	if project == "" {
+		t.Skip("PERTO_COMPOSE names no running project: scripts/compose-test brings the containers up and runs this")
+	}
+	c := newContainers(t, project)
+	out, err := c.docker(t.Context(), "ps", "--quiet", "--filter", "label=com.docker.compose.project="+project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := strings.Fields(string(out))
+	if len(ids) < 20 {
+		t.Errorf("only %d containers run", len(ids))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, id := range ids {
+		out, err := c.docker(ctx, "top", id, "-eo", "pid,uid,args")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		for _, line := range lines[1:] {
+			// The engine runs the health check as the user that the container began as.
+			if f := strings.Fields(line); f[1] != "65532" && !strings.HasSuffix(line, "/perto health") && !strings.HasSuffix(line, "wan show") {
+				t.Errorf("container %s has a process of user %s: %s", id, f[1], line)
+			}
+		}
+		for {
+			out, err := c.docker(ctx, "inspect", "--format", "{{.Name}} {{.State.Health.Status}}", id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, health, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+			if health == "healthy" {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%s is %s", name, health)
+			}
+		}
+	}
 }
 
 // containers is the world of docker-compose.yml.
