@@ -53,10 +53,14 @@ func asSyscall(err error) error {
 }
 
 // streamConn is a TCP connection.
-type streamConn struct{ *gonet.TCPConn }
+type streamConn struct {
+	*gonet.TCPConn
+	ice *ice
+}
 
 func (c *streamConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
+	c.ice.pass()
 	if err != nil {
 		err = asSyscall(err)
 	}
@@ -64,6 +68,7 @@ func (c *streamConn) Read(b []byte) (int, error) {
 }
 
 func (c *streamConn) Write(b []byte) (int, error) {
+	c.ice.pass()
 	n, err := c.TCPConn.Write(b)
 	if err != nil {
 		err = asSyscall(err)
@@ -75,17 +80,21 @@ func (c *streamConn) LocalAddr() net.Addr  { return unmapTCP(c.TCPConn.LocalAddr
 func (c *streamConn) RemoteAddr() net.Addr { return unmapTCP(c.TCPConn.RemoteAddr()) }
 
 // listener accepts streamConns.
-type listener struct{ *gonet.TCPListener }
+type listener struct {
+	*gonet.TCPListener
+	ice *ice
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.Accept()
+	l.ice.pass()
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok && strings.Contains(op.Err.Error(), "invalid") {
 			err = net.ErrClosed // what gVisor says of a listener that was shut
 		}
 		return nil, err
 	}
-	return &streamConn{c.(*gonet.TCPConn)}, nil
+	return &streamConn{c.(*gonet.TCPConn), l.ice}, nil
 }
 
 // Addr returns the address listened on; all of them are "[::]".
@@ -98,10 +107,24 @@ func (l listener) Addr() net.Addr {
 }
 
 // packetConn is a UDP socket that is not connected.
-type packetConn struct{ *gonet.UDPConn }
+type packetConn struct {
+	*gonet.UDPConn
+	ice *ice
+}
+
+func (c packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	c.ice.pass()
+	return c.UDPConn.WriteTo(b, to)
+}
+
+func (c packetConn) Write(b []byte) (int, error) {
+	c.ice.pass()
+	return c.UDPConn.Write(b)
+}
 
 func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.UDPConn.ReadFrom(b)
+	c.ice.pass()
 	if errors.Is(err, io.EOF) { // what gVisor says of a socket that was closed
 		err = net.ErrClosed
 	}
@@ -122,7 +145,7 @@ type udpConn struct {
 
 // newUDPConn opens a connected socket. gVisor announces errors of a socket on
 // its event queue, which gonet does not listen to: waking the reader is ours.
-func newUDPConn(s *stack.Stack, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
+func newUDPConn(s *stack.Stack, ice *ice, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
 	queue := new(waiter.Queue)
 	ep, err := s.NewEndpoint(udp.ProtocolNumber, protocol, queue)
 	if err != nil {
@@ -132,7 +155,7 @@ func newUDPConn(s *stack.Stack, to tcpip.FullAddress, protocol tcpip.NetworkProt
 		ep.Close()
 		return nil, &net.OpError{Op: "connect", Net: "udp", Err: errors.New(err.String())}
 	}
-	c := &udpConn{packetConn: packetConn{gonet.NewUDPConn(queue, ep)}}
+	c := &udpConn{packetConn: packetConn{gonet.NewUDPConn(queue, ep), ice}}
 	entry := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) {
 		c.refused.Store(true)
 		c.SetReadDeadline(time.Unix(1, 0))
@@ -143,6 +166,7 @@ func newUDPConn(s *stack.Stack, to tcpip.FullAddress, protocol tcpip.NetworkProt
 
 func (c *udpConn) Read(b []byte) (int, error) {
 	n, err := c.UDPConn.Read(b)
+	c.ice.pass()
 	if err == nil {
 		return n, nil
 	}

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -151,5 +153,65 @@ func TestTraceShowsTheSteps(t *testing.T) {
 	want := "jakarta-office > office-lhr, office-lhr > root, office-lhr > ns-shop, office-lhr > root, office-lhr > ns, jakarta-office > "
 	if !strings.HasPrefix(strings.Join(got, ", "), want) || !strings.HasSuffix(got[len(got)-1], "> origin") {
 		t.Errorf("got %s\nwant %s", strings.Join(got, ", "), want)
+	}
+}
+
+// TestFrozenProcessDoesNothing: what a frozen edge's timers would have sent is not
+// sent in a burst when it thaws, and a frozen process can be killed.
+func TestFrozenProcessDoesNothing(t *testing.T) {
+	l := startLab(t, nil)
+	edge := l.Internet.Host("syd-1")
+	to := l.Internet.Host("sydney")
+	in, err := to.ListenPacket(t.Context(), "udp", ":9999")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := edge.ListenPacket(t.Context(), "udp", ":9998")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks := make(chan int)
+	go func() { // a timer of the edge's process
+		defer close(ticks)
+		for n := 0; ; n++ {
+			if _, err := out.WriteTo([]byte{1}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(4), 9999))); err != nil {
+				return
+			}
+			select {
+			case ticks <- n:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	<-ticks
+	if err := l.Do(t.Context(), "syd-1", Freeze); err != nil {
+		t.Fatal(err)
+	}
+	more := 0
+	for wait := time.After(300 * time.Millisecond); wait != nil; {
+		select {
+		case <-ticks:
+			more++ // one call may have been under way
+		case <-wait:
+			wait = nil
+		}
+	}
+	if more > 1 {
+		t.Errorf("a frozen process made %d calls", more)
+	}
+	if err := l.Do(t.Context(), "syd-1", Heal); err != nil {
+		t.Fatal(err)
+	}
+	<-ticks
+	out.Close()
+	for range ticks { // until the goroutine has ended
+	}
+	if err := l.Do(t.Context(), "syd-1", Freeze); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Do(t.Context(), "syd-1", Kill); err != nil {
+		t.Error(err)
 	}
 }

@@ -94,6 +94,9 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	switch f {
 	case Freeze:
 		h.Freeze()
+		if p != nil {
+			h.ice.freeze()
+		}
 	case Cut:
 		h.Cut()
 	case Kill:
@@ -104,6 +107,7 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 			return fail(perto.KindConflict, errors.New("it is dead already"))
 		}
 		h.Reset()
+		h.ice.melt() // a frozen process dies as well
 		return p.stop()
 	case Heal:
 		h.Heal()
@@ -137,7 +141,7 @@ func (h *Host) Cut() {
 	h.cut = true
 }
 
-// Freeze stops a host as SIGSTOP would: packets from and to it wait until Heal.
+// Freeze makes packets from and to a host wait until Heal.
 func (h *Host) Freeze() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -149,6 +153,7 @@ func (h *Host) Heal() {
 	n := h.net
 	n.mu.Lock()
 	h.cut, h.frozen = false, false
+	h.ice.melt()
 	held, arrived := h.held, h.arrived
 	h.held, h.arrived = nil, nil
 	for _, p := range held {

@@ -47,6 +47,7 @@ type Host struct {
 	stack *stack.Stack
 
 	dials atomic.Uint64
+	ice   ice // of its process
 
 	// Guarded by net.mu.
 	up, down cable.Line
@@ -154,7 +155,7 @@ func (h *Host) Listen(_ context.Context, network, address string) (net.Listener,
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return listener{l}, nil
+	return listener{l, &h.ice}, nil
 }
 
 // ListenPacket opens a UDP socket on the host.
@@ -167,7 +168,7 @@ func (h *Host) ListenPacket(_ context.Context, network, address string) (net.Pac
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return packetConn{c}, nil
+	return packetConn{c, &h.ice}, nil
 }
 
 // bindAddress reads an address to listen on. An empty host means every address
@@ -215,6 +216,7 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host in the lab", Name: host, IsNotFound: true}}
 	}
 	h.dials.Add(1)
+	h.ice.pass()
 	var errs []error
 	for _, a := range addrs {
 		c, err := h.dial(ctx, network, netip.AddrPortFrom(a, port))
@@ -232,7 +234,7 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	}
 	full := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
 	if strings.HasPrefix(network, "udp") {
-		c, err := newUDPConn(h.stack, full, protocolOf(to.Addr()))
+		c, err := newUDPConn(h.stack, &h.ice, full, protocolOf(to.Addr()))
 		if err != nil {
 			return nil, asSyscall(err)
 		}
@@ -242,5 +244,5 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return &streamConn{c}, nil
+	return &streamConn{c, &h.ice}, nil
 }

@@ -143,6 +143,9 @@ func (l *Lab) adopt() error {
 
 // Close takes everything down and waits until it is gone.
 func (l *Lab) Close() error {
+	for _, m := range l.machines {
+		m.host.ice.melt()
+	}
 	for _, d := range l.socks {
 		d.close()
 	}
