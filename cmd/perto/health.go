@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"perto"
@@ -26,6 +27,5 @@ func (c *healthCmd) Run(e *env) error {
 	if s.Edge != nil && !s.Edge.Listening {
 		return &perto.Error{Op: "check health of", Path: s.Name, Kind: perto.KindUnavailable, Err: errors.New("its edge does not listen")}
 	}
-	fmt.Fprintf(e.out, "%s is well\n", s.Name)
-	return nil
+	return e.print(map[string]string{"name": s.Name, "health": "well"}, func(w io.Writer) { fmt.Fprintf(w, "%s is well\n", s.Name) })
 }

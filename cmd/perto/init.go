@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"perto"
@@ -61,19 +63,24 @@ func (c *initCmd) Run(e *env) error {
 			return &perto.Error{Op: "write", Path: filepath.Join(c.Out, f.name), Kind: perto.KindConflict, Err: fmt.Errorf("the file exists"), Hint: "choose another folder with --out"}
 		}
 	}
+	var wrote []string
 	for _, f := range files {
 		path := filepath.Join(c.Out, f.name)
 		if err := os.WriteFile(path, f.data, f.mode); err != nil {
 			return &perto.Error{Op: "write", Path: path, Kind: perto.KindUnavailable, Err: err}
 		}
-		fmt.Fprintln(e.out, "wrote", path)
+		wrote = append(wrote, path)
 	}
 	conf := filepath.Join(c.Out, files[0].name)
 	if _, _, err := check(conf); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.out, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
-	return nil
+	return e.print(map[string][]string{"wrote": wrote}, func(w io.Writer) {
+		for _, path := range wrote {
+			fmt.Fprintln(w, "wrote", path)
+		}
+		fmt.Fprintf(w, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
+	})
 }
 
 type keyCmd struct {
@@ -88,8 +95,8 @@ type keyNewCmd struct {
 // Run prints a key, or writes it to a new file.
 func (c *keyNewCmd) Run(e *env) error {
 	if c.Out == "" {
-		fmt.Fprint(e.out, replicas.NewKey().File())
-		return nil
+		key := replicas.NewKey().File()
+		return e.print(map[string]string{"key": strings.TrimSpace(key)}, func(w io.Writer) { fmt.Fprint(w, key) })
 	}
 	f, err := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
