@@ -1,0 +1,130 @@
+package page
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"perto"
+	"perto/config"
+	"perto/console"
+	"perto/internal/netx"
+	"perto/lab/access"
+	"perto/node"
+)
+
+// viaLoopback dials a port of 127.0.0.1 for every address, so that a test's
+// servers may have other ports than 53 and 80.
+type viaLoopback struct {
+	netx.OS
+	udp, tcp string
+}
+
+func (v *viaLoopback) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if strings.HasPrefix(network, "udp") {
+		return v.OS.DialContext(ctx, network, v.udp)
+	}
+	return v.OS.DialContext(ctx, network, v.tcp)
+}
+
+// TestRemote puts a client behind its API, as a container is, and a page that
+// asks it: who is served, the site as it sees it, and clear errors.
+func TestRemote(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, `<title>`+r.Host+`</title><a href="/x">`)
+	}))
+	t.Cleanup(site.Close)
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := &dns.Server{PacketConn: p, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		m := new(dns.Msg).SetReply(r)
+		if r.Question[0].Qtype == dns.TypeA && strings.HasSuffix(r.Question[0].Name, "shop.example.") {
+			rr, _ := dns.NewRR(r.Question[0].Name + " 20 IN A 192.0.2.11")
+			m.Answer = append(m.Answer, rr)
+		} else {
+			m.Rcode = dns.RcodeNameError
+		}
+		w.WriteMsg(m)
+	})}
+	go names.ActivateAndServe()
+	t.Cleanup(func() { names.Shutdown() })
+
+	where := perto.Place{Name: "Recife", Country: "BR", Lat: -8.05, Lon: -34.9}
+	single := &Single{Vantage: Vantage{Name: "recife", Place: where.String(), Where: where, Kind: "isp"},
+		Client: &access.Client{Resolver: netip.MustParseAddr("192.0.2.53"), Station: &access.Station{
+			Network: &viaLoopback{udp: p.LocalAddr().String(), tcp: site.Listener.Addr().String()}, Name: "recife", Addrs: []netip.Addr{netip.IPv4Unspecified()}}}}
+	serve := func(w World, cfg *config.World, more func(*http.ServeMux)) string {
+		mux := http.NewServeMux()
+		if err := (&Page{World: w, Config: cfg, Site: "www.shop.example"}).Register(mux); err != nil {
+			t.Fatal(err)
+		}
+		more(mux)
+		s := httptest.NewServer(console.Guard(mux))
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().String()
+	}
+	client := serve(single, new(config.World), func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) {
+			console.WriteJSON(w, &node.Status{Name: "ns1", Replicas: []node.ReplicaStatus{{Name: "rec-1", Reason: "heartbeats"}}})
+		})
+	})
+	world := &config.World{
+		PoPs:     []config.PoP{{Name: "rec", Place: where, Edges: []config.Edge{{Name: "rec-1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.11")}}}}},
+		Services: []config.Service{{Name: "shop.example"}},
+	}
+	remote := &Remote{Clients: []string{client, "127.0.0.1:1"}, Console: client}
+	page := serve(remote, world, func(mux *http.ServeMux) { mux.Handle("/", remote.Handler()) })
+
+	get := func(path string) (int, string) {
+		resp, err := http.Get("http://" + page + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	for path, want := range map[string]string{
+		"/":                 "rec-1</td><td>0 km",
+		"/from/recife/":     `<title>www.shop.example</title><a href="/from/recife/x">`,
+		"/api/lab/vantages": `"name": "recife"`,
+		"/api/status":       `"name": "ns1"`, // passed on
+		"/api/lab/dig?from=recife&name=www.shop.example":                                  `"data": "192.0.2.11"`,
+		"/api/lab/fetch?from=recife&url=" + url.QueryEscape("http://www.shop.example/"):   `"status": 200`,
+		"/api/lab/compare?url=" + url.QueryEscape("http://www.shop.example/"):             `"vantage": "recife"`,
+		"/api/lab/fetch?from=atlantis&url=" + url.QueryEscape("http://www.shop.example/"): "no such vantage",
+		"/api/lab/fetch?from=recife&url=" + url.QueryEscape("http://none.example/"):       "NXDOMAIN",
+		"/api/lab/dig?from=recife&name=www.shop.example&type=NONSENSE":                    "record type",
+	} {
+		if status, got := get(path); !strings.Contains(got, want) {
+			t.Errorf("%s: got %d %.600s, want %q", path, status, got, want)
+		}
+	}
+}
+
+func TestCitiesAreFarApart(t *testing.T) {
+	at := func(name string, lat, lon float64) Vantage {
+		return Vantage{Name: name, Where: perto.Place{Lat: lat, Lon: lon}}
+	}
+	got := cities([]Vantage{at("sao-paulo", -23.5, -46.6), at("rio", -22.9, -43.2), at("tokyo", 35.7, 139.7), at("london", 51.5, -.1), at("paris", 48.9, 2.4)})
+	if strings.Join(got[:3], " ") != "sao-paulo tokyo london" && strings.Join(got[:3], " ") != "sao-paulo tokyo paris" {
+		t.Errorf("got %v", got)
+	}
+	if cities(nil) != nil {
+		t.Error("cities of nobody")
+	}
+}
