@@ -57,12 +57,13 @@ func TestReadmeCommands(t *testing.T) {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "my own site") }))
 	t.Cleanup(site.Close)
 	rename := testPorts(site.URL)
+	browser := headless(t, dir)
 	sh := func(dir, line string) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-c", line)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(perto)+":"+os.Getenv("PATH"), "PERTO_API=127.0.0.1:28080", "PERTO_BROWSER="+headless(t, dir))
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(perto)+":"+os.Getenv("PATH"), "PERTO_API=127.0.0.1:28080", "PERTO_BROWSER="+browser)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
