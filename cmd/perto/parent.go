@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
 	"perto"
+	"perto/config"
 	"perto/internal/netx"
 	"perto/node"
 )
@@ -22,6 +24,7 @@ type parent struct {
 	cmd     *runCmd
 	env     *env
 	sockets netx.Sockets
+	dns     bool // the node serves DNS
 }
 
 // Restarting a worker: at once the first time, then with growing pauses while it
@@ -42,6 +45,8 @@ func (p *parent) open() error {
 	if _, err := node.New(l.node); err != nil { // what is wrong with it is known before anything opens
 		return err
 	}
+	defer debug.FreeOSMemory() // the check took as much as a worker, the parent needs next to nothing
+	p.dns = l.local.Roles.Has(config.RoleDNS)
 	if err := p.sockets.Set(p.env.ctx, l.sockets()); err != nil {
 		return &perto.Error{Op: "open the sockets of", Path: l.local.Name, Kind: perto.KindUnavailable, Err: err,
 			Hint: "another process may hold the port, or it takes a privilege; dns, http, heartbeat and api in the node block say where to listen"}
@@ -103,6 +108,9 @@ func (p *parent) start() (*worker, error) {
 	args := []string{"run", "--worker", "-c", p.cmd.Config}
 	if p.cmd.Node != "" {
 		args = append(args, "--node", p.cmd.Node)
+	}
+	if p.dns {
+		args = append(args, "--map")
 	}
 	if p.cmd.Verbose {
 		args = append(args, "--verbose")

@@ -26,6 +26,7 @@ type runCmd struct {
 	Node    string `help:"Which machine of the file this is (the only one, or the host's name)." env:"PERTO_NODE" placeholder:"NAME"`
 	Verbose bool   `short:"v" help:"Log more."`
 	Worker  bool   `hidden:"" help:"Be the child that serves."`
+	Map     bool   `hidden:"" help:"The node needs the world map: decode it at once."`
 }
 
 // Run runs a node: this process is a small parent that keeps a worker child
@@ -43,20 +44,15 @@ type loaded struct {
 	node  node.Config
 }
 
-// embeddedMap begins to decode the embedded world map and returns what waits for
-// it.
-func embeddedMap() func() (*geodata.Map, error) {
-	decode := sync.OnceValues(geodata.World)
-	go decode()
-	return decode
-}
-
 // sockets returns what the node listens on.
 func (l *loaded) sockets() []netx.Address { return node.Sockets(l.local, len(l.node.Keys) > 0) }
 
 // load reads everything that a worker needs; it opens nothing.
 func (c *runCmd) load() (*loaded, error) {
-	world := embeddedMap() // it takes as long as the rest: begin now
+	world := sync.OnceValues(geodata.World)
+	if c.Map {
+		go world() // it takes as long as the rest: begin now
+	}
 	place, err := places()
 	if err != nil {
 		return nil, err
@@ -136,6 +132,7 @@ func (c *runCmd) work(e *env) error {
 	}
 	debug.SetGCPercent(percent)
 	fmt.Fprintf(e.out, "%s is up\n", l.local.Name)
+	go debug.FreeOSMemory() // what loading left behind
 	orphaned := make(chan struct{})
 	go func() {
 		defer close(orphaned)

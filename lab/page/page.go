@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,23 +155,22 @@ func cities(list []Vantage) []string {
 	if len(list) == 0 {
 		return nil
 	}
-	chosen := []Vantage{list[0]}
-	for len(chosen) < min(sideBySide, len(list)) {
-		best, far := 0, -1.0
+	names := []string{list[0].Name}
+	near := make([]float64, len(list)) // from each to the nearest that is chosen, in km
+	for i, v := range list {
+		near[i] = v.Where.DistanceKm(list[0].Where)
+	}
+	for len(names) < min(sideBySide, len(list)) {
+		best := -1
 		for i, v := range list {
-			near := v.Where.DistanceKm(chosen[0].Where)
-			for _, c := range chosen[1:] {
-				near = min(near, v.Where.DistanceKm(c.Where))
-			}
-			if near > far {
-				best, far = i, near
+			if !slices.Contains(names, v.Name) && (best < 0 || near[i] > near[best]) {
+				best = i
 			}
 		}
-		chosen = append(chosen, list[best])
-	}
-	var names []string
-	for _, c := range chosen {
-		names = append(names, c.Name)
+		names = append(names, list[best].Name)
+		for i, v := range list {
+			near[i] = min(near[i], v.Where.DistanceKm(list[best].Where))
+		}
 	}
 	return names
 }

@@ -124,6 +124,9 @@ func TestCitiesAreFarApart(t *testing.T) {
 	if strings.Join(got[:3], " ") != "sao-paulo tokyo london" && strings.Join(got[:3], " ") != "sao-paulo tokyo paris" {
 		t.Errorf("got %v", got)
 	}
+	if got := cities([]Vantage{at("tokyo", 35.7, 139.7), at("tokyo-public", 35.7, 139.7)}); len(got) != 2 || got[1] != "tokyo-public" {
+		t.Errorf("two at one place: got %v", got)
+	}
 	if cities(nil) != nil {
 		t.Error("cities of nobody")
 	}
