@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"perto"
 )
@@ -31,14 +32,23 @@ const cityGridKm = 100
 
 // Cities is the table of the world's cities. It is immutable.
 type Cities struct {
-	list      []City   // from the largest down
-	folded    []string // beside list: fold(Name)
-	at        []vec    // beside list
+	list    []City              // from the largest down
+	folded  []string            // beside list: fold(Name)
+	regions map[string][]region // by country
+	// countries are those with a city, numbered from 1.
 	countries map[string]uint16
-	regions   map[string][]region // by country
-	grid      *grid               // by country
-	everyone  *grid               // all countries under country 0
-	byName    map[string][]int32  // by folded name, from the largest down
+	byName    map[string][]int32 // by folded name, from the largest down
+
+	// spatial is made when it is first asked for: who only looks up names is
+	// served twice as soon.
+	spatial func() *spatialIndex
+}
+
+// spatialIndex finds cities by where they are.
+type spatialIndex struct {
+	at       []vec // beside Cities.list
+	grid     *grid // by country
+	everyone *grid // all countries under country 0
 }
 
 // region is a first-level division of a country.
@@ -52,7 +62,7 @@ type region struct {
 var citiesFile []byte
 
 // LoadCities decodes the table inside the binary (GeoNames, see
-// [CitiesAttribution]). It takes some 50 ms: keep the result.
+// [CitiesAttribution]). It takes some 40 ms: keep the result.
 func LoadCities() (*Cities, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(citiesFile))
 	if err == nil {
@@ -97,20 +107,36 @@ func readCities(r io.Reader) (*Cities, error) {
 }
 
 func (c *Cities) index() {
-	slices.SortStableFunc(c.list, func(a, b City) int { return cmp.Compare(b.Population, a.Population) })
-	c.grid, c.everyone = newGrid(cityGridKm), newGrid(cityGridKm)
-	c.folded, c.at = make([]string, len(c.list)), make([]vec, len(c.list))
-	for i, city := range c.list {
-		id, ok := c.countries[city.Country]
-		if !ok {
-			id = uint16(len(c.countries) + 1)
-			c.countries[city.Country] = id
-		}
-		c.folded[i], c.at[i] = fold(city.Name), vecOf(city.Lat, city.Lon)
-		c.byName[c.folded[i]] = append(c.byName[c.folded[i]], int32(i))
-		c.grid.add(id, c.at[i], int32(i))
-		c.everyone.add(0, c.at[i], int32(i))
+	// The places are large: sort their numbers, then move each once.
+	order := make([]int32, len(c.list))
+	for i := range order {
+		order[i] = int32(i)
 	}
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(c.list[b].Population, c.list[a].Population), cmp.Compare(a, b))
+	})
+	sorted := make([]City, len(c.list))
+	c.folded = make([]string, len(c.list))
+	for i, from := range order {
+		sorted[i] = c.list[from]
+		c.folded[i] = fold(sorted[i].Name)
+		c.byName[c.folded[i]] = append(c.byName[c.folded[i]], int32(i))
+		if country := sorted[i].Country; c.countries[country] == 0 {
+			c.countries[country] = uint16(len(c.countries) + 1)
+		}
+	}
+	c.list = sorted
+	c.spatial = sync.OnceValue(c.indexSpace)
+}
+
+func (c *Cities) indexSpace() *spatialIndex {
+	x := &spatialIndex{at: make([]vec, len(c.list)), grid: newGrid(cityGridKm), everyone: newGrid(cityGridKm)}
+	for i, city := range c.list {
+		x.at[i] = vecOf(city.Lat, city.Lon)
+		x.grid.add(c.countries[city.Country], x.at[i], int32(i))
+		x.everyone.add(0, x.at[i], int32(i))
+	}
+	return x
 }
 
 // Len returns the number of cities.
@@ -125,12 +151,12 @@ func (c *Cities) NearestCity(lat, lon float64) perto.Place {
 	if !validPoint(lat, lon) || len(c.list) == 0 {
 		return perto.Place{}
 	}
-	v := vecOf(lat, lon)
-	best, _ := c.everyone.near(0, v, cityGridKm, func(id int32) vec { return c.at[id] })
+	v, x := vecOf(lat, lon), c.spatial()
+	best, _ := x.everyone.near(0, v, cityGridKm, func(id int32) vec { return x.at[id] })
 	if best < 0 {
 		best = 0
-		for i := range c.at {
-			if c.at[i].dot(v) > c.at[best].dot(v) {
+		for i := range x.at {
+			if x.at[i].dot(v) > x.at[best].dot(v) {
 				best = int32(i)
 			}
 		}
@@ -141,11 +167,12 @@ func (c *Cities) NearestCity(lat, lon float64) perto.Place {
 // near returns the nearest city of a country, at most maxKm away (and at most
 // cityGridKm).
 func (c *Cities) near(country string, at vec, maxKm float64) (City, bool) {
+	x := c.spatial()
 	id, ok := c.countries[country]
 	if !ok {
 		return City{}, false
 	}
-	i, _ := c.grid.near(id, at, min(maxKm, cityGridKm), func(id int32) vec { return c.at[id] })
+	i, _ := x.grid.near(id, at, min(maxKm, cityGridKm), func(id int32) vec { return x.at[id] })
 	if i < 0 {
 		return City{}, false
 	}

@@ -99,7 +99,7 @@ func (c *Cities) withoutParts(found []int32) []int32 {
 	var out []int32
 	for _, i := range found {
 		part := slices.ContainsFunc(out, func(j int32) bool {
-			return c.folded[i] == c.folded[j] && c.list[i].Country == c.list[j].Country && c.at[i].km(c.at[j]) < nearKm
+			return c.folded[i] == c.folded[j] && c.list[i].Country == c.list[j].Country && c.list[i].DistanceKm(c.list[j].Place) < nearKm
 		})
 		if !part {
 			out = append(out, i)
