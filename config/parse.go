@@ -192,10 +192,10 @@ func (c *checker) pop(b *hcl.Block) {
 	c.once("pop "+b.Labels[0], "PoP "+b.Labels[0], b.LabelRanges[0])
 	pop := PoP{Name: perto.PoP(b.Labels[0]), Place: r.places("place"), Provider: r.text("provider", ""), Weight: uint16(r.integer("weight", 0, 0, maxWeight))}
 	for _, e := range r.content.Blocks {
-		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight"}})
+		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight", "check"}})
 		c.label(e.Labels[0], e.LabelRanges[0])
 		c.once("edge "+e.Labels[0], "edge "+e.Labels[0], e.LabelRanges[0])
-		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight))}
+		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight)), Check: re.addrPort("check")}
 		for _, a := range edge.Addresses {
 			c.address(a, re.rangeOf("addresses"))
 		}

@@ -251,6 +251,20 @@ func (r reader) addresses(name string) []netip.Addr {
 	return out
 }
 
+// addrPort reads an address with a port ("203.0.113.10:8080"); the zero value when
+// there is none.
+func (r reader) addrPort(name string) netip.AddrPort {
+	s := r.text(name, "")
+	if s == "" && !r.has(name) {
+		return netip.AddrPort{}
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil || a.Port() == 0 {
+		r.fail(r.rangeOf(name), `%s is %q; it takes an address with a port, such as "203.0.113.10:8080"`, name, s)
+	}
+	return a
+}
+
 // listen checks a "host:port" to listen on.
 func (r reader) listen(name, s string) string {
 	host, port, err := net.SplitHostPort(s)

@@ -159,6 +159,9 @@ func (w *shower) pop(p *PoP) {
 					w.text("capacity", inUnits(e.Capacity, 1000, "bps", "kbps", "Mbps", "Gbps", "Tbps"))
 				}
 				w.number("weight", uint64(e.Weight))
+				if e.Check.IsValid() {
+					w.text("check", e.Check.String())
+				}
 			})
 		}
 	})

@@ -51,6 +51,9 @@ type Edge struct {
 	Addresses []netip.Addr
 	Capacity  uint64 // bits per second; 0: not declared
 	Weight    uint16 // share inside its PoP; 0: not declared
+	// Check is where probes ask in place of the first address and the probes' own
+	// ports; zero when not declared.
+	Check netip.AddrPort
 }
 
 // Zone is a zone that the DNS nodes are authoritative for.

@@ -45,7 +45,7 @@ func declaredOf(w *config.World, heartbeats bool) []replicas.Declared {
 	var out []replicas.Declared
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
-			d := replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight}
+			d := replicas.Declared{Name: e.Name, PoP: p.Name, Addresses: e.Addresses, Capacity: e.Capacity, Weight: e.Weight, Check: e.Check}
 			port := uint16(80)
 			if s := servers[string(e.Name)]; s != nil {
 				d.Beats = heartbeats

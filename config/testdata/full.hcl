@@ -19,6 +19,7 @@ pop "gru" {
     addresses = ["203.0.113.10", "2001:db8::10"]
     capacity  = "10Gbps"
     weight    = 2
+    check     = "192.168.7.10:8080"
   }
 }
 pop "iad" {
