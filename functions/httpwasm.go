@@ -1,0 +1,303 @@
+package functions
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// The http_handler ABI of http-wasm (https://http-wasm.io/http-handler-abi/).
+
+const httpHandlerModule = "http_handler"
+
+// Features that a guest may ask for.
+const (
+	featureBufferRequest  = 1 << 0
+	featureBufferResponse = 1 << 1
+	featureTrailers       = 1 << 2
+	allFeatures           = featureBufferRequest | featureBufferResponse | featureTrailers
+)
+
+// Kinds of header fields, and of bodies.
+const (
+	kindRequest = iota
+	kindResponse
+	kindRequestTrailers
+	kindResponseTrailers
+)
+
+// call is one request in the hands of an instance. Host functions find it in the
+// context.
+type call struct {
+	module   *Module
+	instance *instance
+	request  *Request  // nil while the instance is made
+	response *Response // nil before there is one
+	after    bool      // the next one has answered: handle_response runs
+
+	read    [2]int // how much of each body the guest has read
+	written [2]bool
+	logged  int
+	err     error // a limit that was broken, for which the guest was ended
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// guestError ends a guest: a host function was called as it must not be.
+type guestError string
+
+func (e guestError) Error() string { return string(e) }
+
+// exportHTTPHandler adds the host module.
+func exportHTTPHandler(ctx context.Context, r wazero.Runtime) error {
+	const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
+	b := r.NewHostModuleBuilder(httpHandlerModule)
+	add := func(name string, params, results []api.ValueType, f func(c *call, mem api.Memory, s []uint64)) {
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
+			c := callOf(ctx)
+			if c == nil {
+				panic(guestError("no call is under way"))
+			}
+			for i, t := range params {
+				if t == i32 { // the upper half of the slot is not defined
+					s[i] = uint64(uint32(s[i]))
+				}
+			}
+			f(c, m.Memory(), s)
+		}), params, results).Export(name)
+	}
+	types := func(n int, t api.ValueType) []api.ValueType { return slices.Repeat([]api.ValueType{t}, n) }
+	add("enable_features", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
+		// Bodies are in memory in any case: whatever is known can be had.
+		c.instance.features |= uint32(s[0]) & allFeatures
+		s[0] = uint64(c.instance.features)
+	})
+	add("get_config", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, c.module.config) })
+	add("log", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.log(int32(s[0]), take(mem, s[1], s[2])) })
+	add("log_enabled", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
+		level, ok := logLevel(int32(s[0]))
+		s[0] = 0
+		if ok && c.module.host.log.Enabled(context.Background(), level) {
+			s[0] = 1
+		}
+	})
+	text := func(get, set string, at func(*Request) *string) {
+		add(get, types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, []byte(*at(c.needRequest()))) })
+		if set != "" {
+			add(set, types(2, i32), nil, func(c *call, mem api.Memory, s []uint64) {
+				c.beforeNext(set)
+				*at(c.request) = string(take(mem, s[0], s[1]))
+			})
+		}
+	}
+	text("get_method", "set_method", func(r *Request) *string { return &r.Method })
+	text("get_uri", "set_uri", func(r *Request) *string { return &r.URI })
+	text("get_protocol_version", "", func(r *Request) *string { return &r.Protocol })
+	add("get_source_addr", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) {
+		give(mem, s, []byte(c.needRequest().Source.String()))
+	})
+	add("get_status_code", nil, types(1, i32), func(c *call, _ api.Memory, s []uint64) { s[0] = uint64(c.needResponse().Status) })
+	add("set_status_code", types(1, i32), nil, func(c *call, _ api.Memory, s []uint64) {
+		if s[0] < 200 || s[0] > 599 {
+			panic(guestError("set_status_code: no final status"))
+		}
+		c.needResponse().Status = int(uint32(s[0]))
+	})
+	add("get_header_names", types(3, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) {
+		var names []string
+		for name := range c.fields(s[0]) {
+			names = append(names, strings.ToLower(name))
+		}
+		slices.Sort(names)
+		giveList(mem, s, s[1], s[2], names)
+	})
+	add("get_header_values", types(5, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) {
+		giveList(mem, s, s[3], s[4], c.fields(s[0])[fieldName(mem, s[1], s[2])])
+	})
+	add("set_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
+		c.changeable(s[0])[fieldName(mem, s[1], s[2])] = []string{fieldValue(mem, s[3], s[4])}
+	})
+	add("add_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
+		h, name := c.changeable(s[0]), fieldName(mem, s[1], s[2])
+		h[name] = append(h[name], fieldValue(mem, s[3], s[4]))
+	})
+	add("remove_header", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) {
+		delete(c.changeable(s[0]), fieldName(mem, s[1], s[2]))
+	})
+	add("read_body", types(3, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) { c.readBody(mem, s) })
+	add("write_body", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.writeBody(s[0], take(mem, s[1], s[2])) })
+	_, err := b.Instantiate(ctx)
+	return err
+}
+
+func (c *call) needRequest() *Request {
+	if c.request == nil {
+		panic(guestError("there is no request yet"))
+	}
+	return c.request
+}
+
+func (c *call) needResponse() *Response {
+	c.needRequest()
+	if c.response == nil {
+		c.response = newResponse()
+	}
+	return c.response
+}
+
+// beforeNext ends a guest that changes the request when it was answered already.
+func (c *call) beforeNext(what string) {
+	if c.needRequest(); c.after {
+		panic(guestError(what + ": the request was answered already"))
+	}
+}
+
+// fields returns the header fields of a kind.
+func (c *call) fields(kind uint64) http.Header {
+	switch kind {
+	case kindRequest:
+		return c.needRequest().Header
+	case kindRequestTrailers:
+		return c.needRequest().Trailer
+	case kindResponse:
+		return c.needResponse().Header
+	case kindResponseTrailers:
+		return c.needResponse().Trailer
+	}
+	panic(guestError("no such kind of header"))
+}
+
+// changeable is fields for those that may change now.
+func (c *call) changeable(kind uint64) http.Header {
+	if kind == kindRequest || kind == kindRequestTrailers {
+		c.beforeNext("headers of the request")
+	}
+	return c.fields(kind)
+}
+
+// body returns the body of a kind.
+func (c *call) body(kind uint64) *[]byte {
+	switch kind {
+	case kindRequest:
+		return &c.needRequest().Body
+	case kindResponse:
+		return &c.needResponse().Body
+	}
+	panic(guestError("no such kind of body"))
+}
+
+// readBody gives the guest the next part of a body; the upper half of the result
+// says whether it was the last one.
+func (c *call) readBody(mem api.Memory, s []uint64) {
+	b := *c.body(s[0])
+	limit := uint32(s[2])
+	if limit == 0 {
+		panic(guestError("read_body: no room"))
+	}
+	rest := b[min(c.read[s[0]], len(b)):]
+	n := min(int(limit), len(rest))
+	put(mem, s[1], rest[:n])
+	c.read[s[0]] += n
+	eof := uint64(0)
+	if n == len(rest) {
+		eof = 1
+	}
+	s[0] = eof<<32 | uint64(n)
+}
+
+// writeBody replaces a body by what the guest writes first, and appends the rest.
+func (c *call) writeBody(kind uint64, p []byte) {
+	if kind == kindRequest {
+		c.beforeNext("write_body")
+	}
+	b := c.body(kind)
+	if !c.written[kind] {
+		*b, c.written[kind] = nil, true
+	}
+	if len(*b)+len(p) > c.module.host.limits.Response {
+		c.err = ErrResponse
+		panic(guestError(ErrResponse.Error()))
+	}
+	*b = append(*b, p...)
+}
+
+// take returns a copy of a part of the guest's memory.
+func take(mem api.Memory, at, n uint64) []byte {
+	if mem == nil {
+		panic(guestError("it has no memory"))
+	}
+	p, ok := mem.Read(uint32(at), uint32(n))
+	if !ok {
+		panic(guestError("a pointer leads out of its memory"))
+	}
+	return slices.Clone(p)
+}
+
+// put writes into the guest's memory.
+func put(mem api.Memory, at uint64, p []byte) {
+	if mem == nil || !mem.Write(uint32(at), p) {
+		panic(guestError("a pointer leads out of its memory"))
+	}
+}
+
+// give writes a value to (s[0], limit s[1]) if there is room, and returns its
+// length in any case.
+func give(mem api.Memory, s []uint64, value []byte) {
+	if len(value) <= int(uint32(s[1])) && len(value) > 0 {
+		put(mem, s[0], value)
+	}
+	s[0] = uint64(len(value))
+}
+
+// giveList writes strings, each ended by a zero byte, if there is room, and returns
+// their number and their length together.
+func giveList(mem api.Memory, s []uint64, at, limit uint64, list []string) {
+	n := 0
+	for _, v := range list {
+		n += len(v) + 1
+	}
+	if n > 0 && n <= int(uint32(limit)) {
+		b := make([]byte, 0, n)
+		for _, v := range list {
+			b = append(append(b, v...), 0)
+		}
+		put(mem, at, b)
+	}
+	s[0] = uint64(len(list))<<32 | uint64(n)
+}
+
+func fieldName(mem api.Memory, at, n uint64) string {
+	name := string(take(mem, at, n))
+	if !validName(name) {
+		panic(guestError("no name of a header field"))
+	}
+	return http.CanonicalHeaderKey(name)
+}
+
+func fieldValue(mem api.Memory, at, n uint64) string {
+	v := string(take(mem, at, n))
+	if strings.ContainsAny(v, "\r\n\x00") {
+		panic(guestError("no value of a header field"))
+	}
+	return v
+}
+
+// validName reports whether a field name is a token (RFC 9110, section 5.6.2).
+func validName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,170 @@
+// A guest of the http-wasm ABI for tests: what it does is said by the path.
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"unsafe"
+)
+
+//go:wasmimport http_handler enable_features
+func enableFeatures(features uint32) uint32
+
+//go:wasmimport http_handler get_config
+func getConfig(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler log
+func log(level int32, p unsafe.Pointer, n uint32)
+
+//go:wasmimport http_handler get_method
+func getMethod(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_uri
+func getURI(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler set_uri
+func setURI(p unsafe.Pointer, n uint32)
+
+//go:wasmimport http_handler get_source_addr
+func getSource(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler get_header_names
+func getHeaderNames(kind uint32, p unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler get_header_values
+func getHeaderValues(kind uint32, name unsafe.Pointer, n uint32, p unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler set_header_value
+func setHeader(kind uint32, name unsafe.Pointer, n uint32, value unsafe.Pointer, m uint32)
+
+//go:wasmimport http_handler remove_header
+func removeHeader(kind uint32, name unsafe.Pointer, n uint32)
+
+//go:wasmimport http_handler read_body
+func readBody(kind uint32, p unsafe.Pointer, limit uint32) uint64
+
+//go:wasmimport http_handler write_body
+func writeBody(kind uint32, p unsafe.Pointer, n uint32)
+
+//go:wasmimport http_handler get_status_code
+func getStatus() uint32
+
+//go:wasmimport http_handler set_status_code
+func setStatus(code uint32)
+
+const request, response = 0, 1
+
+var (
+	buf   [4096]byte
+	count int
+	kept  [][]byte
+)
+
+func ptr(s string) (unsafe.Pointer, uint32) {
+	return unsafe.Pointer(unsafe.StringData(s)), uint32(len(s))
+}
+
+func header(kind uint32, name, value string) {
+	n, nn := ptr(name)
+	v, vn := ptr(value)
+	setHeader(kind, n, nn, v, vn)
+}
+
+func write(s string) {
+	if s == "" {
+		return
+	}
+	p, n := ptr(s)
+	writeBody(response, p, n)
+}
+
+func text(f func(unsafe.Pointer, uint32) uint32) string {
+	n := f(unsafe.Pointer(&buf[0]), uint32(len(buf)))
+	return string(buf[:n])
+}
+
+func values(kind uint32, name string) string {
+	p, n := ptr(name)
+	r := getHeaderValues(kind, p, n, unsafe.Pointer(&buf[0]), uint32(len(buf)))
+	return fmt.Sprint(r>>32, " ", strings.ReplaceAll(string(buf[:uint32(r)]), "\x00", "|"))
+}
+
+//go:wasmexport handle_request
+func handleRequest() uint64 {
+	count++
+	uri := text(getURI)
+	path, _, _ := strings.Cut(uri, "?")
+	switch path {
+	case "/hello":
+		header(response, "content-type", "text/plain")
+		write("hello " + text(getMethod) + " " + uri + " from " + text(getSource))
+	case "/config":
+		write(text(getConfig) + fmt.Sprint(" ", enableFeatures(3)))
+	case "/pass", "/refused":
+		header(request, "x-guest", "was here")
+		s, n := ptr("/rewritten")
+		setURI(s, n)
+		return 7<<32 | 1
+	case "/echo":
+		for {
+			r := readBody(request, unsafe.Pointer(&buf[0]), 5)
+			write(strings.ToUpper(string(buf[:uint32(r)])))
+			if r>>32 == 1 {
+				break
+			}
+		}
+	case "/headers":
+		r := getHeaderNames(request, unsafe.Pointer(&buf[0]), uint32(len(buf)))
+		names := strings.ReplaceAll(string(buf[:uint32(r)]), "\x00", "|")
+		write(fmt.Sprint(r>>32, " ", names, " ", values(request, "x-two")))
+	case "/tiny": // no room: nothing is written, the length is told
+		write(fmt.Sprint(getURI(unsafe.Pointer(&buf[0]), 2)))
+	case "/count":
+		write(fmt.Sprint(count))
+	case "/random":
+		var b [8]byte
+		rand.Read(b[:])
+		write(fmt.Sprintf("%x", b))
+	case "/log":
+		s, n := ptr("a line")
+		log(1, s, n)
+	case "/loop":
+		for i := uint64(1); ; i = i*3 + 1 {
+			if i == 0 {
+				write("never")
+			}
+		}
+	case "/trap":
+		var none *[4]int
+		none[count%4] = 1
+	case "/big":
+		for {
+			write(strings.Repeat("x", 1<<16))
+		}
+	case "/grow":
+		for {
+			kept = append(kept, make([]byte, 1<<20))
+		}
+	case "/pointer":
+		getURI(unsafe.Pointer(uintptr(0xfffffff0)), 1<<20)
+	case "/smuggle":
+		header(response, "x-a", "b\r\nX-Evil: 1")
+	case "/status":
+		setStatus(42)
+	}
+	return 0
+}
+
+//go:wasmexport handle_response
+func handleResponse(token, isError uint32) {
+	header(response, "x-after", fmt.Sprint(token, " ", isError, " ", getStatus()))
+	n, nn := ptr("x-secret")
+	removeHeader(response, n, nn)
+	if isError == 1 {
+		setStatus(503)
+		write("the next one failed")
+	}
+}
+
+func main() {}
