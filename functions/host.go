@@ -21,6 +21,9 @@ import (
 type HostConfig struct {
 	Limits Limits       // of each module; Memory also bounds all of them
 	Logger *slog.Logger // what modules log; nil: nobody hears it
+	// CacheDir keeps compiled modules, so that a module is compiled once and not at
+	// every start; "": it is compiled each time.
+	CacheDir string
 }
 
 // Host runs modules. It is safe for concurrent use; modules that it loaded must
@@ -29,6 +32,7 @@ type Host struct {
 	limits   Limits
 	log      *slog.Logger
 	runtime  wazero.Runtime
+	cache    wazero.CompilationCache // nil without a CacheDir
 	memories *memories
 }
 
@@ -42,11 +46,21 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	// A call ends with its context, also in an endless loop: wazero looks at the
 	// head of each.
 	rc := wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(uint32(h.limits.Memory / pageBytes))
-	h.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, h.runtime); err != nil {
-		return nil, err
+	if cfg.CacheDir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(cfg.CacheDir)
+		if err != nil {
+			return nil, &perto.Error{Op: "keep compiled modules in", Path: cfg.CacheDir, Kind: perto.KindUnavailable, Err: err}
+		}
+		h.cache = cache
+		rc = rc.WithCompilationCache(cache)
 	}
-	if err := exportHTTPHandler(ctx, h.runtime); err != nil {
+	h.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	_, err := wasi_snapshot_preview1.Instantiate(ctx, h.runtime)
+	if err == nil {
+		err = exportHTTPHandler(ctx, h.runtime)
+	}
+	if err != nil {
+		h.Close()
 		return nil, err
 	}
 	return h, nil
@@ -55,6 +69,9 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 // Close ends all instances and gives their memory back.
 func (h *Host) Close() error {
 	err := h.runtime.Close(context.Background())
+	if h.cache != nil {
+		err = errors.Join(err, h.cache.Close(context.Background()))
+	}
 	h.memories.close()
 	return err
 }
@@ -76,6 +93,7 @@ type Module struct {
 
 	host     *Host
 	compiled wazero.CompiledModule
+	bytes    int
 	config   []byte
 	pool     pool
 }
@@ -111,7 +129,7 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 		return fail(err, "")
 	}
 	digest := sha256.Sum256(wasm)
-	m := &Module{Name: name, Digest: hex.EncodeToString(digest[:]), host: h, compiled: compiled, config: o.Config}
+	m := &Module{Name: name, Digest: hex.EncodeToString(digest[:]), host: h, compiled: compiled, bytes: len(wasm), config: o.Config}
 	if m.ABI, err = abiOf(compiled); err != nil {
 		compiled.Close(ctx)
 		return fail(err, "it takes handle_request and handle_response (http-wasm), or _start (a WASI command)")
@@ -121,6 +139,27 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 	}
 	m.pool = pool{activation: o.Activation}
 	return m, nil
+}
+
+// About is what can be said of a module without running it.
+type About struct {
+	Name       string   `json:"name"`
+	Digest     string   `json:"digest"`
+	Bytes      int      `json:"bytes"`
+	ABI        ABI      `json:"abi"`
+	Activation string   `json:"activation"`
+	Imports    []string `json:"imports"` // "module.function"
+	Limits     Limits   `json:"limits"`
+}
+
+// About describes the module.
+func (m *Module) About() About {
+	a := About{Name: m.Name, Digest: m.Digest, Bytes: m.bytes, ABI: m.ABI, Activation: m.pool.activation.String(), Limits: m.host.limits, Imports: []string{}}
+	for _, f := range m.compiled.ImportedFunctions() {
+		from, name, _ := f.Import()
+		a.Imports = append(a.Imports, from+"."+name)
+	}
+	return a
 }
 
 // known are the modules whose functions a module may import.

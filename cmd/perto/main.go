@@ -37,6 +37,7 @@ type cli struct {
 	Health  healthCmd  `cmd:"" help:"Say whether the node or lab on this machine is well."`
 	Config  configCmd  `cmd:"" help:"Check or format a configuration."`
 	Zone    zoneCmd    `cmd:"" help:"Check zone files."`
+	Fn      fnCmd      `cmd:"" help:"Functions: code that edges run."`
 	Geodata geodataCmd `cmd:"" help:"Where is this address: look up, build or export a map."`
 
 	Version kong.VersionFlag `help:"Print the version."`

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"perto"
+	"perto/functions"
+)
+
+type fnCmd struct {
+	Inspect fnInspectCmd `cmd:"" help:"Check a module and say what it is."`
+	Invoke  fnInvokeCmd  `cmd:"" help:"Let a module answer one request, here."`
+}
+
+// fnHost loads a module from a file into a host of its own.
+func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOptions) (*functions.Host, *functions.Module, error) {
+	wasm, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, &perto.Error{Op: "read module", Path: file, Kind: perto.KindInvalid, Err: err}
+	}
+	h, err := functions.NewHost(e.ctx, functions.HostConfig{Limits: limits, Logger: logger(e, false)})
+	if err != nil {
+		return nil, nil, err
+	}
+	name := strings.TrimSuffix(filepath.Base(file), ".wasm")
+	m, err := h.Load(e.ctx, name, wasm, o)
+	if err != nil {
+		h.Close()
+		return nil, nil, err
+	}
+	return h, m, nil
+}
+
+type fnInspectCmd struct {
+	File string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+}
+
+// Run says what a module is and what it asks for.
+func (c *fnInspectCmd) Run(e *env) error {
+	start := time.Now()
+	h, m, err := e.fnHost(c.File, functions.Limits{}, functions.ModuleOptions{})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	compiled := time.Since(start)
+	about := m.About()
+	return e.print(about, func(w io.Writer) {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(t, "module\t%s, %d bytes, sha256 %s\n", about.Name, about.Bytes, about.Digest)
+		fmt.Fprintf(t, "ABI\t%s\n", about.ABI)
+		fmt.Fprintf(t, "activation\t%s; an instance answers one request at a time\n", about.Activation)
+		fmt.Fprintf(t, "imports\t%s\n", strings.Join(about.Imports, " "))
+		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB answer, %d KiB log\n", about.Limits.Wall, about.Limits.Memory>>20, about.Limits.Response>>10, about.Limits.Log>>10)
+		fmt.Fprintf(t, "compiled\tin %s\n", compiled.Round(time.Millisecond))
+		t.Flush()
+	})
+}
+
+type fnInvokeCmd struct {
+	File   string        `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	URI    string        `arg:"" optional:"" default:"/" help:"Path and query."`
+	Method string        `short:"X" default:"GET" help:"Method."`
+	Header []string      `short:"H" sep:"none" help:"A header field: \"Name: value\"." placeholder:"FIELD"`
+	Data   string        `short:"d" help:"Body." placeholder:"TEXT"`
+	Config string        `help:"What the module's get_config returns." placeholder:"TEXT"`
+	Wall   time.Duration `default:"1s" help:"How long it may take."`
+}
+
+// Run lets the module answer; what it lets pass finds nothing (404).
+func (c *fnInvokeCmd) Run(e *env) error {
+	q := &functions.Request{Method: c.Method, URI: c.URI, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("127.0.0.1:0"), Header: make(http.Header), Body: []byte(c.Data)}
+	for _, field := range c.Header {
+		name, value, ok := strings.Cut(field, ":")
+		if !ok {
+			return &perto.Error{Op: "read header", Path: field, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "Name: value"`)}
+		}
+		q.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Config: []byte(c.Config)})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	start := time.Now()
+	r, err := m.Handle(e.ctx, q, nil)
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	result := struct {
+		Status int           `json:"status"`
+		Header http.Header   `json:"header"`
+		Body   string        `json:"body"`
+		Took   time.Duration `json:"took_ns"`
+	}{r.Status, r.Header, string(r.Body), took}
+	return e.print(result, func(w io.Writer) {
+		fmt.Fprintf(e.err, "%d, %d bytes, in %s\n", r.Status, len(r.Body), took.Round(time.Microsecond))
+		var names []string
+		for name := range r.Header {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			for _, v := range r.Header[name] {
+				fmt.Fprintf(e.err, "%s: %s\n", name, v)
+			}
+		}
+		w.Write(r.Body)
+	})
+}

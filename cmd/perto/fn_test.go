@@ -1,0 +1,46 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFn builds a guest as its author would, and inspects and invokes it.
+func TestFn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "greeting.wasm")
+	build := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, "../../functions/testdata/guests/handler")
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for line, want := range map[string]string{
+		"fn inspect FILE":                          "ABI         http-wasm",
+		"--json fn inspect FILE":                   `"http_handler.get_uri"`,
+		"fn invoke FILE /hello?a=b":                "hello GET /hello?a=b from 127.0.0.1:0",
+		"--json fn invoke FILE /pass":              `"status": 404`,
+		"fn invoke FILE /echo -X POST -d shout":    "SHOUT",
+		"fn invoke FILE /headers -H X-Two:1":       "1 x-two| 1 1|",
+		"fn invoke FILE /config --config=greeting": "greeting 3",
+	} {
+		var out, diagnostics strings.Builder
+		if code := run(t.Context(), strings.Fields(strings.Replace(line, "FILE", file, 1)), &out, &diagnostics); code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit code %d, %q %q; want %q", line, code, out.String(), diagnostics.String(), want)
+		}
+	}
+	for line, want := range map[string]string{
+		"fn invoke FILE /loop --wall 50ms": "run function greeting: it took longer than it may (50ms)",
+		"fn invoke FILE /trap":             "run function greeting: it crashed",
+		"fn invoke FILE / -H nonsense":     `it takes "Name: value"`,
+		"fn inspect none.wasm":             "no such file",
+		"fn inspect fn_test.go":            "it is no WebAssembly module",
+	} {
+		var got strings.Builder
+		if code := run(t.Context(), strings.Fields(strings.Replace(line, "FILE", file, 1)), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {
+			t.Errorf("%s: exit code %d, %q; want %q", line, code, got.String(), want)
+		}
+	}
+}
