@@ -63,6 +63,9 @@ func load(t *testing.T, guest string, cfg HostConfig, o ModuleOptions) *Module {
 		t.Fatal(err)
 	}
 	cfg.CacheDir = compiled
+	if cfg.Limits.Wall == 0 {
+		cfg.Limits.Wall = time.Minute // a crowded machine is not what is tested
+	}
 	h, err := NewHost(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -143,12 +146,12 @@ func TestMiddleware(t *testing.T) {
 // TestWhatAGuestMayNot: each breaks one rule; that request fails with a reason, and
 // the next one is answered.
 func TestWhatAGuestMayNot(t *testing.T) {
-	m := load(t, "handler", HostConfig{Limits: Limits{Wall: time.Second, Memory: 32 << 20, Response: 1 << 20}}, ModuleOptions{})
+	m := load(t, "handler", HostConfig{Limits: Limits{Wall: 3 * time.Second, Memory: 32 << 20, Response: 1 << 20}}, ModuleOptions{})
 	for uri, want := range map[string]struct {
 		is   error
 		text string
 	}{
-		"/loop":    {ErrDeadline, "longer than it may (1s)"},
+		"/loop":    {ErrDeadline, "longer than it may (3s)"},
 		"/trap":    {ErrTrap, ""},
 		"/big":     {ErrResponse, ""},
 		"/grow":    {ErrTrap, ""},
@@ -225,7 +228,7 @@ func TestInstancesShareNothing(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	var logged bytes.Buffer
-	m := load(t, "command", HostConfig{Limits: Limits{Wall: 5 * time.Second, Response: 1 << 20}, Logger: slog.New(slog.NewTextHandler(&logged, nil))}, ModuleOptions{Activation: Singleton})
+	m := load(t, "command", HostConfig{Limits: Limits{Wall: time.Minute, Response: 1 << 20}, Logger: slog.New(slog.NewTextHandler(&logged, nil))}, ModuleOptions{Activation: Singleton})
 	if m.ABI != WAGI || m.pool.activation != PerRequest {
 		t.Errorf("got %s, %s", m.ABI, m.pool.activation)
 	}

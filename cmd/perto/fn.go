@@ -27,7 +27,11 @@ func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOpt
 	if err != nil {
 		return nil, nil, &perto.Error{Op: "read module", Path: file, Kind: perto.KindInvalid, Err: err}
 	}
-	h, err := functions.NewHost(e.ctx, functions.HostConfig{Limits: limits, Logger: logger(e, false)})
+	cfg := functions.HostConfig{Limits: limits, Logger: logger(e, false)}
+	if dir, err := os.UserCacheDir(); err == nil { // else it is compiled each time
+		cfg.CacheDir = filepath.Join(dir, "perto", "wasm")
+	}
+	h, err := functions.NewHost(e.ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}

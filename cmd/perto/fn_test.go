@@ -11,6 +11,7 @@ import (
 
 // TestFn builds a guest as its author would, and inspects and invokes it.
 func TestFn(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	file := filepath.Join(t.TempDir(), "greeting.wasm")
 	build := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, "../../functions/testdata/guests/handler")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
@@ -27,13 +28,13 @@ func TestFn(t *testing.T) {
 		"fn invoke FILE /config --config=greeting": "greeting 3",
 	} {
 		var out, diagnostics strings.Builder
-		if code := run(t.Context(), strings.Fields(strings.Replace(line, "FILE", file, 1)), &out, &diagnostics); code != 0 || !strings.Contains(out.String(), want) {
+		if code := run(t.Context(), strings.Fields(strings.NewReplacer("FILE", file, "invoke", "invoke --wall 1m").Replace(line)), &out, &diagnostics); code != 0 || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: exit code %d, %q %q; want %q", line, code, out.String(), diagnostics.String(), want)
 		}
 	}
 	for line, want := range map[string]string{
 		"fn invoke FILE /loop --wall 50ms": "run function greeting: it took longer than it may (50ms)",
-		"fn invoke FILE /trap":             "run function greeting: it crashed",
+		"fn invoke FILE /trap --wall 1m":   "run function greeting: it crashed",
 		"fn invoke FILE / -H nonsense":     `it takes "Name: value"`,
 		"fn inspect none.wasm":             "no such file",
 		"fn inspect fn_test.go":            "it is no WebAssembly module",

@@ -117,10 +117,10 @@ func (r *runner) connections(t *testing.T, x Connections) {
 // delayPoPs is to how many PoPs delays are measured from each vantage.
 const delayPoPs = 3
 
-// delays takes the quickest of a few connections: a machine that is busy makes
-// connections slower, nothing makes them quicker.
+// delays goes on until a connection takes the time that was asked for: a machine
+// that is busy makes connections slower, and nothing may make them quicker.
 func (r *runner) delays(t *testing.T, x Delays) {
-	const tries = 4
+	const tries = 40
 	offset := make(map[string]int) // so that all pairs get their turn
 	for i, v := range r.world.Vantages {
 		offset[v.Name] = i
@@ -128,20 +128,20 @@ func (r *runner) delays(t *testing.T, x Delays) {
 	r.everybody(anyVantage, func(v *Vantage) {
 		for k := range min(delayPoPs, len(r.world.PoPs)) {
 			edge := r.world.PoPs[(offset[v.Name]+k)%len(r.world.PoPs)].Edges[0]
-			var best *Reply
-			for range tries {
+			for try := 1; ; try++ {
 				f, err := r.Fetch(t.Context(), v.Name, fmt.Sprintf(x.URL, edge.Name))
 				if err != nil {
 					t.Errorf("%s: %v", v.Name, err)
 					return
 				}
-				if best == nil || f.Connect-f.Asked < best.Connect-best.Asked {
-					best = f
+				off := max(x.floor, time.Duration(x.Within*float64(f.Asked)))
+				d := f.Connect - f.Asked
+				if d < -off || d > off && try == tries {
+					t.Errorf("%s to %s: connected in %v, asked for %v", v.Name, edge.Name, f.Connect, f.Asked)
 				}
-			}
-			off := max(x.floor, time.Duration(x.Within*float64(best.Asked)))
-			if d := best.Connect - best.Asked; d > off || d < -off {
-				t.Errorf("%s to %s: connected in %v, asked for %v", v.Name, edge.Name, best.Connect, best.Asked)
+				if d <= off || try == tries {
+					break
+				}
 			}
 		}
 	})
