@@ -27,23 +27,12 @@ func Load(path string, place PlaceResolver) (*Config, error) {
 		return nil, &perto.Error{Op: "read configuration", Path: path, Kind: perto.KindInvalid, Err: unwrapPath(err),
 			Hint: "perto init writes one"}
 	}
-	return parse(src, path, place, func(name string) ([]byte, error) {
+	return Parse(src, path, place, func(name string) ([]byte, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(path), name)
 		}
 		return os.ReadFile(name)
 	})
-}
-
-// Parse reads a configuration without the files it names: zones have no data.
-// filename is for messages; one that ends in ".json" is read as HCL's JSON form.
-func Parse(src []byte, filename string, place PlaceResolver) (*Config, error) {
-	return parse(src, filename, place, nil)
-}
-
-// ParseWith is Parse with the files that it names read by a function.
-func ParseWith(src []byte, filename string, place PlaceResolver, readFile func(name string) ([]byte, error)) (*Config, error) {
-	return parse(src, filename, place, readFile)
 }
 
 func unwrapPath(err error) error {
@@ -53,7 +42,10 @@ func unwrapPath(err error) error {
 	return err
 }
 
-func parse(src []byte, filename string, place PlaceResolver, readFile func(string) ([]byte, error)) (*Config, error) {
+// Parse reads a configuration; the files that it names are read by a function, or
+// not at all when that is nil: zones have no data then. filename is for messages;
+// one that ends in ".json" is read as HCL's JSON form.
+func Parse(src []byte, filename string, place PlaceResolver, readFile func(string) ([]byte, error)) (*Config, error) {
 	p := &parser{place: place}
 	isJSON := strings.HasSuffix(filename, ".json")
 	if !p.plain(src, filename, isJSON) {

@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg, err := Parse(src, name+".hcl", cities)
+			cfg, err := Parse(src, name+".hcl", cities, nil)
 			if err != nil {
 				if cfg != nil {
 					t.Error("a configuration came with the error: nothing may half-load")
@@ -100,7 +100,7 @@ func TestLoadInlinesZoneFiles(t *testing.T) {
 }
 
 func TestJSONFormIsTheSame(t *testing.T) {
-	cfg, err := Parse([]byte(`{"pop": {"gru": {"place": "São Paulo", "edge": {"gru-1": {"addresses": ["192.0.2.1"]}}}}}`), "perto.json", cities)
+	cfg, err := Parse([]byte(`{"pop": {"gru": {"place": "São Paulo", "edge": {"gru-1": {"addresses": ["192.0.2.1"]}}}}}`), "perto.json", cities, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestJSONFormIsTheSame(t *testing.T) {
 
 func TestMistakesAreBounded(t *testing.T) {
 	src := strings.Repeat("nonsense \"x\" {}\n", 100)
-	_, err := Parse([]byte(src), "x.hcl", cities)
+	_, err := Parse([]byte(src), "x.hcl", cities, nil)
 	m, ok := errors.AsType[Mistakes](err)
 	if !ok || len(m) != maxMistakes {
 		t.Errorf("got %d mistakes of 100, want %d", len(m), maxMistakes)
@@ -130,7 +130,7 @@ func TestHostileFilesAreRefused(t *testing.T) {
 		"a condition": {"pop \"a\" {\n  place = true ? \"x\" : \"y\"\n}", "x.hcl", "nothing is computed"},
 		"a template":  {"pop \"a\" {\n  place = \"${1}\"\n}", "x.hcl", "nothing is computed"},
 	} {
-		if _, err := Parse([]byte(tt.src), tt.file, cities); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Parse([]byte(tt.src), tt.file, cities, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %.200v, want %q", name, err, tt.want)
 		}
 	}
@@ -146,7 +146,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(src)
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		cfg, err := Parse(src, "fuzz.hcl", cities)
+		cfg, err := Parse(src, "fuzz.hcl", cities, nil)
 		if (cfg == nil) == (err == nil) {
 			t.Fatalf("got config %v and error %v", cfg, err)
 		}
@@ -167,13 +167,13 @@ func TestShow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := Parse(src, name+".hcl", cities)
+		cfg, err := Parse(src, name+".hcl", cities, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		shown := Show(cfg)
 		golden(t, name+".shown", shown)
-		again, err := Parse(shown, name+".shown", cities)
+		again, err := Parse(shown, name+".shown", cities, nil)
 		if err != nil {
 			t.Fatalf("what is shown does not parse: %v\n%s", err, shown)
 		}

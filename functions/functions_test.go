@@ -196,6 +196,25 @@ func TestActivation(t *testing.T) {
 	}
 }
 
+// TestSingletonWaitsNoLongerThanItMay: who comes while the only instance is in an
+// endless loop is told so in the time that a call has.
+func TestSingletonWaitsNoLongerThanItMay(t *testing.T) {
+	m := load(t, "handler", HostConfig{Limits: Limits{Wall: 2 * time.Second}}, ModuleOptions{Activation: Singleton})
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range 4 {
+		wg.Go(func() {
+			if _, err := m.Handle(t.Context(), get("/loop"), nil); !errors.Is(err, ErrDeadline) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(begin); took > 7*time.Second { // one after the other: 8 s
+		t.Errorf("four calls of 2 s took %v", took)
+	}
+}
+
 // TestInstancesShareNothing: many at once, each with memory and random numbers of
 // its own.
 func TestInstancesShareNothing(t *testing.T) {

@@ -137,7 +137,7 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 	if m.ABI == WAGI && o.Activation != PerRequest {
 		o.Activation = PerRequest // a command runs once
 	}
-	m.pool = pool{activation: o.Activation}
+	m.pool = newPool(o.Activation)
 	return m, nil
 }
 

@@ -23,11 +23,9 @@ type memories struct {
 // maxFree is how many memories are kept for later.
 const maxFree = 256
 
-// Allocate implements experimental.MemoryAllocator.
-func (p *memories) Allocate(_, max uint64) experimental.LinearMemory {
-	if max > uint64(p.reserve) {
-		max = uint64(p.reserve)
-	}
+// Allocate implements experimental.MemoryAllocator. The reserve is what the runtime
+// lets a memory grow to.
+func (p *memories) Allocate(_, _ uint64) experimental.LinearMemory {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {

@@ -39,14 +39,16 @@ func ParseActivation(name string) (Activation, error) {
 	return 0, fmt.Errorf("no activation is called %q; known are %v", name, activationNames)
 }
 
+func newPool(a Activation) pool { return pool{activation: a, single: make(chan struct{}, 1)} }
+
 // maxIdle is how many idle instances of a module are kept.
 const maxIdle = 64
 
-// pool hands out instances by a policy. The zero value, with a policy, is ready.
+// pool hands out instances by a policy. Use newPool.
 type pool struct {
 	activation Activation
 
-	single sync.Mutex // of a Singleton: held while it answers
+	single chan struct{} // of a Singleton: full while it answers
 
 	mu   sync.Mutex
 	idle []*instance
@@ -65,7 +67,11 @@ type instance struct {
 func (m *Module) get(ctx context.Context) (in *instance, put func(reusable bool), err error) {
 	p := &m.pool
 	if p.activation == Singleton {
-		p.single.Lock()
+		select {
+		case p.single <- struct{}{}:
+		case <-ctx.Done(): // to wait for one's turn is a part of the time one has
+			return nil, nil, context.Cause(ctx)
+		}
 	}
 	put = func(reusable bool) {
 		kept := false
@@ -80,7 +86,7 @@ func (m *Module) get(ctx context.Context) (in *instance, put func(reusable bool)
 			in.module.Close(context.Background())
 		}
 		if p.activation == Singleton {
-			p.single.Unlock()
+			<-p.single
 		}
 	}
 	p.mu.Lock()

@@ -8,7 +8,6 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,12 +137,6 @@ func (c *Cities) indexSpace() *spatialIndex {
 	}
 	return x
 }
-
-// Len returns the number of cities.
-func (c *Cities) Len() int { return len(c.list) }
-
-// All yields the cities from the largest to the smallest.
-func (c *Cities) All() iter.Seq[City] { return slices.Values(c.list) }
 
 // NearestCity returns the nearest city of any country. It returns the zero
 // Place for coordinates that are not on the globe.

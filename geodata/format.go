@@ -85,17 +85,9 @@ func (m *Map) Write(w io.Writer) error {
 	return err
 }
 
-// Read reads a compiled map. Damaged, truncated and foreign data is an error of
-// KindInvalid with a hint; the checksum finds accidents, and limits on every
-// number keep hostile data from doing more than fail.
-func Read(r io.Reader) (*Map, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
-	if err != nil {
-		return nil, &perto.Error{Op: "read geodata", Kind: perto.KindUnavailable, Err: err}
-	}
-	return readCompiled(data)
-}
-
+// readCompiled reads a compiled map. Damaged, truncated and foreign data is an
+// error of KindInvalid with a hint; the checksum finds accidents, and limits on
+// every number keep hostile data from doing more than fail.
 func readCompiled(data []byte) (*Map, error) {
 	payload, err := checkHeader(data)
 	if err != nil {

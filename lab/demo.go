@@ -142,7 +142,7 @@ func DemoWorld(place config.PlaceResolver) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.ParseWith(src, "world.hcl", place, func(name string) ([]byte, error) {
+	return config.Parse(src, "world.hcl", place, func(name string) ([]byte, error) {
 		return worldFiles.ReadFile("world/" + name)
 	})
 }

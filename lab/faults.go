@@ -24,7 +24,6 @@ const (
 
 // process is what runs on a host and can die.
 type process interface {
-	on() *Host
 	alive() bool
 	start(ctx context.Context) error
 	stop() error // at once, as a kill would
@@ -38,7 +37,6 @@ type machine struct {
 	node  atomic.Pointer[node.Node] // nil while it is dead
 }
 
-func (m *machine) on() *Host   { return m.host }
 func (m *machine) alive() bool { return m.node.Load() != nil }
 
 func (m *machine) start(ctx context.Context) error {

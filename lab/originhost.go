@@ -65,7 +65,6 @@ type originHost struct {
 	server io.Closer // nil while it is dead
 }
 
-func (o *originHost) on() *Host   { return o.host }
 func (o *originHost) alive() bool { return o.server != nil }
 
 func (o *originHost) start(ctx context.Context) (err error) {

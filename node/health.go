@@ -185,11 +185,10 @@ func (n *Node) report(capacity uint64) replicas.Status {
 	if !n.edge.Listening() {
 		s.Failing = 1
 	}
-	for _, a := range n.edge.Addrs() {
-		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+	if addrs := n.edge.Addrs(); len(addrs) > 0 {
+		if ap, err := netip.ParseAddrPort(addrs[0].String()); err == nil {
 			s.Port = ap.Port()
 		}
-		break
 	}
 	return s
 }

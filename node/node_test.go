@@ -60,7 +60,7 @@ service "shop.cdn.example" {
 		var c geodata.Cities
 		return c.FindCity(query)
 	}
-	cfg, err := config.ParseWith([]byte(src), "test.hcl", place, func(string) ([]byte, error) {
+	cfg, err := config.Parse([]byte(src), "test.hcl", place, func(string) ([]byte, error) {
 		return []byte("$TTL 60\n@ IN SOA ns1 h 1 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\n"), nil
 	})
 	if err != nil {

@@ -122,9 +122,6 @@ func (b badAnswer) Error() string { return string(b) }
 
 func (o outcome) String() string { return outcomeNames[o] }
 
-// positive reports whether the outcome proves that the server is dead.
-func (o outcome) positive() bool { return o == outcomeRefused || o == outcomeReset }
-
 // classify says what an error of a connection means.
 func classify(err error) outcome {
 	switch {

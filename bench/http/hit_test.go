@@ -9,8 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
-	"time"
 
 	"perto/edge"
 	"perto/edge/fetch"
@@ -91,6 +91,9 @@ func serve(b *testing.B, size int) string {
 		b.Fatal(err)
 	}
 	e.SetSites(sites)
+	if err := e.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	ran := make(chan error, 1)
 	go func() { ran <- e.Run(context.Background()) }()
 	b.Cleanup(func() {
@@ -99,19 +102,16 @@ func serve(b *testing.B, size int) string {
 			b.Error(err)
 		}
 	})
-	for !e.Listening() {
-		time.Sleep(time.Millisecond)
-	}
 	address := e.Addrs()[0].String()
-	res, err := http.Get("http://" + address + "/object")
-	if err != nil {
-		b.Fatal(err)
+	for hit := false; !hit; { // until the object is stored
+		res, err := http.Get("http://" + address + "/object")
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		hit = strings.Contains(res.Header.Get("Cache-Status"), "hit")
 	}
-	io.Copy(io.Discard, res.Body)
-	res.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
-	for e.CacheStats().Objects == 0 {
-		time.Sleep(time.Millisecond)
-	}
 	return address
 }

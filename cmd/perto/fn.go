@@ -78,9 +78,11 @@ type fnInvokeCmd struct {
 	Data   string        `short:"d" help:"Body." placeholder:"TEXT"`
 	Config string        `help:"What the module's get_config returns." placeholder:"TEXT"`
 	Wall   time.Duration `default:"1s" help:"How long it may take."`
+	Policy string        `name:"activation" default:"pooled" help:"Which instance answers: pooled, per-request, singleton."`
+	Repeat int           `default:"1" help:"How often to ask, one after the other." placeholder:"N"`
 }
 
-// Run lets the module answer; what it lets pass finds nothing (404).
+// Run lets the module answer, once or several times; what it lets pass finds nothing (404).
 func (c *fnInvokeCmd) Run(e *env) error {
 	q := &functions.Request{Method: c.Method, URI: c.URI, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("127.0.0.1:0"), Header: make(http.Header), Body: []byte(c.Data)}
 	for _, field := range c.Header {
@@ -90,11 +92,25 @@ func (c *fnInvokeCmd) Run(e *env) error {
 		}
 		q.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Config: []byte(c.Config)})
+	activation, err := functions.ParseActivation(c.Policy)
+	if err != nil {
+		return &perto.Error{Op: "read activation", Path: c.Policy, Kind: perto.KindInvalid, Err: err}
+	}
+	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Activation: activation, Config: []byte(c.Config)})
 	if err != nil {
 		return err
 	}
 	defer h.Close()
+	for range max(1, c.Repeat) {
+		if err := c.once(e, m, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// once asks and prints what comes.
+func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) error {
 	start := time.Now()
 	r, err := m.Handle(e.ctx, q, nil)
 	if err != nil {
@@ -120,5 +136,8 @@ func (c *fnInvokeCmd) Run(e *env) error {
 			}
 		}
 		w.Write(r.Body)
+		if c.Repeat > 1 {
+			fmt.Fprintln(w)
+		}
 	})
 }

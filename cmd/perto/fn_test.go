@@ -19,13 +19,15 @@ func TestFn(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for line, want := range map[string]string{
-		"fn inspect FILE":                          "ABI         http-wasm",
-		"--json fn inspect FILE":                   `"http_handler.get_uri"`,
-		"fn invoke FILE /hello?a=b":                "hello GET /hello?a=b from 127.0.0.1:0",
-		"--json fn invoke FILE /pass":              `"status": 404`,
-		"fn invoke FILE /echo -X POST -d shout":    "SHOUT",
-		"fn invoke FILE /headers -H X-Two:1":       "1 x-two| 1 1|",
-		"fn invoke FILE /config --config=greeting": "greeting 3",
+		"fn inspect FILE":                                           "ABI         http-wasm",
+		"--json fn inspect FILE":                                    `"http_handler.get_uri"`,
+		"fn invoke FILE /hello?a=b":                                 "hello GET /hello?a=b from 127.0.0.1:0",
+		"--json fn invoke FILE /pass":                               `"status": 404`,
+		"fn invoke FILE /echo -X POST -d shout":                     "SHOUT",
+		"fn invoke FILE /headers -H X-Two:1":                        "1 x-two| 1 1|",
+		"fn invoke FILE /count --repeat 3":                          "1\n2\n3\n",
+		"fn invoke FILE /count --repeat 3 --activation per-request": "1\n1\n1\n",
+		"fn invoke FILE /config --config=greeting":                  "greeting 3",
 	} {
 		var out, diagnostics strings.Builder
 		if code := run(t.Context(), strings.Fields(strings.NewReplacer("FILE", file, "invoke", "invoke --wall 1m").Replace(line)), &out, &diagnostics); code != 0 || !strings.Contains(out.String(), want) {
@@ -33,11 +35,12 @@ func TestFn(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"fn invoke FILE /loop --wall 50ms": "run function greeting: it took longer than it may (50ms)",
-		"fn invoke FILE /trap --wall 1m":   "run function greeting: it crashed",
-		"fn invoke FILE / -H nonsense":     `it takes "Name: value"`,
-		"fn inspect none.wasm":             "no such file",
-		"fn inspect fn_test.go":            "it is no WebAssembly module",
+		"fn invoke FILE /loop --wall 50ms":        "run function greeting: it took longer than it may (50ms)",
+		"fn invoke FILE /trap --wall 1m":          "run function greeting: it crashed",
+		"fn invoke FILE / --activation sometimes": "no activation is called",
+		"fn invoke FILE / -H nonsense":            `it takes "Name: value"`,
+		"fn inspect none.wasm":                    "no such file",
+		"fn inspect fn_test.go":                   "it is no WebAssembly module",
 	} {
 		var got strings.Builder
 		if code := run(t.Context(), strings.Fields(strings.Replace(line, "FILE", file, 1)), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {

@@ -119,8 +119,7 @@ func (c *labTraceCmd) Run(e *env) error {
 }
 
 type labFaultCmd struct {
-	Host string `arg:"" help:"Host (perto status lists the edges)."`
-	do   lab.Fault
+	Host string `arg:"" help:"Host, or a PoP for all of its edges (perto status lists them)."`
 }
 
 func (c *labFaultCmd) apply(e *env, f lab.Fault) error {

@@ -179,8 +179,8 @@ func TestAppend(t *testing.T) {
 	b = AppendField(b, "A", "b")
 	b = AppendInt(b, "Age", 5)
 	b = AppendDate(b, "Date", time.Unix(784111777, 0))
-	b = AppendChunk(append(b, "\r\n"...), []byte("hello world, hello"))
-	want := "HTTP/1.1 404 Not Found\r\nA: b\r\nAge: 5\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n12\r\nhello world, hello\r\n"
+	b = AppendChunkLine(append(b, "\r\n"...), 18)
+	want := "HTTP/1.1 404 Not Found\r\nA: b\r\nAge: 5\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n12\r\n"
 	if string(b) != want {
 		t.Errorf("got %q, want %q", b, want)
 	}

@@ -55,16 +55,9 @@ func AppendDate(dst []byte, name string, t time.Time) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendChunk writes p as one chunk. p must not be empty: that would end the
-// body (see [LastChunk]).
-func AppendChunk(dst, p []byte) []byte {
-	dst = AppendChunkLine(dst, len(p))
-	dst = append(dst, p...)
-	return append(dst, "\r\n"...)
-}
-
 // AppendChunkLine writes the size line of a chunk of n bytes, which must be
-// followed by the bytes and CRLF.
+// followed by the bytes and CRLF. n must not be 0: that would end the body (see
+// [LastChunk]).
 func AppendChunkLine(dst []byte, n int) []byte {
 	dst = strconv.AppendUint(dst, uint64(n), 16)
 	return append(dst, "\r\n"...)

@@ -8,11 +8,11 @@ import (
 
 func TestNamespaceIsApart(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("needs root, to make network namespaces")
 	}
 	n, err := New()
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("cannot make network namespaces here: %v", err)
 	}
 	inside, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
