@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,12 @@ func (c *conn) address() string {
 		return host
 	}
 	return c.client
+}
+
+// source returns the client's address and port; zero when it has none.
+func (c *conn) source() netip.AddrPort {
+	a, _ := netip.ParseAddrPort(c.client)
+	return a
 }
 
 // serve reads and answers requests until somebody wants no more.

@@ -14,9 +14,11 @@ import (
 const smallBody = 8 << 10
 
 // deliver sends the answer.
-func (r *request) deliver() state {
+func (r *request) deliver() {
 	var err error
 	switch {
+	case r.answer != nil:
+		err = r.deliverAnswer()
 	case r.reply != nil:
 		err = r.deliverReply()
 	case r.reader != nil:
@@ -27,7 +29,6 @@ func (r *request) deliver() state {
 	if err != nil {
 		r.closing, r.gone = true, true
 	}
-	return stDone
 }
 
 // hasBody tells whether a reply of this status to this request has a body.
@@ -222,7 +223,7 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 var crlf = []byte("\r\n")
 
 // synth answers by the edge itself, in plain text.
-func (r *request) synth() state {
+func (r *request) synth() {
 	c := r.c
 	body := strconv.AppendInt(nil, int64(r.status), 10)
 	body = append(append(body, ' '), http1.Reason(r.status)...)
@@ -240,7 +241,6 @@ func (r *request) synth() state {
 	if r.gone || c.write(b, time.Now()) != nil {
 		r.closing, r.gone = true, true
 	}
-	return stDone
 }
 
 // upload is the body of a request on its way to the origin.

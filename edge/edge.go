@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,10 @@ type Config struct {
 	IdleTimeout  time.Duration // between requests; default 60 s
 	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
 	DrainTimeout time.Duration // for running requests when closing; default 10 s
+
+	// Module gives the code of a function by its digest to whoever pulls it, under
+	// [ModulePath]; nil: nobody gets any.
+	Module func(digest string) ([]byte, bool)
 
 	Origin  fetch.Config      // its Name and Network are set by the edge
 	Logger  *slog.Logger      // default: none
@@ -130,8 +135,35 @@ func (e *Edge) SetSites(s *Sites) {
 			t.hosts[h] = r
 		}
 	}
+	old := e.sites.Load()
 	version := e.sites.Store(t)
+	for _, tag := range outdated(old, t) {
+		e.PurgeTag(tag)
+	}
 	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts), "version", version)
+}
+
+// outdated returns the tags of what functions of the origin phase made that have
+// changed since, or are gone.
+func outdated(old, now *table) (tags []string) {
+	for host, r := range old.hosts {
+		if host != string(r.site.Service) {
+			continue // another name of it
+		}
+		for i := range r.site.Functions {
+			f := &r.site.Functions[i]
+			if f.Phase != OriginPhase {
+				continue
+			}
+			n := now.hosts[host]
+			if n == nil || !slices.ContainsFunc(n.site.Functions, func(g Function) bool {
+				return g.Phase == OriginPhase && g.Path == f.Path && g.Version == f.Version
+			}) {
+				tags = append(tags, functionTag(r.site, f))
+			}
+		}
+	}
+	return tags
 }
 
 // Start opens the listeners; Run serves them. An address that cannot be opened

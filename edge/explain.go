@@ -18,10 +18,19 @@ type Explanation struct {
 	Target  string         `json:"target"`            // in normal form
 	Service perto.Service  `json:"service,omitempty"` // empty: no site has the host
 	Origins []fetch.Health `json:"origins,omitempty"`
-	Stored  []StoredReply  `json:"stored,omitempty"` // the variants, newest first
-	Outcome string         `json:"outcome"`          // an [Outcome]
-	Forward string         `json:"forward,omitempty"`
-	Why     string         `json:"why"`
+	// Functions are those on the way, in the order in which they see the request.
+	Functions []FunctionStep `json:"functions,omitempty"`
+	Stored    []StoredReply  `json:"stored,omitempty"` // the variants, newest first
+	Outcome   string         `json:"outcome"`          // an [Outcome]
+	Forward   string         `json:"forward,omitempty"`
+	Why       string         `json:"why"`
+}
+
+// FunctionStep is a function on the way of a request.
+type FunctionStep struct {
+	Path    string `json:"path"` // that it is for
+	Phase   string `json:"phase"`
+	Version string `json:"version"`
 }
 
 // StoredReply is one variant that the cache holds.
@@ -57,6 +66,11 @@ func (e *Edge) Explain(host, target string) *Explanation {
 	}
 	if normal, ok := fetch.AppendTarget(nil, []byte(target)); ok {
 		x.Target = string(normal)
+	}
+	for _, phase := range []Phase{ClientPhase, OriginPhase} {
+		if f := r.site.function([]byte(x.Target), phase); f != nil {
+			x.Functions = append(x.Functions, FunctionStep{f.Path, phase.String(), f.Version})
+		}
 	}
 	now := time.Now()
 	var fit *cache.Object

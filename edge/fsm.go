@@ -27,7 +27,15 @@ type request struct {
 	stale     *cache.Object
 	near      *cache.Object // a variant for somebody else
 
-	// The answer: one of object, reply and nothing (synth).
+	// With functions: who answers, what, and how long that took.
+	fn         *Function
+	answer     *Answer
+	fnTime     time.Duration // its own
+	beyondTime time.Duration // of what it let pass
+	inner      bool          // this request is what a function lets pass
+	body       []byte        // then: of the request
+
+	// The answer: one of object, reply, answer and nothing (synth).
 	object *cache.Object
 	reader *cache.Reader // follows the object's body while it fills
 	reply  *fetch.Reply
@@ -55,6 +63,7 @@ type state uint8
 const (
 	stRoute state = iota
 	stKey
+	stFunction
 	stLookup
 	stHit
 	stMiss
@@ -70,13 +79,24 @@ func (r *request) begin(now time.Time) {
 
 // run takes the request through its states.
 func (r *request) run() {
-	s := r.recv()
-	for s != stDone {
+	switch s := r.follow(r.recv()); s {
+	case stDeliver:
+		r.deliver()
+	case stSynth:
+		r.synth()
+	}
+}
+
+// follow takes the request from a state to the one that answers.
+func (r *request) follow(s state) state {
+	for s != stDeliver && s != stSynth {
 		switch s {
 		case stRoute:
 			s = r.findRoute()
 		case stKey:
 			s = r.makeKey()
+		case stFunction:
+			s = r.function()
 		case stLookup:
 			s = r.lookup()
 		case stHit:
@@ -85,22 +105,24 @@ func (r *request) run() {
 			s = r.miss()
 		case stPass:
 			s = r.pass()
-		case stDeliver:
-			s = r.deliver()
-		case stSynth:
-			s = r.synth()
 		}
 	}
+	return s
 }
 
-// end counts the request and returns when that was.
-func (r *request) end() time.Time {
+// release gives back what the answer holds.
+func (r *request) release() {
 	if r.reader != nil {
 		r.reader.Close()
 	}
 	if r.reply != nil {
 		r.reply.Close()
 	}
+}
+
+// end counts the request and returns when that was.
+func (r *request) end() time.Time {
+	r.release()
 	now := time.Now()
 	took := now.Sub(r.now)
 	r.e.m.requests[r.outcome].Inc()
@@ -121,6 +143,10 @@ func (r *request) fail(status int, o Outcome, detail string) state {
 // 503 once it drains.
 const HealthPath = "/.perto/health"
 
+// ModulePath is where functions' modules are, by digest, on every host: code on
+// demand for whoever is asked to run it.
+const ModulePath = "/.perto/modules/"
+
 // recv looks at what concerns the connection and the edge as a whole.
 func (r *request) recv() state {
 	r.closing = !r.q.KeepAlive || r.e.draining.Load()
@@ -134,6 +160,9 @@ func (r *request) recv() state {
 			return r.fail(503, Local, "draining")
 		}
 		return r.fail(200, Local, "ok")
+	}
+	if digest, ok := bytes.CutPrefix(r.q.Target, []byte(ModulePath)); ok && r.e.cfg.Module != nil && r.readsOnly() {
+		return r.module(string(digest))
 	}
 	if r.q.Known&http1.HasCDNLoop != 0 && fetch.Looped(r.q.Header, r.e.name) {
 		return r.fail(508, Refused, "loop")
@@ -171,6 +200,11 @@ func (r *request) makeKey() state {
 		return r.fail(400, Refused, "malformed request target")
 	}
 	r.key = key
+	if len(r.route.site.Functions) > 0 && !r.inner {
+		if r.fn = r.route.site.function(r.target(), ClientPhase); r.fn != nil {
+			return stFunction
+		}
+	}
 	return stLookup
 }
 
@@ -245,11 +279,11 @@ func (r *request) want() *fetch.Want {
 		Key:      string(r.key),
 		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
-			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol()},
+			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol(), Around: r.originFunction()},
 		Stale:   r.stale,
 		Near:    r.near,
 		Options: r.route.options(),
-		Compose: r.e.compose,
+		Compose: r.composer(),
 	}
 }
 
@@ -269,12 +303,12 @@ func (r *request) miss() state {
 	got, err := r.e.fetcher.Fetch(r.e.base, w)
 	r.originStatus, r.originTime, r.collapsed, r.stored = got.Status, got.Took, got.Collapsed, got.Stored
 	if err != nil {
-		cause := fetch.CauseOf(err)
+		s := r.failed(err)
 		if r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
-			r.object, r.outcome, r.detail = r.stale, StaleError, cause.String()
+			r.object, r.outcome = r.stale, StaleError // the detail says why
 			return stHit
 		}
-		return r.fail(cause.Status(), Failed, cause.String())
+		return s
 	}
 	if got.Reply != nil {
 		r.reply, r.outcome, r.detail = got.Reply, Passed, got.Why.String()
@@ -317,9 +351,11 @@ func (r *request) refresh() {
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim}
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim, Around: r.originFunction()}
 	var up *upload
-	if r.q.ContentLength != 0 && !r.readsOnly() {
+	if len(r.body) > 0 { // a function has read it
+		x.Body, x.Length = bytes.NewReader(r.body), int64(len(r.body))
+	} else if r.q.ContentLength != 0 && !r.readsOnly() {
 		up = r.upload()
 		x.Body, x.Length = up, r.q.ContentLength
 	}
@@ -331,9 +367,8 @@ func (r *request) pass() state {
 		if _, ok := errors.AsType[http1.Refusal](err); ok && up != nil && fetch.CauseOf(err) == fetch.ClientGone {
 			return r.fail(400, Refused, "malformed body")
 		}
-		cause := fetch.CauseOf(err)
-		r.gone = cause == fetch.ClientGone
-		return r.fail(cause.Status(), Failed, cause.String())
+		r.gone = fetch.CauseOf(err) == fetch.ClientGone && !r.inner
+		return r.failed(err)
 	}
 	r.reply, r.outcome = reply, Passed
 	r.originStatus, r.originTime = reply.Status, reply.ReplyTime.Sub(reply.RequestTime)

@@ -11,6 +11,24 @@ import (
 	"perto/internal/fields"
 )
 
+// composer returns what composes the objects of this request: those that a function
+// made have a tag of it.
+func (r *request) composer() func(*cache.Object) {
+	f := r.route.site.function(r.target(), OriginPhase)
+	if f == nil {
+		return r.e.compose
+	}
+	tag := functionTag(r.route.site, f)
+	return func(o *cache.Object) {
+		r.e.compose(o)
+		o.Tags = append(o.Tags, tag)
+	}
+}
+
+// functionTag is what a purge finds by what a function made. No reply's own tags
+// have a space.
+func functionTag(s *Site, f *Function) string { return "function " + string(s.Service) + f.Path }
+
 // compose makes what the cache keeps of a reply beside its fields: the neutral
 // head, composed once so that a hit only copies it, and the tags for purges.
 func (e *Edge) compose(o *cache.Object) {
@@ -31,14 +49,21 @@ func (e *Edge) compose(o *cache.Object) {
 // that are for caches like us, and with a Date (RFC 9110, section 6.6.1).
 func appendReplyFields(dst []byte, h fields.Header, came time.Time) []byte {
 	for i := range h {
-		if !fields.Equal(h[i].Name, "surrogate-key") && !fields.Equal(h[i].Name, "cache-tag") && !fields.Equal(h[i].Name, "surrogate-control") {
-			dst = h[i : i+1].Append(dst)
-		}
+		dst = appendReplyField(dst, h[i:i+1])
 	}
 	if !h.Has("date") {
 		dst = http1.AppendDate(dst, "Date", came)
 	}
 	return dst
+}
+
+// appendReplyField appends one line, unless it is for caches like us.
+func appendReplyField(dst []byte, line fields.Header) []byte {
+	name := line[0].Name
+	if fields.Equal(name, "surrogate-key") || fields.Equal(name, "cache-tag") || fields.Equal(name, "surrogate-control") {
+		return dst
+	}
+	return line.Append(dst)
 }
 
 // appendIdentity appends who this edge is.
@@ -102,6 +127,11 @@ func (r *request) appendStory(dst []byte) []byte {
 		dst = strconv.AppendFloat(dst, float64(r.originTime.Microseconds())/1000, 'f', 1, 64)
 		dst = append(dst, "\r\n"...)
 	}
+	if r.fn != nil {
+		dst = append(dst, "Server-Timing: fn;dur="...)
+		dst = strconv.AppendFloat(dst, float64(r.fnTime.Microseconds())/1000, 'f', 3, 64)
+		dst = append(dst, "\r\n"...)
+	}
 	dst = r.appendCacheStatus(dst)
 	r.closing = r.closing || r.unread || r.e.draining.Load()
 	if r.closing {
@@ -160,9 +190,10 @@ func (r *request) protocol() string {
 	return "1.1"
 }
 
-// interim forwards a 1xx reply (RFC 9110, section 15.2); HTTP/1.0 has none.
+// interim forwards a 1xx reply (RFC 9110, section 15.2); HTTP/1.0 has none, and
+// functions see final replies only.
 func (r *request) interim(status int, h fields.Header) {
-	if r.q.Minor == 0 {
+	if r.q.Minor == 0 || r.inner {
 		return
 	}
 	b := http1.AppendStatusLine(r.c.out[:0], status, nil)

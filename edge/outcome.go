@@ -15,10 +15,11 @@ const (
 	Refused                   // not an acceptable request
 	Failed                    // the origin failed
 	Local                     // answered by the edge itself
+	Computed                  // answered by a function, or changed by one
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"hit", "stale", "validated", "miss", "collapsed", "pass", "stale_error", "refused", "failed", "local"}
+var outcomeNames = [outcomes]string{"hit", "stale", "validated", "miss", "collapsed", "pass", "stale_error", "refused", "failed", "local", "computed"}
 
 // String returns the outcome as a label value.
 func (o Outcome) String() string { return outcomeNames[o] }

@@ -19,6 +19,7 @@ type Site struct {
 	Origins []fetch.Origin // in order of preference
 	// StoreCookies: see [rfc9111.Options].
 	StoreCookies bool
+	Functions    []Function
 }
 
 func (s *Site) hosts() []string { return append([]string{string(s.Service)}, s.Hosts...) }
@@ -47,6 +48,13 @@ func NewSites(sites ...Site) (*Sites, error) {
 				return nil, fmt.Errorf("host %s belongs to %s and to %s", h, other, s.Service)
 			}
 			seen[h] = s.Service
+		}
+		paths := make(map[string]bool)
+		for _, f := range s.Functions {
+			if f.Path == "" || f.Path[0] != '/' || f.Handle == nil || paths[f.Path] {
+				return nil, fmt.Errorf("site %s: function %q has no path of its own, or no code", s.Service, f.Path)
+			}
+			paths[f.Path] = true
 		}
 	}
 	return &Sites{list: sites}, nil

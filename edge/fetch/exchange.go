@@ -29,6 +29,9 @@ type Exchange struct {
 	Length int64     // of the body in bytes, -1 to send it chunked
 	// Interim is called for each 1xx reply but 100, within Do; may be nil.
 	Interim func(status int, header fields.Header)
+	// Around stands before the upstream, if it is not nil: it makes the reply, and
+	// may ask do for the upstream's. Errors of do pass through it.
+	Around func(ctx context.Context, x *Exchange, do func(*Exchange) (*Reply, error)) (*Reply, error)
 }
 
 // Reply is the answer of an origin. Its head lives as long as it does; whoever
@@ -40,14 +43,27 @@ type Reply struct {
 	ReplyTime   time.Time     // when the head had come
 	conn        *conn         // nil after Close
 	kept        time.Duration // for which the origin keeps the connection, 0: it does not say
-	body        *http1.Body   //
+	body        io.Reader     //
 	origin      rfc9111.Reply // the head as the caching rules see it
+}
+
+// NewReply returns a reply that no upstream sent, as if one had: status, fields and
+// a whole body, which it keeps. asked is when the work on it began.
+func NewReply(status int, header fields.Header, body []byte, asked time.Time) *Reply {
+	r := &Reply{Response: http1.Response{Status: status, Header: header, ContentLength: int64(len(body))}, RequestTime: asked, ReplyTime: time.Now(), body: bytes.NewReader(body)}
+	r.origin = rfc9111.Reply{Status: status, Header: header, RequestTime: asked, ReplyTime: r.ReplyTime}
+	return r
 }
 
 // Read reads the body. Its errors are of type *Error, but io.EOF.
 func (r *Reply) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	return n, bodyError(r.Origin, err)
+}
+
+// here tells whether all of the body has come.
+func (r *Reply) here() bool {
+	return r.ContentLength >= 0 && (r.conn == nil || r.ContentLength <= int64(r.conn.reader.Buffered()))
 }
 
 // Close ends the exchange. The connection is kept for another one when the body
@@ -58,7 +74,7 @@ func (r *Reply) Close() {
 		return
 	}
 	r.conn = nil
-	if r.KeepAlive && r.body.Done() {
+	if r.KeepAlive && r.body.(*http1.Body).Done() {
 		c.server.put(c, r.kept)
 	} else {
 		c.server.drop(c)
@@ -71,8 +87,15 @@ const maxInterim = 16
 
 // Do sends a request to the first origin that takes it and returns the head of
 // its reply. Another origin is tried only when nothing was sent yet. Errors are
-// of type *Error.
+// of type *Error, unless they are those of the exchange's Around.
 func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
+	if x.Around != nil {
+		return x.Around(ctx, x, func(x *Exchange) (*Reply, error) { return u.do(ctx, x) })
+	}
+	return u.do(ctx, x)
+}
+
+func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 	var last error
 	for i := range u.origins {
 		o := &u.origins[i]

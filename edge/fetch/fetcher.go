@@ -231,7 +231,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		}
 		f.flights.land(id, fl)
 	}
-	if r.ContentLength >= 0 && r.ContentLength <= int64(r.conn.reader.Buffered()) {
+	if r.here() {
 		fill() // it is all here already
 		got.Stored = f.flights.settle(id, fl, o, nil)
 		return got, nil

@@ -55,6 +55,14 @@ func knownName(name []byte) Known {
 	return 0
 }
 
+// KnownOf returns the bits of a header that was not read from a connection.
+func KnownOf(h fields.Header) (k Known) {
+	for i := range h {
+		k |= knownName(h[i].Name)
+	}
+	return k
+}
+
 func is(name []byte, lower string, bit Known) Known {
 	if fields.Equal(name, lower) {
 		return bit

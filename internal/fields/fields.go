@@ -170,6 +170,32 @@ func (h Header) Clone() Header {
 	return out
 }
 
+// Set returns the header with one line called name, whose value is value: in the
+// place of the first that had the name, or at the end. The lines of h are changed;
+// name and value are kept, not copied.
+func (h Header) Set(name, value []byte) Header {
+	for i := range h {
+		if EqualFold(h[i].Name, name) {
+			h[i].Value = value
+			rest := h[i+1:].Without(name)
+			return h[:i+1+len(rest)]
+		}
+	}
+	return append(h, Field{Name: name, Value: value})
+}
+
+// Without returns the header without the lines called name. The lines of h are
+// changed.
+func (h Header) Without(name []byte) Header {
+	kept := h[:0]
+	for i := range h {
+		if !EqualFold(h[i].Name, name) {
+			kept = append(kept, h[i])
+		}
+	}
+	return kept
+}
+
 // Append writes the lines as they go over the wire: "Name: value" and CRLF each.
 func (h Header) Append(dst []byte) []byte {
 	for i := range h {

@@ -50,3 +50,17 @@ func TestCloneOwnsItsBytes(t *testing.T) {
 		t.Errorf("the clone changed with the buffer: %s=%s", h[0].Name, h[0].Value)
 	}
 }
+
+func TestSetAndWithout(t *testing.T) {
+	h := Of("A", "1", "b", "2", "a", "3", "C", "4")
+	if got := string(h.Set([]byte("a"), []byte("5")).Append(nil)); got != "A: 5\r\nb: 2\r\nC: 4\r\n" {
+		t.Errorf("set: got %q", got)
+	}
+	h = Of("A", "1", "b", "2")
+	if got := string(h.Set([]byte("D"), []byte("5")).Append(nil)); got != "A: 1\r\nb: 2\r\nD: 5\r\n" {
+		t.Errorf("set what is not there: got %q", got)
+	}
+	if got := string(Of("A", "1", "b", "2", "a", "3").Without([]byte("A")).Append(nil)); got != "b: 2\r\n" {
+		t.Errorf("without: got %q", got)
+	}
+}

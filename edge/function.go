@@ -1,0 +1,354 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"perto/edge/fetch"
+	"perto/edge/http1"
+	"perto/edge/rfc9111"
+	"perto/internal/fields"
+)
+
+// Phase is where a function stands on a request's way.
+type Phase uint8
+
+// The phases.
+const (
+	// ClientPhase: before the cache. It sees each request, and each answer on its
+	// way to the client; what it makes of them is not stored.
+	ClientPhase Phase = iota
+	// OriginPhase: behind the cache. It sees what goes to the origin and what comes
+	// back; what it makes of that is stored as the origin's reply would be.
+	OriginPhase
+)
+
+var phaseNames = [...]string{"client", "origin"}
+
+// String returns the phase as the configuration writes it.
+func (p Phase) String() string { return phaseNames[p] }
+
+// Function is application code that answers for some paths of a site, or stands
+// before what answers there. Package functions has the runtime.
+type Function struct {
+	// Path is the path that it answers for; with "/*" at its end also everything
+	// below. The longest one counts.
+	Path  string
+	Phase Phase
+	// Version changes when what it makes of requests does: what was stored through
+	// another version is forgotten.
+	Version string
+	// Handle answers. next goes on as if the function were not there: to the cache,
+	// or to the origin. Errors of type *FunctionError are told to the client.
+	Handle func(ctx context.Context, q *Ask, next func(*Ask) (*Answer, error)) (*Answer, error)
+}
+
+// Ask is a request as functions see it. Fields may be views into memory that lives
+// as long as the request.
+type Ask struct {
+	Method   string
+	URI      string // path and query
+	Protocol string // "HTTP/1.1"
+	Source   netip.AddrPort
+	Header   fields.Header
+	Body     []byte
+	Trailer  fields.Header
+}
+
+// Answer is a function's answer, or what it gets from the next one. Bodies that it
+// gets may be the cache's own: nobody writes to them.
+type Answer struct {
+	Status  int
+	Header  fields.Header
+	Body    []byte
+	Trailer fields.Header
+}
+
+// FunctionError is a function that failed.
+type FunctionError struct {
+	Status int    // for the client: 500, 503 or 504
+	Detail string // a token for Cache-Status: "fn-deadline"
+	Err    error
+}
+
+// Error returns what went wrong.
+func (e *FunctionError) Error() string { return fmt.Sprintf("%s: %v", e.Detail, e.Err) }
+
+// Unwrap returns the cause.
+func (e *FunctionError) Unwrap() error { return e.Err }
+
+// function returns the function of a phase that a target in normal form belongs to,
+// or nil.
+func (s *Site) function(target []byte, phase Phase) *Function {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	var found *Function
+	for i := range s.Functions {
+		f := &s.Functions[i]
+		if f.Phase == phase && matches(f.Path, path) && (found == nil || len(f.Path) > len(found.Path)) {
+			found = f
+		}
+	}
+	return found
+}
+
+func matches(pattern string, path []byte) bool {
+	if below, ok := strings.CutSuffix(pattern, "/*"); ok {
+		rest, ok := bytes.CutPrefix(path, []byte(below))
+		return ok && (len(rest) == 0 || rest[0] == '/')
+	}
+	return string(path) == pattern
+}
+
+const (
+	// maxAskBody is how large a body may be that a function gets: it is in memory.
+	maxAskBody = 1 << 20
+	// maxAnswerBody is the same for what a function lets pass.
+	maxAnswerBody = 16 << 20
+)
+
+// function lets code answer.
+func (r *request) function() state {
+	f := r.fn
+	q, st := r.ask()
+	if q == nil {
+		return st
+	}
+	began := time.Now()
+	a, err := f.Handle(r.e.base, q, r.beyond)
+	r.fnTime = time.Since(began) - r.beyondTime
+	if err != nil {
+		return r.failed(err)
+	}
+	r.answer, r.status, r.outcome = a, a.Status, Computed
+	return stDeliver
+}
+
+// failed turns to the answer for an error of a function or a fetch.
+func (r *request) failed(err error) state {
+	if f, ok := errors.AsType[*FunctionError](err); ok {
+		return r.fail(f.Status, Failed, f.Detail)
+	}
+	cause := fetch.CauseOf(err)
+	return r.fail(cause.Status(), Failed, cause.String())
+}
+
+// ask makes what a function sees of the client's request; without one, the state
+// says what becomes of the request.
+func (r *request) ask() (*Ask, state) {
+	q := &Ask{Method: string(r.q.Method), URI: string(r.target()), Protocol: "HTTP/" + r.protocol(), Source: r.c.source(),
+		Header: withHost(fetch.Forwarded(r.q.Header, false), r.authority)}
+	if r.q.ContentLength == 0 || r.readsOnly() {
+		return q, stDone
+	}
+	if r.q.ContentLength > maxAskBody {
+		return nil, r.fail(413, Refused, "body too large for a function")
+	}
+	up := r.upload()
+	body, err := io.ReadAll(io.LimitReader(up, maxAskBody+1))
+	r.unread = !up.body.Done()
+	switch {
+	case len(body) > maxAskBody:
+		return nil, r.fail(413, Refused, "body too large for a function")
+	case err != nil:
+		_, malformed := errors.AsType[http1.Refusal](err)
+		r.gone = !malformed
+		return nil, r.fail(400, Refused, "malformed body")
+	}
+	q.Body = body
+	return q, stDone
+}
+
+func withHost(h fields.Header, authority []byte) fields.Header {
+	return append(h, fields.Field{Name: []byte("Host"), Value: authority})
+}
+
+// beyond answers what a function lets pass: the request goes on to the cache and
+// the origin without it. What the client is told of that way is the way of the last
+// one.
+func (r *request) beyond(q *Ask) (*Answer, error) {
+	began := time.Now()
+	defer func() { r.beyondTime += time.Since(began) }()
+	in := &request{c: r.c, e: r.e, now: began, route: r.route, authority: slices.Clip(r.authority), inner: true}
+	in.q = http1.Request{Method: []byte(q.Method), Target: []byte(q.URI), Host: r.q.Host, Minor: r.q.Minor, ContentLength: int64(len(q.Body))}
+	in.q.Header = q.Header.Without([]byte("host"))
+	if in.readsOnly() {
+		in.q.ContentLength = 0
+		// The function gets all of an answer: parts and "you have it" are between the
+		// client and us.
+		in.q.Header = fetch.Forwarded(in.q.Header, true)
+	}
+	in.q.Known, in.body = http1.KnownOf(in.q.Header), q.Body
+	defer in.release()
+	in.follow(stKey)
+	r.forward, r.originStatus, r.originTime = in.forward, in.originStatus, in.originTime
+	r.stored, r.collapsed, r.detail = in.stored, in.collapsed, in.detail
+	return in.collect()
+}
+
+// collect makes an answer of what a request has found.
+func (r *request) collect() (*Answer, error) {
+	switch {
+	case r.reply != nil:
+		a := &Answer{Status: r.reply.Status, Header: rfc9111.EndToEnd(r.reply.Header, nil).Clone()}
+		if !r.hasBody(a.Status) {
+			return a, nil
+		}
+		var err error
+		a.Body, err = readAnswer(r.reply)
+		return a, err
+	case r.object != nil:
+		o := r.object
+		a := &Answer{Status: o.Status, Header: o.Header}
+		if age := int64(o.Policy.Age(r.now) / time.Second); age > 0 {
+			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
+		}
+		if !r.hasBody(a.Status) {
+			return a, nil
+		}
+		if r.reader != nil {
+			for {
+				p, err := r.reader.Next()
+				if err == io.EOF {
+					return a, nil
+				}
+				if a.Body = append(a.Body, p...); err == nil && len(a.Body) > maxAnswerBody {
+					err = errAnswerTooLarge
+				}
+				if err != nil {
+					return nil, err
+				}
+			}
+		}
+		chunks, size, _ := o.Body.Whole()
+		if size > maxAnswerBody {
+			return nil, errAnswerTooLarge
+		}
+		if len(chunks) == 1 {
+			a.Body = chunks[0]
+			return a, nil
+		}
+		a.Body = bytes.Join(chunks, nil)
+		return a, nil
+	}
+	return &Answer{Status: r.status, Header: synthHeader}, nil
+}
+
+// synthHeader is that of what the edge says itself.
+var synthHeader = fields.Header{{Name: []byte("Cache-Control"), Value: []byte("no-store")}}
+
+var errAnswerTooLarge = &FunctionError{Status: 502, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
+
+func readAnswer(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxAnswerBody+1))
+	if err == nil && len(body) > maxAnswerBody {
+		err = errAnswerTooLarge
+	}
+	return body, err
+}
+
+// originFunction returns what stands before the upstream for this request, or nil.
+func (r *request) originFunction() func(context.Context, *fetch.Exchange, func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
+	if len(r.route.site.Functions) == 0 {
+		return nil
+	}
+	f := r.route.site.function(r.target(), OriginPhase)
+	if f == nil {
+		return nil
+	}
+	return r.around(f)
+}
+
+// around returns what lets a function of the origin phase stand before the upstream.
+func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
+	protocol := "HTTP/" + r.protocol()
+	return func(ctx context.Context, x *fetch.Exchange, do func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
+		if x.Body != nil {
+			return do(x) // an upload streams through; what is made of its reply is the origin's affair
+		}
+		asked, source := time.Now(), netip.AddrPort{}
+		if x.ForwardedFor != "" { // for this client only
+			if a, err := netip.ParseAddr(x.ForwardedFor); err == nil {
+				source = netip.AddrPortFrom(a, 0)
+			}
+		}
+		q := &Ask{Method: x.Method, URI: x.Target, Protocol: protocol, Source: source, Header: withHost(x.Header, []byte(x.Host))}
+		a, err := f.Handle(ctx, q, func(q *Ask) (*Answer, error) {
+			y := *x
+			target, ok := fetch.AppendTarget(nil, []byte(q.URI))
+			if !ok {
+				return nil, &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("it asks for %q, which has no safe meaning", q.URI)}
+			}
+			y.Around, y.Method, y.Target, y.Header = nil, q.Method, string(target), fetch.Forwarded(q.Header, false)
+			reply, err := do(&y)
+			if err != nil {
+				return nil, err
+			}
+			defer reply.Close()
+			a := &Answer{Status: reply.Status, Header: rfc9111.EndToEnd(reply.Header, nil).Clone()}
+			a.Body, err = readAnswer(reply)
+			return a, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return fetch.NewReply(a.Status, a.Header, a.Body, asked), nil
+	}
+}
+
+// module gives code to whoever pulls it.
+func (r *request) module(digest string) state {
+	wasm, ok := r.e.cfg.Module(digest)
+	if !ok {
+		return r.fail(404, Local, "no such module")
+	}
+	r.answer = &Answer{Status: 200, Body: wasm, Header: moduleHeader}
+	r.status, r.outcome = 200, Local
+	return stDeliver
+}
+
+// moduleHeader: what a digest stands for never changes.
+var moduleHeader = fields.Header{
+	{Name: []byte("Content-Type"), Value: []byte("application/wasm")},
+	{Name: []byte("Cache-Control"), Value: []byte("public, max-age=31536000, immutable")},
+}
+
+// deliverAnswer sends what a function has answered.
+func (r *request) deliverAnswer() error {
+	a, c := r.answer, r.c
+	if a.Status == 200 && r.readsOnly() && r.q.Known&(http1.HasIfNoneMatch|http1.HasIfModifiedSince) != 0 && rfc9111.NotModified(r.q.Header, a.Header, r.now) {
+		r.status = 304
+	}
+	c.out = http1.AppendStatusLine(c.out[:0], r.status, nil)
+	for i, f := range a.Header {
+		switch {
+		case fields.Equal(f.Name, "content-length") || rfc9111.HopByHop(f.Name, a.Header):
+		case fields.Equal(f.Name, "age"):
+			c.out = a.Header[i : i+1].Append(c.out)
+		default:
+			c.out = appendReplyField(c.out, a.Header[i:i+1])
+		}
+	}
+	if !a.Header.Has("date") {
+		c.out = http1.AppendDate(c.out, "Date", r.now)
+	}
+	c.out = r.e.appendIdentity(c.out)
+	if r.status != 204 && r.status != 304 {
+		c.out = http1.AppendInt(c.out, "Content-Length", int64(len(a.Body)))
+	}
+	c.out = r.appendStory(c.out)
+	if !r.hasBody(r.status) || len(a.Body) == 0 {
+		return c.write(c.out, time.Now())
+	}
+	if len(a.Body) <= smallBody {
+		c.out = append(c.out, a.Body...)
+		return c.write(c.out, time.Now())
+	}
+	return c.gather([][]byte{a.Body}, time.Now())
+}

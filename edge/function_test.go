@@ -1,0 +1,203 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"perto/edge/fetch"
+	"perto/internal/fields"
+)
+
+type next = func(*Ask) (*Answer, error)
+
+// withFunctions gives the bubble's site functions.
+func (b *bubble) withFunctions(list ...Function) {
+	b.Helper()
+	sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}}, Functions: list})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.edge.SetSites(sites)
+}
+
+func text(status int, body string, header ...string) (*Answer, error) {
+	return &Answer{Status: status, Header: fields.Of(header...), Body: []byte(body)}, nil
+}
+
+func bodyOf(reply string) string {
+	_, body, _ := strings.Cut(reply, "\r\n\r\n")
+	return body
+}
+
+// TestAFunctionAnswersForItsPaths: for its path and no other, before the cache, each
+// time anew.
+func TestAFunctionAnswersForItsPaths(t *testing.T) {
+	calls := 0
+	greet := func(_ context.Context, q *Ask, _ next) (*Answer, error) {
+		calls++
+		who, _ := q.Header.Get("x-who")
+		host, _ := q.Header.Get("host")
+		return text(200, fmt.Sprintf("%s %s %s %s %s", q.Method, q.URI, who, host, q.Body), "X-A", "b", "Surrogate-Key", "secret", "Connection", "X-Hop", "X-Hop", "1")
+	}
+	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
+		b.withFunctions(Function{Path: "/greet", Handle: greet}, Function{Path: "/below/*", Handle: greet})
+		for _, tt := range []struct{ ask, body string }{
+			{"GET /greet?a=b HTTP/1.1\r\nConnection: close\r\nHost: Shop.Example\r\nX-Who: ana\r\n\r\n", "GET /greet?a=b ana shop.example "},
+			{"GET /gr%65et HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n", "GET /greet  shop.example "},
+			{"POST /below/x/y HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\nContent-Length: 3\r\n\r\nabc", "POST /below/x/y  shop.example abc"},
+			{"GET /below HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n", "GET /below  shop.example "},
+			{"GET /belowed HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n", "origin"},
+			{"GET /greet/x HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n", "origin"},
+		} {
+			reply := b.ask(tt.ask)
+			if got := bodyOf(reply); got != tt.body {
+				t.Errorf("%q: got %q, want %q", tt.ask, got, tt.body)
+			}
+			if tt.body == "origin" {
+				continue
+			}
+			if !strings.Contains(reply, "X-A: b\r\n") || strings.Contains(reply, "secret") || strings.Contains(reply, "X-Hop") || !strings.Contains(reply, "Server-Timing: fn;dur=") {
+				t.Errorf("%q: head %q", tt.ask, reply)
+			}
+		}
+		if calls != 4 || b.metric(`perto_http_requests_total{outcome="computed"}`) != 4 {
+			t.Errorf("%d calls", calls)
+		}
+		head := b.ask("HEAD /greet HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+		if bodyOf(head) != "" || !strings.Contains(head, "Content-Length: 26") {
+			t.Errorf("HEAD: %q", head)
+		}
+	})
+}
+
+// TestAFunctionLetsPass: what it lets pass goes on to the cache, and it may change
+// what goes there and what comes back; the client's conditions are kept from it.
+func TestAFunctionLetsPass(t *testing.T) {
+	var asked atomic.Int32
+	origin := func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("ETag", `"1"`)
+		fmt.Fprintf(w, "%s with %q", r.URL, r.Header.Get("X-Added"))
+	}
+	shout := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+		q.URI = "/page"
+		q.Header = append(q.Header, fields.Of("X-Added", "y")...)
+		a, err := next(q)
+		if err != nil {
+			return nil, err
+		}
+		a.Body = []byte(strings.ToUpper(string(a.Body)))
+		return a, nil
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		b.withFunctions(Function{Path: "/shout", Handle: shout})
+		want := `/PAGE WITH "Y"`
+		first := b.ask("GET /shout HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+		if bodyOf(first) != want || !strings.Contains(first, "fwd=uri-miss") {
+			t.Errorf("got %q", first)
+		}
+		second := b.ask("GET /shout HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\nRange: bytes=0-1\r\n\r\n")
+		if bodyOf(second) != want || asked.Load() != 1 {
+			t.Errorf("with a range: got %q, %d times from the origin", second, asked.Load())
+		}
+		if same := b.ask("GET /shout HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\nIf-None-Match: \"1\"\r\n\r\n"); !strings.HasPrefix(same, "HTTP/1.1 304") {
+			t.Errorf("with a condition: got %q", same)
+		}
+		if plain := b.ask("GET /page HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n"); bodyOf(plain) != `/page with "y"` || !strings.Contains(plain, "; hit") {
+			t.Errorf("what is stored is the origin's: got %q", plain)
+		}
+	})
+}
+
+// TestAFunctionOfTheOriginPhase: what it makes of the origin's reply is stored, and
+// forgotten when its code changes.
+func TestAFunctionOfTheOriginPhase(t *testing.T) {
+	var calls atomic.Int32
+	small := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+		n := calls.Add(1)
+		if q.Source.IsValid() && q.Method == "GET" {
+			t.Errorf("it sees a client: %v", q.Source)
+		}
+		q.URI = strings.Replace(q.URI, "/small", "", 1)
+		a, err := next(q)
+		if err != nil {
+			return nil, err
+		}
+		a.Body = fmt.Appendf(nil, "small %s %d", a.Body, n)
+		return a, nil
+	}
+	inBubble(t, Config{}, cached("picture"), func(b *bubble) {
+		set := func(version string) {
+			b.withFunctions(Function{Path: "/small/*", Phase: OriginPhase, Version: version, Handle: small})
+		}
+		set("1")
+		const ask = "GET /small/1.png HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n"
+		for _, want := range []string{"stored", "; hit"} {
+			if got := b.ask(ask); bodyOf(got) != "small picture 1" || !strings.Contains(got, want) {
+				t.Errorf("got %q, want %s", got, want)
+			}
+		}
+		set("1")
+		if got := b.ask(ask); bodyOf(got) != "small picture 1" {
+			t.Errorf("after sites were set: %q", got)
+		}
+		set("2")
+		if got := b.ask(ask); bodyOf(got) != "small picture 2" {
+			t.Errorf("after its code changed: %q", got)
+		}
+		if got := b.ask("HEAD /small/2.png HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+			t.Errorf("HEAD: %q", got)
+		}
+	})
+}
+
+// TestAFunctionFails: that request only, with a reason.
+func TestAFunctionFails(t *testing.T) {
+	fails := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+		switch q.URI {
+		case "/f/deadline":
+			return nil, &FunctionError{Status: 504, Detail: "fn-deadline", Err: errors.New("too long")}
+		case "/f/next":
+			q.URI = "/\x00"
+			a, err := next(q)
+			if err == nil && a.Status == 400 {
+				return a, nil
+			}
+			return nil, fmt.Errorf("got %v, %w", a, err)
+		}
+		return nil, errors.New("odd")
+	}
+	inBubble(t, Config{}, cached("x"), func(b *bubble) {
+		b.withFunctions(Function{Path: "/f/*", Handle: fails}, Function{Path: "/o/*", Phase: OriginPhase, Handle: fails})
+		for target, want := range map[string]string{"/f/deadline": "504 fn-deadline", "/f/next": "400 ", "/o/x": "50"} {
+			got := b.ask("GET " + target + " HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+			status, detail, _ := strings.Cut(want, " ")
+			if !strings.HasPrefix(got, "HTTP/1.1 "+status) || !strings.Contains(got, detail) {
+				t.Errorf("%s: got %q", target, got)
+			}
+		}
+		big := b.ask("POST /f/x HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\nContent-Length: 99999999\r\n\r\n")
+		if !strings.HasPrefix(big, "HTTP/1.1 413") || !strings.Contains(big, "Connection: close") {
+			t.Errorf("a large upload: %q", big)
+		}
+	})
+}
+
+// TestModulesArePulled: by digest, from every host.
+func TestModulesArePulled(t *testing.T) {
+	cfg := Config{Module: func(digest string) ([]byte, bool) { return []byte("code"), digest == "abc" }}
+	inBubble(t, cfg, cached("x"), func(b *bubble) {
+		if got := b.ask("GET " + ModulePath + "abc HTTP/1.1\r\nConnection: close\r\nHost: any\r\n\r\n"); bodyOf(got) != "code" || !strings.Contains(got, "application/wasm") {
+			t.Errorf("got %q", got)
+		}
+		if got := b.ask("GET " + ModulePath + "abd HTTP/1.1\r\nConnection: close\r\nHost: any\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404") {
+			t.Errorf("got %q", got)
+		}
+	})
+}
