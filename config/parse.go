@@ -1,6 +1,10 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"net/netip"
 	"net/url"
 	"os"
@@ -74,7 +78,7 @@ func block(kind string, labels ...string) hcl.BlockHeaderSchema {
 	return hcl.BlockHeaderSchema{Type: kind, LabelNames: labels}
 }
 
-var fileShape = shape{blocks: []hcl.BlockHeaderSchema{block("node", "name"), block("pop", "name"), block("zone", "name"), block("service", "name"), block("geodata")}}
+var fileShape = shape{blocks: []hcl.BlockHeaderSchema{block("node", "name"), block("pop", "name"), block("zone", "name"), block("service", "name"), block("geodata"), block("functions")}}
 
 func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte, error)) {
 	f := p.read(body, body.MissingItemRange(), fileShape)
@@ -84,6 +88,9 @@ func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte,
 		case "geodata":
 			c.once("geodata", "block geodata", b.DefRange)
 			p.geodata(b, &cfg.World.Geodata)
+		case "functions":
+			c.once("functions", "block functions", b.DefRange)
+			c.trust(b)
 		case "pop":
 			c.pop(b)
 		case "zone":
@@ -95,8 +102,22 @@ func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte,
 		case "node":
 			c.node(b)
 		case "service":
-			c.service(b)
+			c.service(b, readFile)
 		}
+	}
+}
+
+// trust reads who may push functions.
+func (c *checker) trust(b *hcl.Block) {
+	r := c.read(b.Body, b.DefRange, shape{required: []string{"trust"}})
+	for _, e := range r.elements("trust") {
+		name, key, ok := strings.Cut(e.text, ":")
+		raw, err := base64.StdEncoding.DecodeString(key)
+		if !ok || name == "" || err != nil || len(raw) != ed25519.PublicKeySize {
+			c.fail(e.at, `%q is no public key; it takes "NAME:KEY" as "perto key new --sign" prints it`, e.text)
+		}
+		c.once("trust "+name, "key "+name, e.at)
+		c.cfg.World.Trust = append(c.cfg.World.Trust, e.text)
 	}
 }
 
@@ -302,7 +323,7 @@ func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
 var serviceShape = shape{optional: []string{"aliases"},
 	blocks: []hcl.BlockHeaderSchema{block("origin", "url"), block("map"), block("probe", "kind"), block("function", "path")}}
 
-func (c *checker) service(b *hcl.Block) {
+func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	r := c.read(b.Body, b.DefRange, serviceShape)
 	name := c.domain(b.Labels[0], b.LabelRanges[0])
 	c.once("service "+name, "service "+name, b.LabelRanges[0])
@@ -329,12 +350,56 @@ func (c *checker) service(b *hcl.Block) {
 		case "probe":
 			s.Probes = append(s.Probes, c.probe(inner))
 		case "function":
-			rf := c.read(inner.Body, inner.DefRange, shape{required: []string{"module"}, optional: []string{"activation", "placement"}})
-			s.Functions = append(s.Functions, Function{Path: inner.Labels[0], Module: rf.text("module", ""),
-				Activation: rf.oneOf("activation", "pooled", "per-request", "pooled", "singleton"), Placement: rf.oneOf("placement", "edge", "edge", "origin")})
+			f := c.function(inner, readFile)
+			c.once("function "+name+f.Path, "function "+f.Path, inner.LabelRanges[0])
+			s.Functions = append(s.Functions, f)
 		}
 	}
 	c.cfg.World.Services = append(c.cfg.World.Services, s)
+}
+
+// Limits of what a function may be given.
+const (
+	maxWall        = time.Minute
+	minMemory      = 64 << 10
+	maxMemory      = 1 << 30
+	maxSubrequests = 64
+)
+
+func (c *checker) function(b *hcl.Block, readFile func(string) ([]byte, error)) Function {
+	r := c.read(b.Body, b.DefRange, shape{required: []string{"module"},
+		optional: []string{"activation", "phase", "placement", "config", "kv", "wall", "memory", "subrequests"}})
+	f := Function{Path: b.Labels[0], Module: r.text("module", ""),
+		Activation: r.oneOf("activation", "pooled", "per-request", "pooled", "singleton"),
+		Phase:      r.oneOf("phase", "client", "client", "origin"),
+		Placement:  r.oneOf("placement", "edge", "edge", "origin"),
+		Config:     r.text("config", ""), KV: r.table("kv"),
+		Wall: r.duration("wall", 0, time.Millisecond, maxWall), Memory: r.size("memory", 0), Subrequests: r.integer("subrequests", 0, 0, maxSubrequests)}
+	if f.Path == "" || f.Path[0] != '/' || strings.ContainsAny(f.Path, "?# ") || strings.Contains(strings.TrimSuffix(f.Path, "/*"), "*") {
+		c.fail(b.LabelRanges[0], `%q is no path of a function; it takes "/greeting", or "/thumb/*" for all below`, f.Path)
+	}
+	if f.Memory != 0 && (f.Memory < minMemory || f.Memory > maxMemory) {
+		c.fail(r.rangeOf("memory"), "memory takes 64KiB to 1GiB")
+	}
+	if digest, ok := strings.CutPrefix(f.Module, "sha256:"); ok {
+		if raw, err := hex.DecodeString(digest); err != nil || len(raw) != sha256.Size {
+			c.fail(r.rangeOf("module"), "%q is no digest; it takes sha256: and 64 hexadecimal digits", f.Module)
+		}
+		return f
+	}
+	if readFile == nil || f.Module == "" {
+		return f
+	}
+	file := f.Module
+	if !strings.HasSuffix(file, ".wasm") {
+		file += ".wasm"
+	}
+	data, err := readFile(file)
+	if err != nil {
+		c.fail(r.rangeOf("module"), "module %s: %v", file, unwrapPath(err))
+	}
+	f.Data = data
+	return f
 }
 
 func (c *checker) origin(b *hcl.Block) Origin {

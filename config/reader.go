@@ -139,6 +139,30 @@ func (r reader) elements(name string) []element {
 	return out
 }
 
+// table reads a map of strings.
+func (r reader) table(name string) map[string]string {
+	a := r.content.Attributes[name]
+	if a == nil {
+		return nil
+	}
+	pairs, diags := hcl.ExprMap(a.Expr)
+	if diags.HasErrors() {
+		r.fail(a.Expr.Range(), `%s takes a map of strings, such as { BR = "5.40" }`, name)
+		return nil
+	}
+	out := make(map[string]string, len(pairs))
+	for _, p := range pairs {
+		key, kd := p.Key.Value(nil)
+		value, vd := p.Value.Value(nil)
+		if kd.HasErrors() || vd.HasErrors() || key.IsNull() || value.IsNull() || key.Type() != cty.String || value.Type() != cty.String {
+			r.fail(p.Value.Range(), "%s takes a map of strings", name)
+			continue
+		}
+		out[key.AsString()] = value.AsString()
+	}
+	return out
+}
+
 func (r reader) texts(name string, missing []string) []string {
 	if !r.has(name) {
 		return missing

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,9 @@ import (
 func Show(c *Config) []byte {
 	w := &shower{}
 	w.geodata(&c.World.Geodata)
+	if len(c.World.Trust) > 0 {
+		w.block("functions", "", func() { list(w, "trust", c.World.Trust) })
+	}
 	for i := range c.Nodes {
 		w.node(&c.Nodes[i], c.World.hasEdge(c.Nodes[i].Name))
 	}
@@ -116,6 +121,17 @@ func list[T any](w *shower, name string, items []T) {
 	w.value(name, "["+strings.Join(texts, ", ")+"]")
 }
 
+func (w *shower) table(name string, m map[string]string) {
+	if len(m) == 0 {
+		return
+	}
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, quote(key)+" = "+quote(m[key]))
+	}
+	w.value(name, "{ "+strings.Join(pairs, ", ")+" }")
+}
+
 func (w *shower) geodata(g *Geodata) {
 	if g.Database == "" && len(g.Overrides) == 0 {
 		return
@@ -207,7 +223,17 @@ func (w *shower) service(s *Service) {
 			w.block("function", f.Path, func() {
 				w.text("module", f.Module)
 				w.text("activation", f.Activation)
+				w.text("phase", f.Phase)
 				w.text("placement", f.Placement)
+				w.unless("config", f.Config)
+				w.table("kv", f.KV)
+				if f.Wall != 0 {
+					w.span("wall", f.Wall)
+				}
+				if f.Memory != 0 {
+					w.text("memory", inUnits(f.Memory, 1<<10, "B", "KiB", "MiB", "GiB", "TiB"))
+				}
+				w.number("subrequests", uint64(f.Subrequests))
 			})
 		}
 	})

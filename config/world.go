@@ -21,6 +21,7 @@ type World struct {
 	Zones    []Zone
 	Services []Service
 	Servers  []Server
+	Trust    []string // "NAME:KEY" of who may push functions; the keys are ed25519, in base64
 }
 
 // Geodata says where addresses are.
@@ -117,12 +118,19 @@ type Probe struct {
 	Down     int // failures, uninterrupted by Up successes, after which it counts as down
 }
 
-// Function is application code that runs at the edges (a later version).
+// Function is application code that answers for some paths of a service.
 type Function struct {
-	Path       string
-	Module     string
-	Activation string
-	Placement  string
+	Path        string // "/greeting"; with "/*" at its end also everything below
+	Module      string // a file, or "sha256:DIGEST" of one that is pulled when it is needed
+	Data        []byte // the file's contents, inlined by Load; nil when it is to be pulled
+	Activation  string // "pooled", "per-request" or "singleton"
+	Phase       string // "client" or "origin": before the cache or behind it
+	Placement   string // "edge" or "origin"
+	Config      string // what the code gets as its configuration
+	KV          map[string]string
+	Wall        time.Duration // its own time for a request; 0: the usual
+	Memory      uint64        // bytes of an instance; 0: the usual
+	Subrequests int           // of a request; 0: the usual
 }
 
 // Server is a machine that others have to reach: DNS nodes get heartbeats.
