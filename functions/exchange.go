@@ -1,46 +1,31 @@
 package functions
 
 import (
-	"net/http"
 	"net/netip"
+
+	"perto/internal/fields"
 )
 
 // Request is what a module is asked. A module that is middleware may change all of
-// it but Protocol and Source.
+// it but Protocol and Source. Names and values of fields may be views into memory
+// that lives as long as the call.
 type Request struct {
 	Method   string
 	URI      string // path and query, as in the request line
 	Protocol string // "HTTP/1.1"
 	Source   netip.AddrPort
-	Header   http.Header
+	Header   fields.Header
 	Body     []byte
-	Trailer  http.Header
+	Trailer  fields.Header
 }
 
 // Response is what it answers.
 type Response struct {
 	Status  int
-	Header  http.Header
+	Header  fields.Header
 	Body    []byte
-	Trailer http.Header
+	Trailer fields.Header
 }
 
-// Next answers a request that a module lets pass.
+// Next answers a request that a module lets pass, and its subrequests.
 type Next func(*Request) (*Response, error)
-
-// clone copies what a module may change.
-func (r *Request) clone() *Request {
-	c := *r
-	c.Header, c.Trailer = r.Header.Clone(), r.Trailer.Clone()
-	if c.Header == nil {
-		c.Header = make(http.Header)
-	}
-	if c.Trailer == nil {
-		c.Trailer = make(http.Header)
-	}
-	return &c
-}
-
-func newResponse() *Response {
-	return &Response{Status: http.StatusOK, Header: make(http.Header), Trailer: make(http.Header)}
-}

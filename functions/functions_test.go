@@ -2,21 +2,25 @@ package functions
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"perto"
+	"perto/internal/fields"
 )
 
 // compiled is where compiled guests are kept for all tests: with the race detector
@@ -84,7 +88,12 @@ func load(t *testing.T, guest string, cfg HostConfig, o ModuleOptions) *Module {
 
 func get(uri string) *Request {
 	return &Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.7:1234"),
-		Header: http.Header{"X-Two": {"a", "b"}, "Accept": {"*/*"}, "Proxy": {"evil"}}}
+		Header: fields.Of("X-Two", "a", "X-Two", "b", "Accept", "*/*", "Proxy", "evil")}
+}
+
+func field(h fields.Header, name string) string {
+	v, _ := h.Get(name)
+	return string(v)
 }
 
 func TestHTTPHandler(t *testing.T) {
@@ -123,18 +132,15 @@ func TestMiddleware(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{})
 	q := get("/pass")
 	r, err := m.Handle(t.Context(), q, func(q *Request) (*Response, error) {
-		r := newResponse()
-		r.Status, r.Body = 203, []byte(q.URI+" "+q.Header.Get("X-Guest"))
-		r.Header.Set("X-Secret", "1")
-		return r, nil
+		return &Response{Status: 203, Body: []byte(q.URI + " " + field(q.Header, "x-guest")), Header: fields.Of("X-Secret", "1")}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Status != 203 || string(r.Body) != "/rewritten was here" || r.Header.Get("X-After") != "7 0 203" || r.Header.Get("X-Secret") != "" {
+	if r.Status != 203 || string(r.Body) != "/rewritten was here" || field(r.Header, "x-after") != "7 0 203" || r.Header.Has("x-secret") {
 		t.Errorf("got %d %q %v", r.Status, r.Body, r.Header)
 	}
-	if q.URI != "/pass" || q.Header.Get("X-Guest") != "" {
+	if q.URI != "/pass" || q.Header.Has("x-guest") {
 		t.Errorf("the caller's request was changed: %v", q)
 	}
 	r, err = m.Handle(t.Context(), get("/refused"), func(*Request) (*Response, error) { return nil, errors.New("no origin") })
@@ -201,17 +207,21 @@ func TestActivation(t *testing.T) {
 func TestSingletonWaitsNoLongerThanItMay(t *testing.T) {
 	m := load(t, "handler", HostConfig{Limits: Limits{Wall: 2 * time.Second}}, ModuleOptions{Activation: Singleton})
 	var wg sync.WaitGroup
+	var looped atomic.Int32
 	begin := time.Now()
 	for range 4 {
 		wg.Go(func() {
-			if _, err := m.Handle(t.Context(), get("/loop"), nil); !errors.Is(err, ErrDeadline) {
+			switch _, err := m.Handle(t.Context(), get("/loop"), nil); {
+			case errors.Is(err, ErrDeadline):
+				looped.Add(1)
+			case !errors.Is(err, ErrBusy):
 				t.Errorf("got %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	if took := time.Since(begin); took > 7*time.Second { // one after the other: 8 s
-		t.Errorf("four calls of 2 s took %v", took)
+	if took := time.Since(begin); took > 7*time.Second || looped.Load() == 0 { // one after the other: 8 s
+		t.Errorf("four calls of 2 s took %v, %d had their turn", took, looped.Load())
 	}
 }
 
@@ -254,7 +264,7 @@ func TestCommand(t *testing.T) {
 	q := get("/a?b=c")
 	q.Method, q.Body = "PUT", []byte("in")
 	r, err := m.Handle(t.Context(), q, nil)
-	if err != nil || r.Status != 201 || r.Header.Get("Content-Type") != "text/plain" || string(r.Body) != `PUT /a?b=c a, b "in" proxy="" args=[]` {
+	if err != nil || r.Status != 201 || field(r.Header, "content-type") != "text/plain" || string(r.Body) != `PUT /a?b=c a, b "in" proxy="" args=[]` {
 		t.Errorf("got %+v, %v: %s", r, err, r.Body)
 	}
 	if r, err := m.Handle(t.Context(), get("/a?one+two"), nil); err != nil || !strings.Contains(string(r.Body), `args=["one" "two"]`) {
@@ -299,43 +309,199 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// TestHostFunctionsWithRandomPointers: whatever a guest gives, the host stands. The
-// numbers are those of memory that is there, at its end, and beyond.
+// TestHostFunctionsWithRandomPointers: whatever a guest gives, the host stands, and
+// ends the guest or answers. The numbers are those of memory that is there, at its
+// end, and beyond.
 func TestHostFunctionsWithRandomPointers(t *testing.T) {
-	m := load(t, "handler", HostConfig{}, ModuleOptions{})
-	in, put, err := m.get(t.Context())
+	m := load(t, "handler", HostConfig{}, ModuleOptions{KV: map[string]string{"": "empty", "k": "v"}})
+	first := &call{ctx: t.Context(), module: m, deadline: time.Now().Add(time.Hour)}
+	in, err := m.get(t.Context(), first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer put(false)
-	mem := in.module.Memory()
+	defer m.put(in, false)
 	rng := rand.New(rand.NewPCG(1, 2))
 	pick := func() uint64 {
-		size := uint64(mem.Size())
+		size := uint64(in.memory.Size())
 		return []uint64{0, 1, rng.Uint64N(size), size - 1, size, size + 1, 1<<32 - 1, rng.Uint64() & 0xffffffff, rng.Uint64N(64)}[rng.IntN(9)]
 	}
-	guest := func(f func()) (err any) {
-		defer func() { err = recover() }()
-		f()
-		return nil
+	functions := append(httpHandlerFunctions(), ownFunctions()...)
+	if len(functions) < 25 {
+		t.Fatalf("there are %d host functions", len(functions))
 	}
+	ended := make(map[string]int)
 	for range 2_000 {
-		c := &call{module: m, instance: in, request: get("/x").clone(), after: rng.IntN(2) == 0}
-		c.request.Body = []byte("body")
-		s := []uint64{pick(), pick(), pick(), pick(), pick()}
-		for _, f := range []func(){
-			func() { give(mem, []uint64{s[0], s[1]}, []byte("value")) },
-			func() { giveList(mem, []uint64{0, 0, 0}, s[0], s[1], []string{"a", "bc"}) },
-			func() { c.readBody(mem, []uint64{s[0] % 3, s[1], s[2]}) },
-			func() { c.writeBody(s[0]%3, take(mem, s[1], s[2])) },
-			func() { c.changeable(s[0] % 5)[fieldName(mem, s[1], s[2])] = []string{fieldValue(mem, s[3], s[4])} },
-		} {
-			if err := guest(f); err != nil {
-				if _, ok := err.(guestError); !ok {
-					t.Fatalf("%v: the host broke: %v", s, err)
-				}
+		q := *get("/x")
+		q.Body = []byte("body")
+		c := &call{ctx: t.Context(), module: m, instance: in, request: &q, after: rng.IntN(2) == 0, deadline: time.Now().Add(time.Hour),
+			next: func(*Request) (*Response, error) { return &Response{Status: 200, Body: []byte("other")}, nil }}
+		for range 20 {
+			f := functions[rng.IntN(len(functions))]
+			s := []uint64{pick(), pick(), pick(), pick(), pick()}
+			func() {
+				defer func() {
+					switch err := recover().(type) {
+					case nil:
+					case guestError:
+						ended[f.name]++
+					default:
+						t.Fatalf("%s%v: the host broke: %v", f.name, s, err)
+					}
+				}()
+				f.run(c, in.memory, s[:max(len(f.params), 1)])
+			}()
+		}
+		if len(q.Header) > maxFields || len(q.Body) > m.limits.Response {
+			t.Fatalf("the request grew to %d fields, %d bytes", len(q.Header), len(q.Body))
+		}
+	}
+	for _, name := range []string{"get_uri", "read_body", "write_body", "set_header_value", "kv_get", "fetch", "edge_info"} {
+		if ended[name] == 0 {
+			t.Errorf("%s never met a pointer that leads out of memory", name)
+		}
+	}
+}
+
+// TestWhatPertoGives: the imports of our own.
+func TestWhatPertoGives(t *testing.T) {
+	cfg := HostConfig{Self: Self{Name: "gru-1", PoP: "gru", City: "São Paulo", Country: "BR", Placement: "edge"},
+		Locate: func(a netip.Addr) (perto.Place, bool) {
+			return perto.Place{Name: "Lisboa", Country: "PT", Lat: 38.7, Lon: -9.1}, a == netip.MustParseAddr("192.0.2.7")
+		}}
+	m := load(t, "handler", cfg, ModuleOptions{KV: map[string]string{"BR": "BRL 5.40", "": "nothing"}, Limits: Limits{Subrequests: 2}})
+	elsewhere := get("/where")
+	elsewhere.Source = netip.MustParseAddrPort("[2001:db8::1]:1")
+	self := `{"name":"gru-1","pop":"gru","city":"São Paulo","country":"BR","placement":"edge"}`
+	for _, tt := range []struct {
+		q    *Request
+		want string
+	}{
+		{get("/where"), self + `{"address":"192.0.2.7","city":"Lisboa","country":"PT","lat":38.7,"lon":-9.1}`},
+		{elsewhere, self + `{"address":"2001:db8::1","city":"","country":"","lat":0,"lon":0}`},
+		{get("/kv?BR"), "8 BRL 5.40"},
+		{get("/kv?PT"), "-1 "},
+		{get("/kv?"), "7 nothing"},
+		{get("/fetch?/a"), "200=got /a GET;"},
+		{get("/fetch?/a&b&/fails"), "200=got /a GET;-1=;-2=;"},
+	} {
+		r, err := m.Handle(t.Context(), tt.q, func(q *Request) (*Response, error) {
+			if q.URI == "/fails" {
+				return nil, errors.New("no")
+			}
+			return &Response{Status: 200, Body: []byte("got " + q.URI + " " + q.Method)}, nil
+		})
+		if err != nil || string(r.Body) != tt.want {
+			t.Errorf("%s: got %q, %v; want %q", tt.q.URI, r.Body, err, tt.want)
+		}
+	}
+	before := time.Now().UnixNano()
+	r, err := m.Handle(t.Context(), get("/now"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := strconv.ParseInt(string(r.Body), 10, 64); err != nil || at < before || at > time.Now().UnixNano() {
+		t.Errorf("now: got %s, %v", r.Body, err)
+	}
+}
+
+// TestCopiesOfAnImage: an instance that answers one request is what it was before,
+// whatever the request did to its memory; each copy hears a number of its own.
+func TestCopiesOfAnImage(t *testing.T) {
+	m := load(t, "handler", HostConfig{}, ModuleOptions{Activation: PerRequest})
+	if m.Image() == nil || m.Image().Size() == 0 || !m.About().Reseeds {
+		t.Fatalf("no image was taken: %+v", m.About())
+	}
+	seeds := make(map[string]bool)
+	for i := range 20 {
+		for uri, want := range map[string]string{"/count": "1", "/dirty": "1", "/seed": ""} {
+			r, err := m.Handle(t.Context(), get(uri), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want != "" && string(r.Body) != want {
+				t.Fatalf("%d: %s: got %s", i, uri, r.Body)
+			}
+			if uri == "/seed" {
+				seeds[string(r.Body)] = true
 			}
 		}
+	}
+	if len(seeds) != 20 || seeds["0"] {
+		t.Errorf("20 copies heard %d numbers", len(seeds))
+	}
+	if n := m.stats.Cold.Value(); n > 40 {
+		t.Errorf("%d instances were made for 60 requests", n)
+	}
+	if n := m.stats.Ended[Answered].Value(); n != 60 {
+		t.Errorf("%d requests were counted", n)
+	}
+}
+
+// TestGuestsGiveWay: with more endless loops than threads the garbage collector and
+// other requests still have their turn.
+func TestGuestsGiveWay(t *testing.T) {
+	m := load(t, "handler", HostConfig{}, ModuleOptions{Limits: Limits{Wall: 20 * time.Second}})
+	ctx, stop := context.WithCancel(t.Context())
+	var loops sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		loops.Go(func() {
+			if _, err := m.Handle(ctx, get("/loop"), nil); !errors.Is(err, errEnded) {
+				t.Errorf("a loop whose caller goes: %v", err)
+			}
+		})
+	}
+	begin := time.Now()
+	for range 3 {
+		runtime.GC()
+		if _, err := m.Handle(t.Context(), get("/hello"), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(begin); took > 15*time.Second { // before, it took until the loops ended
+		t.Errorf("three collections and requests took %v", took)
+	}
+	stop()
+	loops.Wait()
+}
+
+// TestCloseLeavesCallersAlone: who holds a module that was replaced can finish.
+func TestCloseLeavesCallersAlone(t *testing.T) {
+	m := load(t, "handler", HostConfig{}, ModuleOptions{})
+	began, closed := make(chan struct{}), make(chan struct{})
+	go func() {
+		<-began
+		m.Close()
+		close(closed)
+	}()
+	r, err := m.Handle(t.Context(), get("/pass"), func(*Request) (*Response, error) {
+		close(began)
+		<-closed
+		return &Response{Status: 200}, nil
+	})
+	if err != nil || r.Status != 200 {
+		t.Errorf("got %v, %v", r, err)
+	}
+	if r, err := m.Handle(t.Context(), get("/hello"), nil); err != nil || r.Status != 200 {
+		t.Errorf("a call of a closed module: %v, %v", r, err)
+	}
+}
+
+func TestLogsKeepTheLast(t *testing.T) {
+	var l Logs
+	_, more := l.After(0)
+	for i := range keptLines + 10 {
+		l.add(slog.LevelInfo, fmt.Sprint(i))
+	}
+	<-more
+	lines, _ := l.After(0)
+	if len(lines) != keptLines || lines[0].Text != "10" || lines[0].Number != 11 || lines[keptLines-1].Text != fmt.Sprint(keptLines+9) {
+		t.Errorf("got %d lines from %+v", len(lines), lines[0])
+	}
+	if lines, _ := l.After(keptLines + 9); len(lines) != 1 {
+		t.Errorf("after the last but one: %v", lines)
+	}
+	if lines, _ := l.After(1 << 40); len(lines) != 0 {
+		t.Errorf("after what is to come: %v", lines)
 	}
 }
 

@@ -5,35 +5,46 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"perto"
+	"perto/functions/rewrite"
 )
 
 // HostConfig is what a Host is made of.
 type HostConfig struct {
-	Limits Limits       // of each module; Memory also bounds all of them
+	Limits Limits       // of modules that have none of their own
 	Logger *slog.Logger // what modules log; nil: nobody hears it
 	// CacheDir keeps compiled modules, so that a module is compiled once and not at
 	// every start; "": it is compiled each time.
 	CacheDir string
+	Self     Self   // what edge_info tells
+	Locate   Locate // where clients are; nil: nobody knows
 }
 
 // Host runs modules. It is safe for concurrent use; modules that it loaded must
 // not be used after Close.
 type Host struct {
-	limits   Limits
-	log      *slog.Logger
-	runtime  wazero.Runtime
-	cache    wazero.CompilationCache // nil without a CacheDir
-	memories *memories
+	limits  Limits
+	log     *slog.Logger
+	self    []byte // JSON
+	locate  Locate
+	runtime wazero.Runtime
+	cache   wazero.CompilationCache // nil without a CacheDir
+
+	mu     sync.Mutex
+	loaded []*Module // whose memories are to be given back
 }
 
 // NewHost returns a Host without modules.
@@ -41,11 +52,12 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{limits: cfg.Limits.withDefaults(), log: cfg.Logger}
-	h.memories = &memories{reserve: int(h.limits.Memory)}
-	// A call ends with its context, also in an endless loop: wazero looks at the
-	// head of each.
-	rc := wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(uint32(h.limits.Memory / pageBytes))
+	self, err := json.Marshal(cfg.Self)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{limits: cfg.Limits.over(defaultLimits), log: cfg.Logger, self: self, locate: cfg.Locate}
+	rc := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemory / pageBytes)
 	if cfg.CacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cfg.CacheDir)
 		if err != nil {
@@ -55,9 +67,12 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 		rc = rc.WithCompilationCache(cache)
 	}
 	h.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
-	_, err := wasi_snapshot_preview1.Instantiate(ctx, h.runtime)
+	_, err = wasi_snapshot_preview1.Instantiate(ctx, h.runtime)
 	if err == nil {
-		err = exportHTTPHandler(ctx, h.runtime)
+		err = export(ctx, h.runtime, httpHandlerModule, httpHandlerFunctions())
+	}
+	if err == nil {
+		err = export(ctx, h.runtime, ownModule, ownFunctions())
 	}
 	if err != nil {
 		h.Close()
@@ -66,13 +81,20 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	return h, nil
 }
 
+// maxMemory is the most that any instance may have, in bytes.
+const maxMemory = 1 << 30
+
 // Close ends all instances and gives their memory back.
 func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.loaded {
+		m.memories.close()
+	}
 	err := h.runtime.Close(context.Background())
 	if h.cache != nil {
 		err = errors.Join(err, h.cache.Close(context.Background()))
 	}
-	h.memories.close()
 	return err
 }
 
@@ -92,16 +114,30 @@ type Module struct {
 	ABI    ABI
 
 	host     *Host
+	limits   Limits
+	code     *rewrite.Module
 	compiled wazero.CompiledModule
 	bytes    int
 	config   []byte
+	kv       map[string]string
+	stats    *Stats
+	logs     *Logs
 	pool     pool
+
+	image         *Image // of an instance after its initialisation; nil when none can be taken
+	imageFeatures uint32 // what it had asked for then
+	memories      *memories
+	reseeds       bool // it exports perto_reseed
 }
 
 // ModuleOptions say how a module is run.
 type ModuleOptions struct {
 	Activation Activation
-	Config     []byte // what an http-wasm module's get_config returns
+	Config     []byte            // what an http-wasm module's get_config returns
+	KV         map[string]string // what kv_get finds
+	Limits     Limits            // zeros take the Host's
+	Stats      *Stats            // counts; nil: nobody counts
+	Logs       *Logs             // keeps what it logs; nil: nobody does
 }
 
 // wasmCore and wasmComponent are how files of the two kinds begin.
@@ -110,66 +146,162 @@ var (
 	wasmComponent = []byte("\x00asm\x0d\x00\x01\x00")
 )
 
-// Load checks and compiles a module. Errors are of KindInvalid and say what the
-// module lacks.
+// Load checks and compiles a module, and takes an image of its first instance. Errors
+// are of KindInvalid and say what the module lacks, or where it fails.
 func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptions) (*Module, error) {
 	fail := func(err error, hint string) (*Module, error) {
 		return nil, &perto.Error{Op: "load module", Path: name, Kind: perto.KindInvalid, Err: err, Hint: hint}
 	}
+	digest := sha256.Sum256(wasm)
+	m := &Module{Name: name, Digest: hex.EncodeToString(digest[:]), host: h, limits: o.Limits.over(h.limits), bytes: len(wasm),
+		config: o.Config, kv: o.KV, stats: o.Stats, logs: o.Logs}
+	if m.stats == nil {
+		m.stats = new(Stats)
+	}
 	switch {
-	case len(wasm) > h.limits.Module:
-		return fail(fmt.Errorf("it has %d bytes; the limit is %d", len(wasm), h.limits.Module), "")
+	case len(wasm) > m.limits.Module:
+		return fail(fmt.Errorf("it has %d bytes; the limit is %d", len(wasm), m.limits.Module), "")
+	case m.limits.Memory > maxMemory:
+		return fail(fmt.Errorf("its limit of memory is %d MiB; the most is %d", m.limits.Memory>>20, maxMemory>>20), "")
 	case bytes.HasPrefix(wasm, wasmComponent):
 		return fail(errors.New("it is a component (WASI preview 2); this host runs core modules"), "build it for wasm32-wasip1, or as a freestanding module with the http-wasm ABI")
 	case !bytes.HasPrefix(wasm, wasmCore):
 		return fail(errors.New("it is no WebAssembly module"), "")
 	}
-	compiled, err := h.runtime.CompileModule(ctx, wasm)
-	if err != nil {
+	var err error
+	if m.code, err = rewrite.Rewrite(wasm); err != nil {
 		return fail(err, "")
 	}
-	digest := sha256.Sum256(wasm)
-	m := &Module{Name: name, Digest: hex.EncodeToString(digest[:]), host: h, compiled: compiled, bytes: len(wasm), config: o.Config}
-	if m.ABI, err = abiOf(compiled); err != nil {
-		compiled.Close(ctx)
+	if m.compiled, err = h.compile(ctx, m.code.Wasm); err != nil {
+		return fail(err, "")
+	}
+	if m.ABI, err = abiOf(m.compiled); err != nil {
+		m.compiled.Close(ctx)
 		return fail(err, "it takes handle_request and handle_response (http-wasm), or _start (a WASI command)")
 	}
-	if m.ABI == WAGI && o.Activation != PerRequest {
+	if m.ABI == WAGI {
 		o.Activation = PerRequest // a command runs once
 	}
-	m.pool = newPool(o.Activation)
+	m.pool = newPool(o.Activation, m.limits.Instances)
+	_, m.reseeds = m.compiled.ExportedFunctions()[reseedName]
+	if err := m.begun(ctx, digest); err != nil {
+		m.compiled.Close(ctx)
+		return fail(err, "it fails before its first request")
+	}
+	m.code.Wasm = nil // it is compiled
+	h.mu.Lock()
+	h.loaded = append(h.loaded, m)
+	h.mu.Unlock()
 	return m, nil
 }
 
+// compile is the runtime's. That panics at some modules that are none: whoever pushes
+// one must not end the process.
+func (h *Host) compile(ctx context.Context, wasm []byte) (c wazero.CompiledModule, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the compiler cannot read it: %v", p)
+		}
+	}()
+	return h.runtime.CompileModule(ctx, wasm)
+}
+
+// forget leaves a module to itself.
+func (h *Host) forget(m *Module) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loaded = slices.DeleteFunc(h.loaded, func(l *Module) bool { return l == m })
+}
+
+// begun lets the module's first instance begin and takes an image of it, where one
+// can be taken.
+func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error) {
+	if m.memories, err = newMemories(int(m.limits.Memory), nil); err != nil {
+		return err
+	}
+	c := &call{ctx: ctx, module: m, instance: new(instance), next: nothing, deadline: time.Now().Add(max(m.limits.Wall, beginTime))}
+	if err := m.begin(ctx, c, m.moduleConfig()); err != nil {
+		return m.failure(c, err)
+	}
+	in := c.instance
+	if m.code.Fixed != nil {
+		in.module.Close(ctx)
+		return nil
+	}
+	var memory []byte
+	if in.memory != nil {
+		memory, _ = in.memory.Read(0, in.memory.Size())
+	}
+	globals := make([]uint64, len(in.globals))
+	for i, g := range in.globals {
+		globals[i] = g.Get()
+	}
+	image := newImage(memory, globals)
+	image.Module, image.ABI = digest, m.ABI
+	memories, err := newMemories(int(m.limits.Memory), image)
+	if err != nil {
+		in.module.Close(ctx)
+		return err
+	}
+	m.memories.close() // it was the first instance's
+	m.image, m.imageFeatures, m.memories = image, in.features, memories
+	if m.pool.activation == PerRequest {
+		in.module.Close(ctx) // its own memory cannot become the image again
+		return nil
+	}
+	m.pool.idle = append(m.pool.idle, in) // it is what its copies are
+	return nil
+}
+
+// beginTime is how long a module may take to initialise, once; Go's runtime needs
+// some milliseconds on a busy machine.
+const beginTime = 5 * time.Second
+
+// Image returns the image of which the module's instances are copies; nil when none
+// can be taken of it.
+func (m *Module) Image() *Image { return m.image }
+
 // About is what can be said of a module without running it.
 type About struct {
-	Name       string   `json:"name"`
-	Digest     string   `json:"digest"`
-	Bytes      int      `json:"bytes"`
-	ABI        ABI      `json:"abi"`
-	Activation string   `json:"activation"`
-	Imports    []string `json:"imports"` // "module.function"
-	Limits     Limits   `json:"limits"`
+	Name        string   `json:"name"`
+	Digest      string   `json:"digest"`
+	Bytes       int      `json:"bytes"`
+	ABI         ABI      `json:"abi"`
+	Activation  string   `json:"activation"`
+	Concurrency int      `json:"concurrency"` // instances that answer at a time, each one request
+	Imports     []string `json:"imports"`     // "module.function"
+	Limits      Limits   `json:"limits"`
+	ImageBytes  int      `json:"image_bytes"`        // what a new instance is a copy of
+	MemoryBytes int      `json:"memory_bytes"`       // of a new instance
+	NoImage     string   `json:"no_image,omitempty"` // why there is no image: each instance initialises itself
+	Reseeds     bool     `json:"reseeds"`            // it hears of being copied
 }
 
 // About describes the module.
 func (m *Module) About() About {
-	a := About{Name: m.Name, Digest: m.Digest, Bytes: m.bytes, ABI: m.ABI, Activation: m.pool.activation.String(), Limits: m.host.limits, Imports: []string{}}
+	a := About{Name: m.Name, Digest: m.Digest, Bytes: m.bytes, ABI: m.ABI, Activation: m.pool.activation.String(),
+		Concurrency: cap(m.pool.turns), Limits: m.limits, Imports: []string{}, Reseeds: m.reseeds}
 	for _, f := range m.compiled.ImportedFunctions() {
-		from, name, _ := f.Import()
-		a.Imports = append(a.Imports, from+"."+name)
+		if from, name, _ := f.Import(); from != ownModule || name != rewrite.YieldName {
+			a.Imports = append(a.Imports, from+"."+name)
+		}
+	}
+	if m.image != nil {
+		a.ImageBytes, a.MemoryBytes = m.image.Size(), int(m.image.Pages)*pageBytes
+	} else {
+		a.NoImage = m.code.Fixed.Error()
 	}
 	return a
 }
 
 // known are the modules whose functions a module may import.
-var known = []string{httpHandlerModule, wasi_snapshot_preview1.ModuleName}
+var known = []string{httpHandlerModule, wasi_snapshot_preview1.ModuleName, ownModule}
 
 func abiOf(c wazero.CompiledModule) (ABI, error) {
 	for _, f := range c.ImportedFunctions() {
 		from, name, _ := f.Import()
-		if from != known[0] && from != known[1] {
-			return "", fmt.Errorf("it imports %s.%s; this host has %s", from, name, strings.Join(known, " and "))
+		if !slices.Contains(known, from) {
+			return "", fmt.Errorf("it imports %s.%s; this host has %s", from, name, strings.Join(known, ", "))
 		}
 	}
 	if len(c.ImportedMemories()) > 0 {
@@ -193,7 +325,7 @@ func abiOf(c wazero.CompiledModule) (ABI, error) {
 	return "", errors.New("it exports nothing that could answer a request")
 }
 
-// context returns one in which instances get memories of the Host.
-func (h *Host) context(ctx context.Context) context.Context {
-	return experimental.WithMemoryAllocator(ctx, h.memories)
+// withMemories returns a context in which instances get their memory from p.
+func withMemories(ctx context.Context, p *memories) context.Context {
+	return experimental.WithMemoryAllocator(ctx, p)
 }

@@ -1,13 +1,15 @@
 package functions
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"perto/internal/fields"
 )
 
 // The http_handler ABI of http-wasm (https://http-wasm.io/http-handler-abi/).
@@ -30,59 +32,19 @@ const (
 	kindResponseTrailers
 )
 
-// call is one request in the hands of an instance. Host functions find it in the
-// context.
-type call struct {
-	module   *Module
-	instance *instance
-	request  *Request  // nil while the instance is made
-	response *Response // nil before there is one
-	after    bool      // the next one has answered: handle_response runs
-
-	read    [2]int // how much of each body the guest has read
-	written [2]bool
-	logged  int
-	err     error // a limit that was broken, for which the guest was ended
-}
-
-type callKey struct{}
-
-func callOf(ctx context.Context) *call {
-	c, _ := ctx.Value(callKey{}).(*call)
-	return c
-}
-
-// guestError ends a guest: a host function was called as it must not be.
-type guestError string
-
-func (e guestError) Error() string { return string(e) }
-
-// exportHTTPHandler adds the host module.
-func exportHTTPHandler(ctx context.Context, r wazero.Runtime) error {
-	const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
-	b := r.NewHostModuleBuilder(httpHandlerModule)
-	add := func(name string, params, results []api.ValueType, f func(c *call, mem api.Memory, s []uint64)) {
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
-			c := callOf(ctx)
-			if c == nil {
-				panic(guestError("no call is under way"))
-			}
-			for i, t := range params {
-				if t == i32 { // the upper half of the slot is not defined
-					s[i] = uint64(uint32(s[i]))
-				}
-			}
-			f(c, m.Memory(), s)
-		}), params, results).Export(name)
+// httpHandlerFunctions are the host functions of the ABI.
+func httpHandlerFunctions() []hostFunction {
+	var list []hostFunction
+	add := func(name string, params, results []api.ValueType, f hostFunc) {
+		list = append(list, hostFunction{name, params, results, f})
 	}
-	types := func(n int, t api.ValueType) []api.ValueType { return slices.Repeat([]api.ValueType{t}, n) }
 	add("enable_features", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
 		// Bodies are in memory in any case: whatever is known can be had.
 		c.instance.features |= uint32(s[0]) & allFeatures
 		s[0] = uint64(c.instance.features)
 	})
 	add("get_config", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, c.module.config) })
-	add("log", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.log(int32(s[0]), take(mem, s[1], s[2])) })
+	add("log", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.log(int32(s[0]), view(mem, s[1], s[2])) })
 	add("log_enabled", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
 		level, ok := logLevel(int32(s[0]))
 		s[0] = 0
@@ -95,7 +57,7 @@ func exportHTTPHandler(ctx context.Context, r wazero.Runtime) error {
 		if set != "" {
 			add(set, types(2, i32), nil, func(c *call, mem api.Memory, s []uint64) {
 				c.beforeNext(set)
-				*at(c.request) = string(take(mem, s[0], s[1]))
+				*at(c.request) = string(view(mem, s[0], s[1]))
 			})
 		}
 	}
@@ -114,29 +76,40 @@ func exportHTTPHandler(ctx context.Context, r wazero.Runtime) error {
 	})
 	add("get_header_names", types(3, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) {
 		var names []string
-		for name := range c.fields(s[0]) {
-			names = append(names, strings.ToLower(name))
+		for _, f := range *c.fields(s[0]) {
+			names = append(names, strings.ToLower(string(f.Name)))
 		}
 		slices.Sort(names)
-		giveList(mem, s, s[1], s[2], names)
+		giveList(mem, s, s[1], s[2], slices.Compact(names))
 	})
 	add("get_header_values", types(5, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) {
-		giveList(mem, s, s[3], s[4], c.fields(s[0])[fieldName(mem, s[1], s[2])])
+		var values []string
+		name := fieldName(mem, s[1], s[2])
+		for _, f := range *c.fields(s[0]) {
+			if fields.EqualFold(f.Name, name) {
+				values = append(values, string(f.Value))
+			}
+		}
+		giveList(mem, s, s[3], s[4], values)
 	})
 	add("set_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
-		c.changeable(s[0])[fieldName(mem, s[1], s[2])] = []string{fieldValue(mem, s[3], s[4])}
+		h, name, value := c.changeable(s[0]), fieldName(mem, s[1], s[2]), fieldValue(mem, s[3], s[4])
+		*h = h.Set(name, value)
 	})
 	add("add_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
-		h, name := c.changeable(s[0]), fieldName(mem, s[1], s[2])
-		h[name] = append(h[name], fieldValue(mem, s[3], s[4]))
+		h := c.changeable(s[0])
+		*h = append(*h, fields.Field{Name: fieldName(mem, s[1], s[2]), Value: fieldValue(mem, s[3], s[4])})
+		if len(*h) > maxFields {
+			panic(guestError("too many header fields"))
+		}
 	})
 	add("remove_header", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) {
-		delete(c.changeable(s[0]), fieldName(mem, s[1], s[2]))
+		h := c.changeable(s[0])
+		*h = h.Without(fieldName(mem, s[1], s[2]))
 	})
 	add("read_body", types(3, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) { c.readBody(mem, s) })
-	add("write_body", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.writeBody(s[0], take(mem, s[1], s[2])) })
-	_, err := b.Instantiate(ctx)
-	return err
+	add("write_body", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.writeBody(s[0], view(mem, s[1], s[2])) })
+	return list
 }
 
 func (c *call) needRequest() *Request {
@@ -149,7 +122,7 @@ func (c *call) needRequest() *Request {
 func (c *call) needResponse() *Response {
 	c.needRequest()
 	if c.response == nil {
-		c.response = newResponse()
+		c.response = &Response{Status: http.StatusOK}
 	}
 	return c.response
 }
@@ -161,27 +134,34 @@ func (c *call) beforeNext(what string) {
 	}
 }
 
+// maxFields is how many header fields a guest can make a message have.
+const maxFields = 256
+
 // fields returns the header fields of a kind.
-func (c *call) fields(kind uint64) http.Header {
+func (c *call) fields(kind uint64) *fields.Header {
 	switch kind {
 	case kindRequest:
-		return c.needRequest().Header
+		return &c.needRequest().Header
 	case kindRequestTrailers:
-		return c.needRequest().Trailer
+		return &c.needRequest().Trailer
 	case kindResponse:
-		return c.needResponse().Header
+		return &c.needResponse().Header
 	case kindResponseTrailers:
-		return c.needResponse().Trailer
+		return &c.needResponse().Trailer
 	}
 	panic(guestError("no such kind of header"))
 }
 
-// changeable is fields for those that may change now.
-func (c *call) changeable(kind uint64) http.Header {
+// changeable is fields for those that may change now: the lines are the call's own.
+func (c *call) changeable(kind uint64) *fields.Header {
 	if kind == kindRequest || kind == kindRequestTrailers {
 		c.beforeNext("headers of the request")
 	}
-	return c.fields(kind)
+	h := c.fields(kind)
+	if !c.own[kind] {
+		*h, c.own[kind] = append(make(fields.Header, 0, len(*h)+4), *h...), true
+	}
+	return h
 }
 
 // body returns the body of a kind.
@@ -195,23 +175,26 @@ func (c *call) body(kind uint64) *[]byte {
 	panic(guestError("no such kind of body"))
 }
 
-// readBody gives the guest the next part of a body; the upper half of the result
-// says whether it was the last one.
+// readBody gives the guest the next part of a body, at most s[2] bytes at s[1]; the
+// upper half of the result says whether it was the last one.
 func (c *call) readBody(mem api.Memory, s []uint64) {
 	b := *c.body(s[0])
-	limit := uint32(s[2])
+	s[0] = giveNext(mem, b, &c.read[s[0]], s[1], s[2])
+}
+
+// giveNext writes what follows in b behind *read.
+func giveNext(mem api.Memory, b []byte, read *int, at, limit uint64) uint64 {
 	if limit == 0 {
-		panic(guestError("read_body: no room"))
+		panic(guestError("there is no room to read into"))
 	}
-	rest := b[min(c.read[s[0]], len(b)):]
+	rest := b[min(*read, len(b)):]
 	n := min(int(limit), len(rest))
-	put(mem, s[1], rest[:n])
-	c.read[s[0]] += n
-	eof := uint64(0)
+	put(mem, at, rest[:n])
+	*read += n
 	if n == len(rest) {
-		eof = 1
+		return 1<<32 | uint64(n)
 	}
-	s[0] = eof<<32 | uint64(n)
+	return uint64(n)
 }
 
 // writeBody replaces a body by what the guest writes first, and appends the rest.
@@ -230,8 +213,8 @@ func (c *call) writeBody(kind uint64, p []byte) {
 	*b = append(*b, p...)
 }
 
-// take returns a copy of a part of the guest's memory.
-func take(mem api.Memory, at, n uint64) []byte {
+// view returns a part of the guest's memory, which is good until the guest goes on.
+func view(mem api.Memory, at, n uint64) []byte {
 	if mem == nil {
 		panic(guestError("it has no memory"))
 	}
@@ -239,7 +222,7 @@ func take(mem api.Memory, at, n uint64) []byte {
 	if !ok {
 		panic(guestError("a pointer leads out of its memory"))
 	}
-	return slices.Clone(p)
+	return p
 }
 
 // put writes into the guest's memory.
@@ -275,29 +258,32 @@ func giveList(mem api.Memory, s []uint64, at, limit uint64, list []string) {
 	s[0] = uint64(len(list))<<32 | uint64(n)
 }
 
-func fieldName(mem api.Memory, at, n uint64) string {
-	name := string(take(mem, at, n))
+func fieldName(mem api.Memory, at, n uint64) []byte {
+	name := view(mem, at, n)
 	if !validName(name) {
 		panic(guestError("no name of a header field"))
 	}
-	return http.CanonicalHeaderKey(name)
+	return slices.Clone(name)
 }
 
-func fieldValue(mem api.Memory, at, n uint64) string {
-	v := string(take(mem, at, n))
-	if strings.ContainsAny(v, "\r\n\x00") {
+func fieldValue(mem api.Memory, at, n uint64) []byte {
+	v := view(mem, at, n)
+	if len(v) > maxFieldValue || bytes.ContainsAny(v, "\r\n\x00") {
 		panic(guestError("no value of a header field"))
 	}
-	return v
+	return bytes.Clone(fields.Trim(v))
 }
 
+// maxFieldValue is the longest value of a header field that a guest may set.
+const maxFieldValue = 16 << 10
+
 // validName reports whether a field name is a token (RFC 9110, section 5.6.2).
-func validName(s string) bool {
+func validName(s []byte) bool {
 	for i := range len(s) {
 		c := s[i]
 		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
 			return false
 		}
 	}
-	return s != ""
+	return len(s) > 0 && len(s) <= 256
 }

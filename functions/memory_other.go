@@ -1,34 +1,53 @@
-//go:build !unix
+//go:build !linux
 
 package functions
 
 import "github.com/tetratelabs/wazero/experimental"
 
-// memories makes each memory anew where there is no mmap.
-type memories struct{ reserve int }
+// memories hands out the linear memories of instances, which begin as an image.
+// Here they come from Go's heap; on Linux their pages are shared.
+type memories struct {
+	reserve int
+	image   []byte
+}
+
+func newMemories(reserve int, image *Image) (*memories, error) {
+	p := &memories{reserve: reserve}
+	if image != nil {
+		p.image = make([]byte, int(image.Pages)*pageBytes)
+		image.writeTo(p.image)
+	}
+	return p, nil
+}
 
 // Allocate implements experimental.MemoryAllocator.
-func (p *memories) Allocate(capacity, _ uint64) experimental.LinearMemory {
-	return &memory{make([]byte, 0, capacity), p.reserve}
+func (p *memories) Allocate(_, _ uint64) experimental.LinearMemory {
+	return &memory{reserve: p.reserve, all: append([]byte(nil), p.image...)}
 }
 
-func (p *memories) close() {}
+// reset makes a memory in use what it was at first.
+func (p *memories) reset(used []byte) bool {
+	clear(used[copy(used, p.image):])
+	return true
+}
+
+func (*memories) close() {}
 
 type memory struct {
-	all []byte
-	max int
+	reserve int
+	all     []byte
 }
 
-// Reallocate returns size bytes, or nil when there may not be so many.
+// Reallocate returns the first size bytes, or nil when there may not be so many.
 func (m *memory) Reallocate(size uint64) []byte {
-	if size > uint64(m.max) {
+	if size > uint64(m.reserve) {
 		return nil
 	}
-	if int(size) > len(m.all) {
-		m.all = append(m.all, make([]byte, int(size)-len(m.all))...)
+	if n := int(size) - len(m.all); n > 0 {
+		m.all = append(m.all, make([]byte, n)...)
 	}
 	return m.all[:size]
 }
 
-// Free drops the memory.
+// Free forgets the memory.
 func (m *memory) Free() { m.all = nil }

@@ -3,7 +3,9 @@ package functions
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -18,7 +20,7 @@ const (
 	// Pooled: one of those that are idle, else a new one. What an instance keeps in
 	// its memory may be seen by later requests.
 	Pooled Activation = iota
-	// PerRequest: a new one, which ends with the request.
+	// PerRequest: a new one, of which nothing is left when the request ends.
 	PerRequest
 	// Singleton: one for all, which answers one request at a time.
 	Singleton
@@ -39,56 +41,65 @@ func ParseActivation(name string) (Activation, error) {
 	return 0, fmt.Errorf("no activation is called %q; known are %v", name, activationNames)
 }
 
-func newPool(a Activation) pool { return pool{activation: a, single: make(chan struct{}, 1)} }
+// pool hands out instances by a policy. Use newPool.
+type pool struct {
+	activation Activation
+	turns      chan struct{} // one element for each instance that answers
+
+	mu     sync.Mutex
+	idle   []*instance
+	closed bool
+}
+
+func newPool(a Activation, most int) pool {
+	if a == Singleton {
+		most = 1
+	}
+	return pool{activation: a, turns: make(chan struct{}, most)}
+}
 
 // maxIdle is how many idle instances of a module are kept.
 const maxIdle = 64
 
-// pool hands out instances by a policy. Use newPool.
-type pool struct {
-	activation Activation
-
-	single chan struct{} // of a Singleton: full while it answers
-
-	mu   sync.Mutex
-	idle []*instance
-}
-
 // instance is a running copy of a module. It answers one request at a time.
 type instance struct {
 	module   api.Module
-	request  api.Function // handle_request
-	response api.Function // handle_response
-	features uint32       // that the guest has asked for
+	memory   api.Memory
+	globals  []api.MutableGlobal // what an image holds beside memory
+	request  api.Function        // handle_request
+	response api.Function        // handle_response
+	reseed   api.Function        // perto_reseed, or nil
+	features uint32              // that the guest has asked for
+	stack    [2]uint64           // parameters and results of calls
 }
 
-// get returns an instance and what takes it back: reusable says whether it may
-// answer again.
-func (m *Module) get(ctx context.Context) (in *instance, put func(reusable bool), err error) {
+// turn waits until one more instance may answer: no longer than the call may take.
+func (m *Module) turn(ctx context.Context, c *call) error {
+	select {
+	case m.pool.turns <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(m.limits.Wall)
+	defer wait.Stop()
+	select {
+	case m.pool.turns <- struct{}{}:
+		c.deadline = time.Now().Add(m.limits.Wall)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-wait.C:
+		return ErrBusy
+	}
+}
+
+// get returns an instance; put takes it back.
+func (m *Module) get(ctx context.Context, c *call) (*instance, error) {
+	if err := m.turn(ctx, c); err != nil {
+		return nil, err
+	}
 	p := &m.pool
-	if p.activation == Singleton {
-		select {
-		case p.single <- struct{}{}:
-		case <-ctx.Done(): // to wait for one's turn is a part of the time one has
-			return nil, nil, context.Cause(ctx)
-		}
-	}
-	put = func(reusable bool) {
-		kept := false
-		if reusable && p.activation != PerRequest {
-			p.mu.Lock()
-			if kept = len(p.idle) < maxIdle; kept {
-				p.idle = append(p.idle, in)
-			}
-			p.mu.Unlock()
-		}
-		if !kept && in != nil {
-			in.module.Close(context.Background())
-		}
-		if p.activation == Singleton {
-			<-p.single
-		}
-	}
+	var in *instance
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {
 		in = p.idle[n-1]
@@ -96,29 +107,163 @@ func (m *Module) get(ctx context.Context) (in *instance, put func(reusable bool)
 	}
 	p.mu.Unlock()
 	if in != nil {
-		return in, put, nil
+		return in, nil
 	}
-	if in, err = m.instantiate(ctx); err != nil {
-		put(false)
-		return nil, nil, err
-	}
-	return in, put, nil
-}
-
-// instantiate makes an instance of an http-wasm module and lets it initialise.
-func (m *Module) instantiate(ctx context.Context) (*instance, error) {
-	in := new(instance)
-	ctx = context.WithValue(m.host.context(ctx), callKey{}, &call{module: m, instance: in})
-	mod, err := m.host.runtime.InstantiateModule(ctx, m.compiled, m.moduleConfig().WithStartFunctions("_initialize"))
+	m.stats.Cold.Inc()
+	in, err := m.instantiate(ctx, c, m.moduleConfig())
 	if err != nil {
+		<-p.turns
 		return nil, err
 	}
-	in.module, in.request, in.response = mod, mod.ExportedFunction("handle_request"), mod.ExportedFunction("handle_response")
 	return in, nil
 }
 
+// put takes an instance back. One that failed is not used again; one that answers
+// a single request becomes what it was before.
+func (m *Module) put(in *instance, answered bool) {
+	p := &m.pool
+	keep := answered && (p.activation != PerRequest || m.reset(in))
+	if keep {
+		p.mu.Lock()
+		if keep = len(p.idle) < maxIdle && !p.closed; keep {
+			p.idle = append(p.idle, in)
+		}
+		p.mu.Unlock()
+	}
+	if !keep {
+		in.module.Close(context.Background())
+	}
+	<-p.turns
+}
+
+// Close ends the module's instances, those that answer when they have. Who still
+// holds the module can go on to call it.
+func (m *Module) Close() {
+	m.host.forget(m)
+	m.memories.close()
+	m.pool.mu.Lock()
+	idle := m.pool.idle
+	m.pool.idle, m.pool.closed = nil, true
+	m.pool.mu.Unlock()
+	for _, in := range idle {
+		in.module.Close(context.Background())
+	}
+}
+
+// instantiate makes an instance: a copy of the module's image, or where that has
+// none one that initialises itself.
+func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConfig) (*instance, error) {
+	in := new(instance)
+	c.instance = in
+	if m.image == nil {
+		return in, m.begin(ctx, c, cfg)
+	}
+	mod, err := m.host.runtime.InstantiateModule(withMemories(ctx, m.memories), m.compiled, cfg)
+	if err != nil {
+		return nil, err
+	}
+	in.of(m, mod)
+	if need := m.image.Pages - in.pages(); need > 0 && in.memory != nil {
+		if _, ok := in.memory.Grow(need); !ok {
+			mod.Close(ctx)
+			return nil, fmt.Errorf("%w: there is no memory for it", ErrTrap)
+		}
+	}
+	in.setGlobals(m.image.Globals)
+	in.features = m.imageFeatures
+	return in, m.tellCopy(ctx, in)
+}
+
+// begin makes an instance from nothing: what its data segments, its start function
+// and _initialize do.
+func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) error {
+	in := c.instance
+	guest := context.WithValue(withMemories(ctx, m.memories), callKey{}, c)
+	mod, err := m.host.runtime.InstantiateModule(guest, m.compiled, cfg)
+	if err != nil {
+		return err
+	}
+	in.of(m, mod)
+	for _, d := range m.code.Data {
+		in.memory.Write(d.Offset, d.Bytes) // package rewrite has seen that there is room
+	}
+	for _, name := range []string{m.code.Start, "_initialize"} {
+		if f := mod.ExportedFunction(name); name != "" && f != nil {
+			if _, err := f.Call(guest); err != nil {
+				mod.Close(ctx)
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// of fills in what calls need of a module's instance.
+func (in *instance) of(m *Module, mod api.Module) {
+	in.module, in.memory = mod, mod.Memory()
+	in.request, in.response = mod.ExportedFunction("handle_request"), mod.ExportedFunction("handle_response")
+	if m.reseeds {
+		in.reseed = mod.ExportedFunction(reseedName)
+	}
+	in.globals = make([]api.MutableGlobal, len(m.code.Globals))
+	for i, g := range m.code.Globals {
+		in.globals[i], _ = mod.ExportedGlobal(g.Export).(api.MutableGlobal)
+	}
+}
+
+// pages returns the size of its memory.
+func (in *instance) pages() uint32 {
+	if in.memory == nil {
+		return 0
+	}
+	return in.memory.Size() / pageBytes
+}
+
+func (in *instance) setGlobals(values []uint64) {
+	for i, g := range in.globals {
+		g.Set(values[i])
+	}
+}
+
+// reset makes an instance what it was before its first request; false when that
+// cannot be: its memory has grown, or it has no image.
+func (m *Module) reset(in *instance) bool {
+	if m.image == nil || in.pages() != m.image.Pages {
+		return false
+	}
+	if in.memory != nil {
+		all, _ := in.memory.Read(0, in.memory.Size())
+		if !m.memories.reset(all) {
+			return false
+		}
+	}
+	in.setGlobals(m.image.Globals)
+	in.features = m.imageFeatures
+	return m.tellCopy(context.Background(), in) == nil
+}
+
+// reseedName is what a guest exports that wants to know when it was copied: the
+// parameter is a random number, i64. What it drew before the image was taken is the
+// same in all copies.
+const reseedName = "perto_reseed"
+
+// tellCopy tells a copy of an image that it is one.
+func (m *Module) tellCopy(ctx context.Context, in *instance) error {
+	if in.reseed == nil {
+		return nil
+	}
+	c := &call{ctx: ctx, module: m, instance: in, next: nothing, deadline: time.Now().Add(m.limits.Wall)}
+	in.stack[0] = rand.Uint64()
+	if err := in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:]); err != nil {
+		in.module.Close(ctx)
+		return err
+	}
+	return nil
+}
+
 // moduleConfig grants nothing: no files, no arguments, and a clock and random
-// numbers only as far as compilers take them for granted.
+// numbers only as far as compilers take them for granted. What is to be called is
+// called by us.
 func (m *Module) moduleConfig() wazero.ModuleConfig {
-	return wazero.NewModuleConfig().WithName("").WithSysWalltime().WithSysNanotime().WithRandSource(randomSource{})
+	return wazero.NewModuleConfig().WithName("").WithSysWalltime().WithSysNanotime().WithRandSource(randomSource{}).WithStartFunctions()
 }

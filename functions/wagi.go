@@ -1,43 +1,48 @@
 package functions
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tetratelabs/wazero/sys"
+
+	"perto/internal/fields"
 )
 
 // runCommand runs a WASI command as CGI programs are run (RFC 3875, and WAGI): the
 // request comes as environment variables and standard input, the answer is what it
 // prints: header fields, an empty line, the body.
-func (m *Module) runCommand(ctx context.Context, q *Request) (*Response, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	out := &limited{left: m.host.limits.Response + maxCommandHead, full: func() { stop(ErrResponse) }}
-	logged := &call{module: m}
+func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
+	if err := m.turn(ctx, c); err != nil {
+		return nil, err
+	}
+	defer func() { <-m.pool.turns }()
+	q := c.request
+	out := &limited{left: m.limits.Response + maxCommandHead, call: c}
 	cfg := m.moduleConfig().WithArgs(append([]string{m.Name}, queryWords(q.URI)...)...).
-		WithStdin(bytes.NewReader(q.Body)).WithStdout(out).WithStderr(lineLog{logged})
+		WithStdin(bytes.NewReader(q.Body)).WithStdout(out).WithStderr(lineLog{c})
 	for _, v := range commandEnv(q) {
 		name, value, _ := strings.Cut(v, "=")
 		cfg = cfg.WithEnv(name, value)
 	}
-	mod, err := m.host.runtime.InstantiateModule(m.host.context(ctx), m.compiled, cfg)
-	if mod != nil {
-		mod.Close(context.Background())
+	m.stats.Cold.Inc()
+	in, err := m.instantiate(ctx, c, cfg)
+	if err != nil {
+		return nil, err
 	}
-	if out.left < 0 {
-		return nil, ErrResponse
-	}
+	defer in.module.Close(context.Background())
+	_, err = in.module.ExportedFunction("_start").Call(context.WithValue(ctx, callKey{}, c))
 	if exit, ok := errors.AsType[*sys.ExitError](err); ok && exit.ExitCode() == 0 {
 		err = nil
+	}
+	if c.err != nil {
+		return nil, c.err
 	}
 	if err != nil {
 		return nil, err
@@ -64,52 +69,79 @@ func commandEnv(q *Request) []string {
 	env := []string{
 		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_SOFTWARE=perto", "SERVER_PROTOCOL=" + q.Protocol, "REQUEST_METHOD=" + q.Method,
 		"PATH_INFO=" + path, "SCRIPT_NAME=", "QUERY_STRING=" + query, "CONTENT_LENGTH=" + strconv.Itoa(len(q.Body)),
-		"REMOTE_ADDR=" + q.Source.Addr().String(), "CONTENT_TYPE=" + q.Header.Get("Content-Type"),
+		"REMOTE_ADDR=" + q.Source.Addr().String(), "CONTENT_TYPE=" + contentType(q.Header),
 	}
-	for name, values := range q.Header {
+	for i, f := range q.Header {
+		name := strings.ToUpper(strings.ReplaceAll(string(f.Name), "-", "_"))
 		// A field named Proxy would become HTTP_PROXY, which programs take for
-		// something else (CVE-2016-5385).
-		if name == "Proxy" || name == "Authorization" {
+		// something else (CVE-2016-5385). Lines of one name are one variable.
+		if name == "PROXY" || name == "AUTHORIZATION" || hasName(q.Header[:i], f.Name) {
 			continue
 		}
-		env = append(env, "HTTP_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+strings.Join(values, ", "))
+		var values []string
+		for _, g := range q.Header[i:] {
+			if fields.EqualFold(g.Name, f.Name) {
+				values = append(values, string(g.Value))
+			}
+		}
+		env = append(env, "HTTP_"+name+"="+strings.Join(values, ", "))
 	}
 	return env
 }
 
-// parseCommandOutput reads what a command has printed.
-func parseCommandOutput(out []byte) (*Response, error) {
-	r := bufio.NewReader(bytes.NewReader(out))
-	head, err := textproto.NewReader(r).ReadMIMEHeader()
-	if err != nil {
-		return nil, fmt.Errorf("%w: what it printed does not begin with header fields and an empty line", ErrTrap)
-	}
-	resp := newResponse()
-	resp.Header = http.Header(head)
-	if s := resp.Header.Get("Status"); s != "" {
-		code, _, _ := strings.Cut(s, " ")
-		if resp.Status, err = strconv.Atoi(code); err != nil || resp.Status < 200 || resp.Status > 599 {
-			return nil, fmt.Errorf("%w: it printed the status %q", ErrTrap, s)
-		}
-		resp.Header.Del("Status")
-	} else if resp.Header.Get("Location") != "" {
-		resp.Status = http.StatusFound
-	}
-	resp.Body, err = io.ReadAll(r)
-	return resp, err
+func hasName(h fields.Header, name []byte) bool {
+	return slices.ContainsFunc(h, func(f fields.Field) bool { return fields.EqualFold(f.Name, name) })
 }
 
-// limited is a buffer that fails when it is full.
+func contentType(h fields.Header) string {
+	v, _ := h.Get("content-type")
+	return string(v)
+}
+
+// parseCommandOutput reads what a command has printed.
+func parseCommandOutput(out []byte) (*Response, error) {
+	r := &Response{Status: http.StatusOK}
+	located := false
+	for {
+		line, rest, ok := bytes.Cut(out, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		name, value, colon := bytes.Cut(line, []byte(":"))
+		switch {
+		case !ok, len(line) > 0 && (!colon || !validName(name)), len(r.Header) >= maxFields:
+			return nil, fmt.Errorf("%w: what it printed does not begin with header fields and an empty line", ErrTrap)
+		case len(line) == 0:
+			r.Body = rest
+			if located && r.Status == http.StatusOK {
+				r.Status = http.StatusFound
+			}
+			return r, nil
+		}
+		out, value = rest, fields.Trim(value)
+		if fields.Equal(name, "status") {
+			code, _, _ := strings.Cut(string(value), " ")
+			status, err := strconv.Atoi(code)
+			if err != nil || status < 200 || status > 599 {
+				return nil, fmt.Errorf("%w: it printed the status %q", ErrTrap, value)
+			}
+			r.Status = status
+			continue
+		}
+		located = located || fields.Equal(name, "location")
+		r.Header = append(r.Header, fields.Field{Name: name, Value: bytes.ReplaceAll(value, []byte{0}, nil)})
+	}
+}
+
+// limited is a buffer that ends its call when it is full.
 type limited struct {
 	bytes.Buffer
 	left int
-	full func() // called then
+	call *call
 }
 
 func (l *limited) Write(p []byte) (int, error) {
 	if l.left -= len(p); l.left < 0 {
-		l.full()
-		return 0, ErrResponse
+		l.call.err = ErrResponse
+		panic(guestError(ErrResponse.Error()))
 	}
 	return l.Buffer.Write(p)
 }

@@ -7,13 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"perto"
 	"perto/functions"
+	"perto/internal/fields"
 )
 
 type fnCmd struct {
@@ -84,13 +84,13 @@ type fnInvokeCmd struct {
 
 // Run lets the module answer, once or several times; what it lets pass finds nothing (404).
 func (c *fnInvokeCmd) Run(e *env) error {
-	q := &functions.Request{Method: c.Method, URI: c.URI, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("127.0.0.1:0"), Header: make(http.Header), Body: []byte(c.Data)}
+	q := &functions.Request{Method: c.Method, URI: c.URI, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("127.0.0.1:0"), Body: []byte(c.Data)}
 	for _, field := range c.Header {
 		name, value, ok := strings.Cut(field, ":")
 		if !ok {
 			return &perto.Error{Op: "read header", Path: field, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "Name: value"`)}
 		}
-		q.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		q.Header = append(q.Header, fields.Field{Name: []byte(strings.TrimSpace(name)), Value: []byte(strings.TrimSpace(value))})
 	}
 	activation, err := functions.ParseActivation(c.Policy)
 	if err != nil {
@@ -117,24 +117,19 @@ func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) er
 		return err
 	}
 	took := time.Since(start)
+	header := make(http.Header)
+	for _, f := range r.Header {
+		header.Add(string(f.Name), string(f.Value))
+	}
 	result := struct {
 		Status int           `json:"status"`
 		Header http.Header   `json:"header"`
 		Body   string        `json:"body"`
 		Took   time.Duration `json:"took_ns"`
-	}{r.Status, r.Header, string(r.Body), took}
+	}{r.Status, header, string(r.Body), took}
 	return e.print(result, func(w io.Writer) {
 		fmt.Fprintf(e.err, "%d, %d bytes, in %s\n", r.Status, len(r.Body), took.Round(time.Microsecond))
-		var names []string
-		for name := range r.Header {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			for _, v := range r.Header[name] {
-				fmt.Fprintf(e.err, "%s: %s\n", name, v)
-			}
-		}
+		e.err.Write(r.Header.Append(nil))
 		w.Write(r.Body)
 		if c.Repeat > 1 {
 			fmt.Fprintln(w)

@@ -53,6 +53,30 @@ func getStatus() uint32
 //go:wasmimport http_handler set_status_code
 func setStatus(code uint32)
 
+//go:wasmimport perto now
+func now() int64
+
+//go:wasmimport perto edge_info
+func edgeInfo(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport perto client_info
+func clientInfo(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport perto kv_get
+func kvGet(key unsafe.Pointer, n uint32, p unsafe.Pointer, limit uint32) int32
+
+//go:wasmimport perto fetch
+func fetch(uri unsafe.Pointer, n uint32) int32
+
+//go:wasmimport perto fetch_body
+func fetchBody(p unsafe.Pointer, limit uint32) uint64
+
+// seed is what the host gives each copy of an instance.
+var seed uint64
+
+//go:wasmexport perto_reseed
+func reseed(s uint64) { seed = s }
+
 const request, response = 0, 1
 
 var (
@@ -126,6 +150,28 @@ func handleRequest() uint64 {
 		var b [8]byte
 		rand.Read(b[:])
 		write(fmt.Sprintf("%x", b))
+	case "/seed":
+		write(fmt.Sprint(seed))
+	case "/now":
+		write(fmt.Sprint(now()))
+	case "/where":
+		write(text(edgeInfo) + text(clientInfo))
+	case "/kv":
+		_, key, _ := strings.Cut(uri, "?")
+		p, n := ptr(key)
+		size := kvGet(p, n, unsafe.Pointer(&buf[0]), uint32(len(buf)))
+		write(fmt.Sprint(size, " ", string(buf[:max(size, 0)])))
+	case "/fetch": // each word of the query in turn
+		_, query, _ := strings.Cut(uri, "?")
+		for _, path := range strings.Split(query, "&") {
+			p, n := ptr(path)
+			write(fmt.Sprint(fetch(p, n), "="))
+			r := fetchBody(unsafe.Pointer(&buf[0]), uint32(len(buf)))
+			write(string(buf[:uint32(r)]) + ";")
+		}
+	case "/dirty":
+		kept = append(kept, make([]byte, 1<<20))
+		write(fmt.Sprint(len(kept)))
 	case "/log":
 		s, n := ptr("a line")
 		log(1, s, n)

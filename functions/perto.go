@@ -1,0 +1,123 @@
+package functions
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"perto"
+	"perto/functions/rewrite"
+)
+
+// The functions of our own that a guest may import from module "perto". None is
+// needed to answer a request; docs/formats/functions.md describes them.
+//
+//	now() -> i64                         nanoseconds since 1970 UTC
+//	edge_info(buf, limit) -> i32         who runs this, as JSON
+//	client_info(buf, limit) -> i32       where the client is, as JSON
+//	log(level, text, len)
+//	kv_get(key, len, buf, limit) -> i32  read-only data of the function; -1: none
+//	fetch(uri, len) -> i32               another path of the service: its status; < 0: failed
+//	fetch_body(buf, limit) -> i64        its body, as read_body gives one
+const ownModule = rewrite.YieldModule
+
+// Self is who a host runs modules for: what edge_info tells.
+type Self struct {
+	Name      string `json:"name"` // "gru-1"
+	PoP       string `json:"pop"`
+	City      string `json:"city"`
+	Country   string `json:"country"`
+	Placement string `json:"placement"` // "edge", "origin"; also "browser" and "here", where no World is
+}
+
+// clientInfo is what client_info tells. A client whose place is unknown has no
+// country.
+type clientInfo struct {
+	Address netip.Addr `json:"address"`
+	City    string     `json:"city"`
+	Country string     `json:"country"`
+	Lat     float64    `json:"lat"`
+	Lon     float64    `json:"lon"`
+}
+
+// What fetch returns in place of a status.
+const (
+	fetchFailed  = -1
+	fetchLimited = -2 // as many subrequests as are allowed were made
+)
+
+func ownFunctions() []hostFunction {
+	var list []hostFunction
+	add := func(name string, params, results []api.ValueType, f hostFunc) {
+		list = append(list, hostFunction{name, params, results, f})
+	}
+	add(rewrite.YieldName, nil, nil, func(c *call, _ api.Memory, _ []uint64) { c.yield() })
+	add("now", nil, types(1, i64), func(_ *call, _ api.Memory, s []uint64) { s[0] = uint64(time.Now().UnixNano()) })
+	add("edge_info", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, c.module.host.self) })
+	add("client_info", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, c.clientInfo()) })
+	add("log", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) { c.log(int32(s[0]), view(mem, s[1], s[2])) })
+	add("kv_get", types(4, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) {
+		value, ok := c.module.kv[string(view(mem, s[0], s[1]))]
+		if !ok {
+			s[0] = uint64(uint32(0xffffffff)) // -1
+			return
+		}
+		give(mem, s[2:], []byte(value))
+		s[0] = s[2]
+	})
+	add("fetch", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) {
+		s[0] = uint64(uint32(int32(c.fetch(string(view(mem, s[0], s[1]))))))
+	})
+	add("fetch_body", types(2, i32), types(1, i64), func(c *call, mem api.Memory, s []uint64) {
+		s[0] = giveNext(mem, c.fetched, &c.fetchedRead, s[0], s[1])
+	})
+	return list
+}
+
+func (c *call) clientInfo() []byte {
+	a := c.needRequest().Source.Addr().Unmap()
+	i := clientInfo{Address: a}
+	if locate := c.module.host.locate; locate != nil {
+		if p, ok := locate(a); ok {
+			i.City, i.Country, i.Lat, i.Lon = p.Name, p.Country, p.Lat, p.Lon
+		}
+	}
+	text, err := json.Marshal(i)
+	if err != nil {
+		return nil // cannot be: the fields are text and numbers
+	}
+	return text
+}
+
+// fetch asks for another path of the service and keeps its body.
+func (c *call) fetch(uri string) int {
+	c.needRequest()
+	c.fetched, c.fetchedRead = nil, 0
+	if !c.mayAskOthers() {
+		return fetchLimited
+	}
+	if len(uri) == 0 || uri[0] != '/' {
+		return fetchFailed
+	}
+	var r *Response
+	var err error
+	c.elsewhere(func() {
+		r, err = c.next(&Request{Method: "GET", URI: uri, Protocol: c.request.Protocol, Source: c.request.Source})
+	})
+	if err != nil {
+		return fetchFailed
+	}
+	c.fetched = r.Body
+	return r.Status
+}
+
+// mayAskOthers counts a subrequest.
+func (c *call) mayAskOthers() bool {
+	c.subrequests++
+	return c.subrequests <= c.module.limits.Subrequests
+}
+
+// Locate returns where an address is.
+type Locate func(netip.Addr) (perto.Place, bool)
