@@ -22,7 +22,7 @@ const (
 	logPoll = 200 * time.Millisecond
 )
 
-// Source is what the API of a node shows and changes.
+// Source is what the API of a node shows and changes. It needs all fields.
 type Source struct {
 	Store    *Store
 	Observed func() any // what runs here; shown as JSON

@@ -92,6 +92,15 @@ func listFiles(dir, ext string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	// The folders too have to be there after a crash. The one above the Store is
+	// not ours: it may be closed to us, and then we did not make the Store's.
+	parent := filepath.Dir(dir)
+	if err := syncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
+	if err := syncDir(parent); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err

@@ -53,8 +53,11 @@ func formatHistory(f function, kept []release) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body = append(body, '\n')
-	return append(fmt.Appendf(nil, historyHead, len(body), crc32.Checksum(body, castagnoli)), body...), nil
+	return withHead(append(body, '\n')), nil
+}
+
+func withHead(body []byte) []byte {
+	return append(fmt.Appendf(nil, historyHead, len(body), crc32.Checksum(body, castagnoli)), body...)
 }
 
 // loadReleases reads all of them.

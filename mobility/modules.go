@@ -47,7 +47,7 @@ func (s *Store) wants(digest string) (maxBytes int64, ok bool) {
 	return min(maxBytes, s.maxModule), ok
 }
 
-// Module returns a module that is here.
+// Module returns a module that is here. Nobody changes its bytes.
 func (s *Store) Module(digest string) ([]byte, bool) {
 	s.mu.Lock()
 	wasm, inline := s.inline[digest]

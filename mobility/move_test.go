@@ -282,6 +282,38 @@ func TestPullFails(t *testing.T) {
 	})
 }
 
+// TestPullPassesASilentSource: one that does not answer costs its time, and the next
+// is asked.
+func TestPullPassesASilentSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wasm := module("a")
+		network := memnet.New().Host("here")
+		listener, err := network.Listen(t.Context(), "tcp", "here:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/silent") {
+				<-r.Context().Done()
+				return
+			}
+			w.Write(wasm)
+		})}
+		served := make(chan struct{})
+		go func() { defer close(served); server.Serve(listener) }()
+		defer func() { server.Close(); <-served }()
+		s := open(t, StoreConfig{})
+		apply(t, s, greeting(1, wasm))
+		p := &Puller{Store: s, Client: &http.Client{Transport: &http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}},
+			Sources: func(perto.Service) []string { return []string{"http://here/silent", "http://here/good"} }}
+		begin := time.Now()
+		got, err := p.Get(t.Context(), "shop.cdn.example", Digest(wasm))
+		if took := time.Since(begin); err != nil || !bytes.Equal(got, wasm) || took != sourceTime {
+			t.Errorf("got %q, %v after %s", got, err, took)
+		}
+	})
+}
+
 // TestPullOnce: those who want the same module at the same time share one fetch,
 // also when the first of them leaves.
 func TestPullOnce(t *testing.T) {

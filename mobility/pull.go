@@ -17,8 +17,9 @@ import (
 const ModulePath = "/.perto/modules/"
 
 const (
-	// pullTime is what all sources together may take.
-	pullTime = 30 * time.Second
+	// pullTime is what all sources together may take, sourceTime what one may.
+	pullTime   = 30 * time.Second
+	sourceTime = 10 * time.Second
 	// After the first failure a module is asked for again in firstBackoff, then in
 	// twice that, up to maxBackoff.
 	firstBackoff = time.Second
@@ -168,6 +169,8 @@ func (p *Puller) fetchFrom(ctx context.Context, base, digest string) (shown stri
 		return "a source", errors.New("its base is no URL")
 	}
 	shown = u.Redacted()
+	ctx, cancel := context.WithTimeout(ctx, sourceTime)
+	defer cancel()
 	client := http.Client{}
 	if p.Client != nil {
 		client = *p.Client

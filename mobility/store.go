@@ -68,13 +68,10 @@ type release struct {
 	trusted bool
 }
 
-// Origin says who decided what a function is.
-type Origin string
-
-// The origins: a release wins over the World's file.
+// Who decided what a function is: a release wins over the World's file.
 const (
-	FromWorld   Origin = "world"
-	FromRelease Origin = "pushed"
+	FromWorld   = "world"
+	FromRelease = "pushed"
 )
 
 // Function is what should run: the newest decision about one function.
@@ -86,8 +83,8 @@ type Function struct {
 	Bytes    int64         `json:"bytes,omitempty"` // 0: not known yet
 	Settings Settings      `json:"settings,omitzero"`
 	Signer   string        `json:"signer,omitempty"` // name of the key; "" of the World's file
-	Source   Origin        `json:"source"`
-	Present  bool          `json:"present"` // the module is here
+	Source   string        `json:"source"`           // FromWorld or FromRelease
+	Present  bool          `json:"present"`          // the module is here
 }
 
 // Declared is a function that the World's file names. The file is the operator's
@@ -128,7 +125,7 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 }
 
 // Desired returns what should run, sorted by service and path. A new version comes
-// with each change, also when a module arrives.
+// with each change, also when a module arrives. Nobody changes what is published.
 func (s *Store) Desired() *snapshot.Var[[]Function] { return &s.desired }
 
 // History returns the releases of a function that are kept and trusted, newest

@@ -388,6 +388,31 @@ func TestReopen(t *testing.T) {
 	if logged.Len() != 0 {
 		t.Errorf("logged %s", logged.String())
 	}
+
+	// A crash between a release and the removal of older modules leaves some that
+	// nothing names.
+	orphan := module("orphan")
+	if err := os.WriteFile(filepath.Join(dir, "modules", Digest(orphan)+".wasm"), orphan, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, cfg)
+	apply(t, s, greeting(3, wasm))
+	if names := files(t, dir+"/modules"); strings.Contains(names, Digest(orphan)) || !strings.Contains(names, Digest(wasm)) {
+		t.Errorf("modules: %s", names)
+	}
+}
+
+// TestDocumentedRelease: the example of the documentation is one.
+func TestDocumentedRelease(t *testing.T) {
+	page, err := os.ReadFile("../docs/formats/release.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ = strings.Cut(text, "```")
+	if r, err := ParseRelease(text); err != nil || r.Version != 3 {
+		t.Errorf("got %+v, %v", r, err)
+	}
 }
 
 // TestDamage: a damaged file costs what is in it, and nothing else.
