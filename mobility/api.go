@@ -1,0 +1,215 @@
+package mobility
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"perto"
+)
+
+const (
+	// maxSigned limits the JSON of a signed release, in bytes: every byte of the
+	// release may be written as six.
+	maxSigned = 6*maxRelease + 4<<10
+	// logWait is how long a question for logs waits for the first line.
+	logWait = 10 * time.Second
+	// logPoll is how often it looks.
+	logPoll = 200 * time.Millisecond
+)
+
+// Source is what the API of a node shows and changes. It needs all fields.
+type Source struct {
+	Store    *Store
+	Observed func() any // what runs here; shown as JSON
+	// Logs returns what a function has logged behind the line with a number, and the
+	// number of the last.
+	Logs func(service perto.Service, path string, after uint64) (lines []LogLine, next uint64)
+	// WriteError answers with an error (console.WriteError).
+	WriteError func(http.ResponseWriter, error)
+}
+
+// LogLine is what a function logged, one line.
+type LogLine struct {
+	Number uint64    `json:"number"` // from 1; a gap is lines that were dropped
+	Time   time.Time `json:"time"`
+	Level  string    `json:"level"`
+	Text   string    `json:"text"`
+}
+
+// List is what should run and what does.
+type List struct {
+	Desired  []Function      `json:"desired"`
+	Observed json.RawMessage `json:"observed"` // as the node tells it
+}
+
+// Applied says what became of a release.
+type Applied struct {
+	Version uint64 `json:"version"`
+	Missing bool   `json:"missing"` // the node lacks the module
+}
+
+// nextHeader carries the number to ask for the next log lines with.
+const nextHeader = "Perto-Next"
+
+// Handler returns the API of a node's functions. Who may reach it may put releases
+// that are signed, and read all modules: it belongs behind console.Guard.
+func Handler(s Source) http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, f func(Source, http.ResponseWriter, *http.Request) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := f(s, w, r); err != nil {
+				s.WriteError(w, err)
+			}
+		})
+	}
+	handle("GET /api/functions", Source.list)
+	handle("GET /api/functions/history", Source.history)
+	handle("POST /api/functions/releases", Source.apply)
+	handle("PUT /api/functions/modules/{digest}", Source.put)
+	handle("GET /api/functions/modules/{digest}", func(s Source, w http.ResponseWriter, r *http.Request) error {
+		return serveModule(s.Store, w, r)
+	})
+	handle("GET /api/functions/logs", Source.logs)
+	return mux
+}
+
+// ServeModules returns what a [Puller] elsewhere asks: the modules of a Store, under
+// [ModulePath]. Who knows a digest may have the module.
+func ServeModules(s *Store) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+ModulePath+"{digest}", func(w http.ResponseWriter, r *http.Request) {
+		if err := serveModule(s, w, r); err != nil {
+			http.NotFound(w, r)
+		}
+	})
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(text, '\n'))
+	return nil
+}
+
+func (s Source) list(w http.ResponseWriter, r *http.Request) error {
+	observed, err := json.Marshal(s.Observed())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, List{Desired: *s.Store.Desired().Load(), Observed: observed})
+}
+
+// functionOf reads which function is asked about.
+func functionOf(r *http.Request) (function, error) {
+	f := function{perto.Service(perto.CanonicalName(r.FormValue("service"))), r.FormValue("path")}
+	if err := checkFunction(f.service, f.path); err != nil {
+		return f, &perto.Error{Op: "find function", Kind: perto.KindInvalid, Err: err}
+	}
+	return f, nil
+}
+
+func (s Source) history(w http.ResponseWriter, r *http.Request) error {
+	f, err := functionOf(r)
+	if err != nil {
+		return err
+	}
+	list := s.Store.History(f.service, f.path)
+	if list == nil {
+		return &perto.Error{Op: "find function", Path: string(f.service) + f.path, Kind: perto.KindNotFound, Err: errors.New("it was never released here")}
+	}
+	return writeJSON(w, list)
+}
+
+func (s Source) apply(w http.ResponseWriter, r *http.Request) error {
+	var signed Signed
+	if err := decodeStrictly(http.MaxBytesReader(w, r.Body, maxSigned), &signed); err != nil {
+		return &perto.Error{Op: "read release", Kind: perto.KindInvalid, Err: err}
+	}
+	missing, err := s.Store.Apply(signed)
+	if err != nil {
+		return err
+	}
+	release, err := ParseRelease(signed.Release)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, Applied{Version: release.Version, Missing: missing})
+}
+
+func (s Source) put(w http.ResponseWriter, r *http.Request) error {
+	digest := r.PathValue("digest")
+	if limit, ok := s.Store.Wants(digest); ok && r.ContentLength > limit {
+		return &perto.Error{Op: "store module", Path: digest, Kind: perto.KindInvalid,
+			Err: fmt.Errorf("it has %d bytes; its release allows %d", r.ContentLength, limit)}
+	}
+	// Put reads one byte more than the Store takes, and never the rest.
+	if err := s.Store.Put(r.Context(), digest, r.Body); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// serveModule answers with a module. Its name is its content: it never changes.
+func serveModule(s *Store, w http.ResponseWriter, r *http.Request) error {
+	digest := r.PathValue("digest")
+	if err := checkDigest(digest); err != nil {
+		return &perto.Error{Op: "find module", Kind: perto.KindInvalid, Err: err}
+	}
+	wasm, ok := s.Module(digest)
+	if !ok {
+		return &perto.Error{Op: "find module", Path: digest, Kind: perto.KindNotFound, Err: errors.New("it is not here")}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/wasm")
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("ETag", `"`+digest+`"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(wasm))
+	return nil
+}
+
+// logs answers with one JSON value a line. With wait=1 it waits for the first line,
+// for a while.
+func (s Source) logs(w http.ResponseWriter, r *http.Request) error {
+	f, err := functionOf(r)
+	if err != nil {
+		return err
+	}
+	after := uint64(0)
+	if text := r.FormValue("after"); text != "" {
+		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return &perto.Error{Op: "read logs", Kind: perto.KindInvalid, Err: errors.New("after is no number")}
+		}
+	}
+	lines, next := s.Logs(f.service, f.path, after)
+	if r.FormValue("wait") == "1" {
+		deadline := time.Now().Add(logWait)
+		tick := time.NewTicker(logPoll)
+		defer tick.Stop()
+		for len(lines) == 0 && time.Now().Before(deadline) {
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return nil // nobody waits any more
+			}
+			lines, next = s.Logs(f.service, f.path, after)
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set(nextHeader, strconv.FormatUint(next, 10))
+	enc := json.NewEncoder(w)
+	for _, line := range lines {
+		enc.Encode(line)
+	}
+	return nil
+}
