@@ -91,17 +91,17 @@ func (s *Site) function(target []byte, phase Phase) *Function {
 	var found *Function
 	for i := range s.Functions {
 		f := &s.Functions[i]
-		if f.Phase == phase && matches(f.Path, path) && (found == nil || len(f.Path) > len(found.Path)) {
+		if f.Phase == phase && Matches(f.Path, path) && (found == nil || len(f.Path) > len(found.Path)) {
 			found = f
 		}
 	}
 	return found
 }
 
-func matches(pattern string, path []byte) bool {
+// Matches tells whether a function's Path is for a path in normal form.
+func Matches[T string | []byte](pattern string, path T) bool {
 	if below, ok := strings.CutSuffix(pattern, "/*"); ok {
-		rest, ok := bytes.CutPrefix(path, []byte(below))
-		return ok && (len(rest) == 0 || rest[0] == '/')
+		return len(path) >= len(below) && string(path[:len(below)]) == below && (len(path) == len(below) || path[len(below)] == '/')
 	}
 	return string(path) == pattern
 }

@@ -156,6 +156,6 @@ func (c *call) log(n int32, text []byte) {
 	line := strings.ToValidUTF8(string(text), "?")
 	c.module.host.log.Log(context.Background(), level, line, "module", c.module.Name)
 	if c.module.logs != nil {
-		c.module.logs.add(level, line)
+		c.module.logs.Add(level, line)
 	}
 }

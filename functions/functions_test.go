@@ -66,7 +66,11 @@ func load(t *testing.T, guest string, cfg HostConfig, o ModuleOptions) *Module {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.CacheDir = compiled
+	cache, err := NewCache(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Cache = cache
 	if cfg.Limits.Wall == 0 {
 		cfg.Limits.Wall = time.Minute // a crowded machine is not what is tested
 	}
@@ -75,7 +79,7 @@ func load(t *testing.T, guest string, cfg HostConfig, o ModuleOptions) *Module {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
+		if err := errors.Join(h.Close(), cache.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -490,7 +494,7 @@ func TestLogsKeepTheLast(t *testing.T) {
 	var l Logs
 	_, more := l.After(0)
 	for i := range keptLines + 10 {
-		l.add(slog.LevelInfo, fmt.Sprint(i))
+		l.Add(slog.LevelInfo, fmt.Sprint(i))
 	}
 	<-more
 	lines, _ := l.After(0)

@@ -26,11 +26,9 @@ import (
 type HostConfig struct {
 	Limits Limits       // of modules that have none of their own
 	Logger *slog.Logger // what modules log; nil: nobody hears it
-	// CacheDir keeps compiled modules, so that a module is compiled once and not at
-	// every start; "": it is compiled each time.
-	CacheDir string
-	Self     Self   // what edge_info tells
-	Locate   Locate // where clients are; nil: nobody knows
+	Cache  *Cache       // keeps compiled modules; nil: each is compiled anew
+	Self   Self         // what edge_info tells
+	Locate Locate       // where clients are; nil: nobody knows
 }
 
 // Host runs modules. It is safe for concurrent use; modules that it loaded must
@@ -58,13 +56,8 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	}
 	h := &Host{limits: cfg.Limits.over(defaultLimits), log: cfg.Logger, self: self, locate: cfg.Locate}
 	rc := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemory / pageBytes)
-	if cfg.CacheDir != "" {
-		cache, err := wazero.NewCompilationCacheWithDir(cfg.CacheDir)
-		if err != nil {
-			return nil, &perto.Error{Op: "keep compiled modules in", Path: cfg.CacheDir, Kind: perto.KindUnavailable, Err: err}
-		}
-		h.cache = cache
-		rc = rc.WithCompilationCache(cache)
+	if cfg.Cache != nil {
+		rc = rc.WithCompilationCache(cfg.Cache.compiled)
 	}
 	h.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
 	_, err = wasi_snapshot_preview1.Instantiate(ctx, h.runtime)
@@ -91,12 +84,28 @@ func (h *Host) Close() error {
 	for _, m := range h.loaded {
 		m.memories.close()
 	}
-	err := h.runtime.Close(context.Background())
-	if h.cache != nil {
-		err = errors.Join(err, h.cache.Close(context.Background()))
-	}
-	return err
+	return h.runtime.Close(context.Background())
 }
+
+// Cache keeps compiled modules for the Hosts that share it, so that each is compiled
+// once.
+type Cache struct{ compiled wazero.CompilationCache }
+
+// NewCache returns a cache that keeps modules in a folder too, for the next start;
+// "": in memory only.
+func NewCache(dir string) (*Cache, error) {
+	if dir == "" {
+		return &Cache{wazero.NewCompilationCache()}, nil
+	}
+	c, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return nil, &perto.Error{Op: "keep compiled modules in", Path: dir, Kind: perto.KindUnavailable, Err: err}
+	}
+	return &Cache{c}, nil
+}
+
+// Close gives back what is in memory. The Hosts are closed before.
+func (c *Cache) Close() error { return c.compiled.Close(context.Background()) }
 
 // ABI is how a module is spoken with.
 type ABI string
@@ -225,7 +234,7 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	}
 	in := c.instance
 	if m.code.Fixed != nil {
-		in.module.Close(ctx)
+		m.end(in)
 		return nil
 	}
 	var memory []byte
@@ -240,13 +249,13 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	image.Module, image.ABI = digest, m.ABI
 	memories, err := newMemories(int(m.limits.Memory), image)
 	if err != nil {
-		in.module.Close(ctx)
+		m.end(in)
 		return err
 	}
 	m.memories.close() // it was the first instance's
 	m.image, m.imageFeatures, m.memories = image, in.features, memories
 	if m.pool.activation == PerRequest {
-		in.module.Close(ctx) // its own memory cannot become the image again
+		m.end(in) // its own memory cannot become the image again
 		return nil
 	}
 	m.pool.idle = append(m.pool.idle, in) // it is what its copies are

@@ -25,7 +25,8 @@ type Logs struct {
 // keptLines is how many lines are kept.
 const keptLines = 512
 
-func (l *Logs) add(level slog.Level, text string) {
+// Add appends a line.
+func (l *Logs) Add(level slog.Level, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++

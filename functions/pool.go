@@ -71,6 +71,7 @@ type instance struct {
 	reseed   api.Function        // perto_reseed, or nil
 	features uint32              // that the guest has asked for
 	stack    [2]uint64           // parameters and results of calls
+	counted  int64               // bytes of memory that the statistics know of
 }
 
 // turn waits until one more instance may answer: no longer than the call may take.
@@ -122,6 +123,7 @@ func (m *Module) get(ctx context.Context, c *call) (*instance, error) {
 // a single request becomes what it was before.
 func (m *Module) put(in *instance, answered bool) {
 	p := &m.pool
+	m.stats.grown(in)
 	keep := answered && (p.activation != PerRequest || m.reset(in))
 	if keep {
 		p.mu.Lock()
@@ -131,7 +133,7 @@ func (m *Module) put(in *instance, answered bool) {
 		p.mu.Unlock()
 	}
 	if !keep {
-		in.module.Close(context.Background())
+		m.end(in)
 	}
 	<-p.turns
 }
@@ -146,8 +148,14 @@ func (m *Module) Close() {
 	m.pool.idle, m.pool.closed = nil, true
 	m.pool.mu.Unlock()
 	for _, in := range idle {
-		in.module.Close(context.Background())
+		m.end(in)
 	}
+}
+
+// end ends an instance.
+func (m *Module) end(in *instance) {
+	m.stats.died(in)
+	in.module.Close(context.Background())
 }
 
 // instantiate makes an instance: a copy of the module's image, or where that has
@@ -156,22 +164,30 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 	in := new(instance)
 	c.instance = in
 	if m.image == nil {
-		return in, m.begin(ctx, c, cfg)
+		if err := m.begin(ctx, c, cfg); err != nil {
+			return nil, err
+		}
+		return in, nil
 	}
 	mod, err := m.host.runtime.InstantiateModule(withMemories(ctx, m.memories), m.compiled, cfg)
 	if err != nil {
 		return nil, err
 	}
 	in.of(m, mod)
+	m.stats.born(in)
 	if need := m.image.Pages - in.pages(); need > 0 && in.memory != nil {
 		if _, ok := in.memory.Grow(need); !ok {
-			mod.Close(ctx)
+			m.end(in)
 			return nil, fmt.Errorf("%w: there is no memory for it", ErrTrap)
 		}
 	}
 	in.setGlobals(m.image.Globals)
 	in.features = m.imageFeatures
-	return in, m.tellCopy(ctx, in)
+	if err := m.tellCopy(ctx, in); err != nil {
+		m.end(in)
+		return nil, err
+	}
+	return in, nil
 }
 
 // begin makes an instance from nothing: what its data segments, its start function
@@ -184,13 +200,14 @@ func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) er
 		return err
 	}
 	in.of(m, mod)
+	m.stats.born(in)
 	for _, d := range m.code.Data {
 		in.memory.Write(d.Offset, d.Bytes) // package rewrite has seen that there is room
 	}
 	for _, name := range []string{m.code.Start, "_initialize"} {
 		if f := mod.ExportedFunction(name); name != "" && f != nil {
 			if _, err := f.Call(guest); err != nil {
-				mod.Close(ctx)
+				m.end(in)
 				return err
 			}
 		}
@@ -254,11 +271,7 @@ func (m *Module) tellCopy(ctx context.Context, in *instance) error {
 	}
 	c := &call{ctx: ctx, module: m, instance: in, next: nothing, deadline: time.Now().Add(m.limits.Wall)}
 	in.stack[0] = rand.Uint64()
-	if err := in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:]); err != nil {
-		in.module.Close(ctx)
-		return err
-	}
-	return nil
+	return in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:])
 }
 
 // moduleConfig grants nothing: no files, no arguments, and a clock and random

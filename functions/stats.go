@@ -2,6 +2,7 @@ package functions
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"perto/metrics"
@@ -30,6 +31,9 @@ type Stats struct {
 	Ended   [Ends]metrics.Counter
 	Cold    metrics.Counter // instances made
 	Seconds metrics.Histogram
+
+	Instances atomic.Int64 // that exist
+	Memory    atomic.Int64 // bytes of theirs
 }
 
 func (s *Stats) count(c *call, err error, took time.Duration) {
@@ -51,4 +55,22 @@ func endOf(c *call, err error) End {
 		return Crashed
 	}
 	return NextFailed
+}
+
+// born counts an instance, and its memory as far as it has grown.
+func (s *Stats) born(in *instance) {
+	s.Instances.Add(1)
+	s.grown(in)
+}
+
+func (s *Stats) grown(in *instance) {
+	if n := int64(in.pages()) * pageBytes; n != in.counted {
+		s.Memory.Add(n - in.counted)
+		in.counted = n
+	}
+}
+
+func (s *Stats) died(in *instance) {
+	s.Instances.Add(-1)
+	s.Memory.Add(-in.counted)
 }

@@ -36,7 +36,7 @@ func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.module.Close(context.Background())
+	defer m.end(in)
 	_, err = in.module.ExportedFunction("_start").Call(context.WithValue(ctx, callKey{}, c))
 	if exit, ok := errors.AsType[*sys.ExitError](err); ok && exit.ExitCode() == 0 {
 		err = nil

@@ -149,13 +149,52 @@ func (r *Registry) GaugeSet(name, help, label string, read func(sample func(valu
 	}})
 }
 
-// histogramBuckets are upper bounds in seconds: four an octave from 128 µs, so
-// a value is known within 19 % up to about 8 s.
+// CounterSetFunc is GaugeSet for counters that are kept elsewhere.
+func (r *Registry) CounterSetFunc(name, help, label string, read func(sample func(value string, n uint64))) {
+	if !strings.HasSuffix(name, "_total") {
+		panic("metrics: counter does not end in _total: " + name)
+	}
+	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+		read(func(value string, n uint64) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), value)
+		})
+	}})
+}
+
+// HistogramSetFunc is GaugeSet for histograms that are kept elsewhere; its name ends
+// in _seconds.
+func (r *Registry) HistogramSetFunc(name, help, label string, read func(sample func(value string, h *Histogram))) {
+	mustBeSeconds(name)
+	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+		read(func(value string, h *Histogram) { ch <- h.metric(d, value) })
+	}})
+}
+
+func mustBeSeconds(name string) {
+	if !strings.HasSuffix(name, "_seconds") {
+		panic("metrics: histogram does not end in _seconds: " + name)
+	}
+}
+
+// metric returns what the histogram has now.
+func (h *Histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
+	var count uint64
+	cumulative := make(map[float64]uint64, histogramBuckets)
+	for b := range histogramBuckets {
+		count += h.buckets[b].Load()
+		cumulative[histogramFirst*math.Exp2(float64(b)/bucketsPerOctave)] = count
+	}
+	count += h.buckets[histogramBuckets].Load()
+	return prometheus.MustNewConstHistogram(d, count, float64(h.sumNano.Load())/1e9, cumulative, labels...)
+}
+
+// histogramBuckets are upper bounds in seconds: four an octave from 8 µs, so a
+// value is known within 19 % up to about 8 s.
 const (
-	histogramBuckets   = 64
-	histogramFirst     = 128e-6 // seconds
+	histogramBuckets   = 80
+	histogramFirst     = 8e-6 // seconds
 	bucketsPerOctave   = 4
-	histogramFirstNano = 128_000
+	histogramFirstNano = 8_000
 )
 
 // Histogram counts durations in buckets of constant relative width. Observe is
@@ -187,21 +226,11 @@ func (r *Registry) Histogram(name, help string) *Histogram {
 // HistogramSet makes one histogram for each value of a label, in the order of
 // the caller's enum.
 func (r *Registry) HistogramSet(name, help, label string, values ...string) []Histogram {
-	if !strings.HasSuffix(name, "_seconds") {
-		panic("metrics: histogram does not end in _seconds: " + name)
-	}
+	mustBeSeconds(name)
 	hs := make([]Histogram, len(values))
 	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		for i := range hs {
-			var count uint64
-			cumulative := make(map[float64]uint64, histogramBuckets)
-			for b := range histogramBuckets {
-				count += hs[i].buckets[b].Load()
-				cumulative[histogramFirst*math.Exp2(float64(b)/bucketsPerOctave)] = count
-			}
-			count += hs[i].buckets[histogramBuckets].Load()
-			sum := float64(hs[i].sumNano.Load()) / 1e9
-			ch <- prometheus.MustNewConstHistogram(d, count, sum, cumulative, labelValue(label, values[i])...)
+			ch <- hs[i].metric(d, labelValue(label, values[i])...)
 		}
 	}})
 	return hs

@@ -49,6 +49,10 @@ type Settings struct {
 	Placement  string            `json:"placement,omitempty"`  // "edge" or "origin"
 	Config     string            `json:"config,omitempty"`     // what the module is told
 	KV         map[string]string `json:"kv,omitempty"`
+
+	Wall        time.Duration `json:"wall_ns,omitempty"`      // its own time for a request
+	Memory      uint64        `json:"memory_bytes,omitempty"` // of an instance
+	Subrequests int           `json:"subrequests,omitempty"`  // of a request
 }
 
 // Digest returns the name of a module: its SHA-256 in hexadecimal.
@@ -95,6 +99,9 @@ func (s *Settings) check() error {
 	case "", "edge", "origin":
 	default:
 		return fmt.Errorf("placement is %q; it takes edge or origin", s.Placement)
+	}
+	if s.Wall < 0 || s.Subrequests < 0 {
+		return errors.New("a limit is negative")
 	}
 	return nil
 }

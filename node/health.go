@@ -8,8 +8,6 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/edge"
-	"perto/edge/fetch"
 	"perto/replicas"
 )
 
@@ -121,34 +119,6 @@ func serves(s *config.Service, pop perto.PoP) bool {
 		}
 	}
 	return false
-}
-
-// newEdge builds the edge of a node, with the services that its PoP serves.
-func newEdge(cfg *Config, n *Node) (*edge.Edge, error) {
-	pop, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	e, err := edge.New(edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
-		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Logger: cfg.Logger, Metrics: n.metrics})
-	if err != nil {
-		return nil, err
-	}
-	var sites []edge.Site
-	for i := range cfg.World.Services {
-		s := &cfg.World.Services[i]
-		if len(s.Origins) == 0 || !serves(s, pop) {
-			continue
-		}
-		site := edge.Site{Service: s.Name, Hosts: s.Aliases}
-		for _, o := range s.Origins {
-			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host})
-		}
-		sites = append(sites, site)
-	}
-	set, err := edge.NewSites(sites...)
-	if err != nil {
-		return nil, &perto.Error{Op: "serve sites on", Path: cfg.Local.Name, Kind: perto.KindInvalid, Err: err}
-	}
-	e.SetSites(set)
-	return e, nil
 }
 
 // edgeOf returns the PoP and the capacity, in bits per second, of an edge.

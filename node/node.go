@@ -8,13 +8,14 @@ import (
 	"sync"
 	"time"
 
-	"perto"
 	"perto/config"
 	"perto/dnsserver"
 	"perto/edge"
+	"perto/functions"
 	"perto/geodata"
 	"perto/internal/netx"
 	"perto/metrics"
+	"perto/mobility"
 	"perto/origin"
 	"perto/replicas"
 )
@@ -27,7 +28,9 @@ type Config struct {
 	Geo     *geodata.Map // shared by the Nodes of a process
 	// Keys sign and verify heartbeats; none: nobody reports, probes alone decide.
 	Keys   []replicas.Key
-	Logger *slog.Logger // nil: silent
+	Trust  []mobility.PublicKey // who may push functions, beside those of the World
+	Code   *functions.Cache     // of compiled functions, shared by the Nodes of a process; nil: its own
+	Logger *slog.Logger         // nil: silent
 }
 
 // Node is one running perto. New builds it, Start opens its sockets, Close ends
@@ -44,6 +47,8 @@ type Node struct {
 	sender   *replicas.Sender
 	origin   *origin.Shop // role origin
 
+	functions *functionRoom // roles edge and origin
+
 	beating  context.CancelFunc
 	cancel   context.CancelFunc
 	sending  sync.WaitGroup
@@ -59,12 +64,6 @@ func New(cfg Config) (*Node, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, metrics: metrics.New()}
-	for _, s := range cfg.World.Services {
-		if len(s.Functions) > 0 {
-			return nil, &perto.Error{Op: "run functions of service", Path: string(s.Name), Kind: perto.KindInvalid,
-				Err: errors.New("this version does not run functions"), Hint: "remove its function blocks"}
-		}
-	}
 	if cfg.Local.Roles.Has(config.RoleDNS) {
 		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics})
 		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns)
@@ -81,11 +80,9 @@ func New(cfg Config) (*Node, error) {
 		n.edge = e
 	}
 	if cfg.Local.Roles.Has(config.RoleOrigin) {
-		shop, err := origin.New(origin.Config{Network: cfg.Network, Listen: cfg.Local.HTTP, Logger: cfg.Logger})
-		if err != nil {
+		if err := n.newOrigin(); err != nil {
 			return nil, err
 		}
-		n.origin = shop
 	}
 	return n, nil
 }
@@ -104,6 +101,10 @@ func (n *Node) Start(ctx context.Context) error {
 }
 
 func (n *Node) start(ctx, run context.Context) error {
+	if n.functions != nil { // code is there before the first request
+		version := n.functions.begin(run)
+		n.running.Go(func() { n.functions.run(run, version) })
+	}
 	if n.origin != nil {
 		if err := n.origin.Start(ctx); err != nil {
 			return err
@@ -151,6 +152,9 @@ func (n *Node) Kill() error { return n.end(false) }
 func (n *Node) end(farewell bool) error {
 	n.ended.Do(func() {
 		if n.cancel == nil {
+			if n.functions != nil {
+				n.endError = n.functions.close()
+			}
 			return
 		}
 		var errs []error
@@ -172,6 +176,9 @@ func (n *Node) end(farewell bool) error {
 			errs = append(errs, n.edge.Close())
 		}
 		n.running.Wait()
+		if n.functions != nil {
+			errs = append(errs, n.functions.close())
+		}
 		n.endError = errors.Join(errs...)
 	})
 	return n.endError

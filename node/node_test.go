@@ -142,9 +142,6 @@ func TestNewRefusesWhatThisVersionCannotDo(t *testing.T) {
 		{"signing", func(s string) string {
 			return strings.Replace(s, `zone "cdn.example" { file = "cdn.zone" }`, "zone \"cdn.example\" {\n  file = \"cdn.zone\"\n  dnssec = true\n}", 1)
 		}, "does not sign zones"},
-		{"functions", func(s string) string {
-			return strings.Replace(s, `origin "http://127.0.0.1:1" {}`, "function \"/x\" {\n    module = \"x\"\n  }\n", 1)
-		}, "does not run functions"},
 	}
 	for _, tt := range tests {
 		if _, err := New(testConfig(t, tt.edit)); err == nil || !strings.Contains(err.Error(), tt.want) {

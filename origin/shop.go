@@ -67,6 +67,8 @@ type Config struct {
 	Network netx.Network
 	Listen  []string // "host:port" each
 	Logger  *slog.Logger
+	// Around stands before the shop, if it is not nil.
+	Around func(http.Handler) http.Handler
 }
 
 // Shop is the running origin.
@@ -92,7 +94,11 @@ func New(cfg Config) (*Shop, error) {
 		return nil, err
 	}
 	s := &Shop{cfg: cfg, template: t, list: products(), book: makeBook(), changed: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
-	s.server = &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
+	handler := s.Handler()
+	if cfg.Around != nil {
+		handler = cfg.Around(handler)
+	}
+	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
 	return s, nil
 }
 

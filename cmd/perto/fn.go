@@ -29,7 +29,9 @@ func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOpt
 	}
 	cfg := functions.HostConfig{Limits: limits, Logger: logger(e, false)}
 	if dir, err := os.UserCacheDir(); err == nil { // else it is compiled each time
-		cfg.CacheDir = filepath.Join(dir, "perto", "wasm")
+		if cfg.Cache, err = functions.NewCache(filepath.Join(dir, "perto", "wasm")); err != nil {
+			return nil, nil, err
+		}
 	}
 	h, err := functions.NewHost(e.ctx, cfg)
 	if err != nil {

@@ -1,0 +1,396 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"perto"
+	"perto/config"
+	"perto/edge"
+	"perto/functions"
+	"perto/mobility"
+)
+
+// functionRoom runs the functions of a Node: those that the World declares and those
+// that were pushed to it. What should run comes from the store; a function whose
+// code is not here yet is pulled when it is first asked for.
+type functionRoom struct {
+	node      *Node
+	placement string // which functions run here: "edge" or "origin"
+	store     *mobility.Store
+	puller    *mobility.Puller
+	host      *functions.Host
+	cache     *functions.Cache // nil when it is somebody else's
+	changed   func()           // called when the set of functions, or a version, is another one
+
+	mu    sync.Mutex
+	slots map[slotName]*slot
+}
+
+type slotName struct {
+	service perto.Service
+	path    string
+}
+
+// slot is a function at this Node. Its versions come and go; its counters, its logs
+// and the requests that it answers do not notice.
+type slot struct {
+	room  *functionRoom
+	name  slotName
+	stats functions.Stats
+	logs  functions.Logs
+
+	running atomic.Pointer[running] // nil: its code was never here
+	loading sync.Mutex              // one load at a time
+
+	mu      sync.Mutex
+	desired mobility.Function
+	failed  error // why desired does not run
+}
+
+// running is a version that answers.
+type running struct {
+	version mobility.Function
+	module  *functions.Module
+}
+
+// functionsFolder is where a Node keeps functions in its data folder.
+const functionsFolder = "functions"
+
+func newFunctionRoom(ctx context.Context, n *Node, placement string) (*functionRoom, error) {
+	cfg := &n.cfg
+	r := &functionRoom{node: n, placement: placement, slots: make(map[slotName]*slot), changed: func() {}}
+	sc := mobility.StoreConfig{Logger: cfg.Logger, Trust: slices.Clone(cfg.Trust)}
+	for _, text := range cfg.World.Trust {
+		key, err := mobility.ParsePublicKey(text)
+		if err != nil {
+			return nil, &perto.Error{Op: "read trusted key", Kind: perto.KindInvalid, Err: err}
+		}
+		sc.Trust = append(sc.Trust, key)
+	}
+	var err error
+	compiled := "" // in memory only
+	if cfg.Local.Data != "" {
+		sc.Dir, compiled = filepath.Join(cfg.Local.Data, functionsFolder), filepath.Join(cfg.Local.Data, functionsFolder, "compiled")
+	}
+	if r.store, err = mobility.OpenStore(sc); err != nil {
+		return nil, err
+	}
+	if err := r.store.Declare(declaredFunctions(&cfg.World)); err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{DialContext: cfg.Network.DialContext, DisableKeepAlives: true}
+	r.puller = &mobility.Puller{Store: r.store, Sources: r.sources, Client: &http.Client{Transport: transport}}
+	hc := functions.HostConfig{Logger: cfg.Logger, Cache: cfg.Code, Self: r.self()}
+	if cfg.Code == nil {
+		if r.cache, err = functions.NewCache(compiled); err != nil {
+			return nil, err
+		}
+		hc.Cache = r.cache
+	}
+	if geo := cfg.Geo; geo != nil {
+		hc.Locate = func(a netip.Addr) (perto.Place, bool) {
+			p := geo.LookupPlace(a)
+			return p, p != perto.Place{}
+		}
+	}
+	if r.host, err = functions.NewHost(ctx, hc); err != nil {
+		return nil, err
+	}
+	r.measure()
+	return r, nil
+}
+
+// declaredFunctions are those of the World's file.
+func declaredFunctions(w *config.World) []mobility.Declared {
+	var out []mobility.Declared
+	for _, s := range w.Services {
+		for _, f := range s.Functions {
+			d := mobility.Declared{Service: s.Name, Path: f.Path, Module: f.Data, Settings: mobility.Settings{Activation: f.Activation, Phase: f.Phase,
+				Placement: f.Placement, Config: f.Config, KV: f.KV, Wall: f.Wall, Memory: f.Memory, Subrequests: f.Subrequests}}
+			if digest, ok := cutDigest(f.Module); ok {
+				d.Digest = digest
+			}
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func cutDigest(module string) (digest string, ok bool) {
+	const prefix = "sha256:"
+	if len(module) > len(prefix) && module[:len(prefix)] == prefix {
+		return module[len(prefix):], true
+	}
+	return "", false
+}
+
+// self is what functions hear of where they run.
+func (r *functionRoom) self() functions.Self {
+	local := &r.node.cfg.Local
+	pop, _ := edgeOf(&r.node.cfg.World, local.Name)
+	return functions.Self{Name: local.Name, PoP: string(pop), City: local.Place.Name, Country: local.Place.Country, Placement: r.placement}
+}
+
+// sources are where code is pulled from: the other edges of the PoP, which are near,
+// and the origins.
+func (r *functionRoom) sources(service perto.Service) (out []string) {
+	w := &r.node.cfg.World
+	for _, p := range w.PoPs {
+		if !slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return string(e.Name) == r.node.cfg.Local.Name }) {
+			continue
+		}
+		for _, e := range p.Edges {
+			if string(e.Name) != r.node.cfg.Local.Name && len(e.Addresses) > 0 {
+				at := netip.AddrPortFrom(e.Addresses[0], httpPort(w, string(e.Name)))
+				out = append(out, "http://"+at.String())
+			}
+		}
+	}
+	for _, s := range w.Services {
+		if s.Name == service && r.placement == placeEdge {
+			for _, o := range s.Origins {
+				out = append(out, o.URL)
+			}
+		}
+	}
+	return out
+}
+
+func httpPort(w *config.World, server string) uint16 {
+	for _, s := range w.Servers {
+		if s.Name == server && s.HTTPPort != 0 {
+			return s.HTTPPort
+		}
+	}
+	return 80
+}
+
+// Where functions run.
+const (
+	placeEdge   = "edge"
+	placeOrigin = "origin"
+)
+
+// begin loads what is here; run follows what changes.
+func (r *functionRoom) begin(ctx context.Context) uint64 {
+	desired, version := r.store.Desired().LoadVersion()
+	r.follow(ctx, *desired)
+	return version
+}
+
+// run follows the store until the context ends.
+func (r *functionRoom) run(ctx context.Context, version uint64) {
+	for {
+		desired, v, err := r.store.Desired().Wait(ctx, version)
+		if err != nil {
+			return
+		}
+		version = v
+		r.follow(ctx, *desired)
+	}
+}
+
+// follow makes the slots what is desired. A version whose code is here is loaded and
+// then takes over from the one before; one whose code is not is pulled, at once when
+// another version answers meanwhile, else when it is first asked for.
+func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) {
+	wanted := make(map[slotName]bool)
+	var load, pull []*slot
+	r.mu.Lock()
+	for _, f := range desired {
+		if !r.runsHere(&f) {
+			continue
+		}
+		name := slotName{f.Service, f.Path}
+		wanted[name] = true
+		s := r.slots[name]
+		if s == nil {
+			s = &slot{room: r, name: name}
+			r.slots[name] = s
+		}
+		s.mu.Lock()
+		s.desired, s.failed = f, nil
+		s.mu.Unlock()
+		switch {
+		case f.Present:
+			load = append(load, s)
+		case s.running.Load() != nil:
+			pull = append(pull, s)
+		}
+	}
+	var gone []*slot
+	for name, s := range r.slots {
+		if !wanted[name] {
+			gone = append(gone, s)
+			delete(r.slots, name)
+		}
+	}
+	r.mu.Unlock()
+	for _, s := range load {
+		s.load(ctx)
+	}
+	for _, s := range pull {
+		r.node.running.Go(func() {
+			if _, err := s.load(ctx); err == nil {
+				r.changed()
+			}
+		})
+	}
+	r.changed()
+	for _, s := range gone {
+		if old := s.running.Swap(nil); old != nil {
+			old.module.Close()
+		}
+	}
+}
+
+func (r *functionRoom) runsHere(f *mobility.Function) bool {
+	placement := f.Settings.Placement
+	if placement == "" {
+		placement = placeEdge
+	}
+	return placement == r.placement
+}
+
+// load makes the desired version run, and pulls its code first where it is not here.
+func (s *slot) load(ctx context.Context) (*running, error) {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	s.mu.Lock()
+	f := s.desired
+	s.mu.Unlock()
+	if now := s.running.Load(); now != nil && sameCode(&now.version, &f) {
+		return now, nil
+	}
+	r := s.room
+	wasm, err := r.puller.Get(ctx, f.Service, f.Digest)
+	var next *running
+	if err == nil {
+		next, err = s.compile(ctx, &f, wasm)
+	}
+	s.mu.Lock()
+	if s.desired.Version == f.Version && s.desired.Digest == f.Digest {
+		s.failed = err
+	}
+	s.mu.Unlock()
+	if err != nil {
+		r.node.cfg.Logger.Error("function does not run", "service", f.Service, "path", f.Path, "version", f.Version, "err", err)
+		return nil, err
+	}
+	old := s.running.Swap(next)
+	r.node.cfg.Logger.Info("function runs", "service", f.Service, "path", f.Path, "version", f.Version, "digest", f.Digest)
+	if old != nil {
+		old.module.Close()
+	}
+	return next, nil
+}
+
+// sameCode tells whether two versions do the same.
+func sameCode(a, b *mobility.Function) bool {
+	return a.Version == b.Version && a.Digest == b.Digest && a.Source == b.Source
+}
+
+func (s *slot) compile(ctx context.Context, f *mobility.Function, wasm []byte) (*running, error) {
+	activation := functions.Pooled
+	if f.Settings.Activation != "" {
+		var err error
+		if activation, err = functions.ParseActivation(f.Settings.Activation); err != nil {
+			return nil, err
+		}
+	}
+	m, err := s.room.host.Load(ctx, string(f.Service)+f.Path, wasm, functions.ModuleOptions{Activation: activation, Config: []byte(f.Settings.Config), KV: f.Settings.KV,
+		Limits: functions.Limits{Wall: f.Settings.Wall, Memory: f.Settings.Memory, Subrequests: f.Settings.Subrequests}, Stats: &s.stats, Logs: &s.logs})
+	if err != nil {
+		return nil, err
+	}
+	return &running{version: *f, module: m}, nil
+}
+
+// handle answers a request, or lets next.
+func (s *slot) handle(ctx context.Context, q *functions.Request, next functions.Next) (*functions.Response, error) {
+	now := s.running.Load()
+	if now == nil { // code on demand: the first who asks waits for it
+		var err error
+		if now, err = s.load(ctx); err != nil {
+			return nil, &edge.FunctionError{Status: http.StatusServiceUnavailable, Detail: "fn-missing", Err: err}
+		}
+		s.room.changed()
+	}
+	a, err := now.module.Handle(ctx, q, next)
+	if err == nil {
+		return a, nil
+	}
+	f := &edge.FunctionError{Status: http.StatusInternalServerError, Err: err}
+	switch {
+	case errors.Is(err, functions.ErrDeadline):
+		f.Status, f.Detail = http.StatusGatewayTimeout, "fn-deadline"
+	case errors.Is(err, functions.ErrBusy):
+		f.Status, f.Detail = http.StatusServiceUnavailable, "fn-busy"
+	case errors.Is(err, functions.ErrResponse):
+		f.Detail = "fn-answer-too-large"
+	case errors.Is(err, functions.ErrTrap):
+		f.Detail = "fn-crash"
+	default:
+		return nil, err // of the next one
+	}
+	s.logs.Add(slog.LevelError, err.Error())
+	return nil, f
+}
+
+// ofService returns the functions of a service for its edge site.
+func (r *functionRoom) ofService(service perto.Service) []edge.Function {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []edge.Function
+	for _, s := range r.slots {
+		if s.name.service != service {
+			continue
+		}
+		s.mu.Lock()
+		f := s.desired
+		s.mu.Unlock()
+		if now := s.running.Load(); now != nil {
+			f = now.version
+		}
+		ef := edge.Function{Path: f.Path, Version: versionText(&f), Handle: s.handleAtEdge}
+		if f.Settings.Phase == "origin" {
+			ef.Phase = edge.OriginPhase
+		}
+		out = append(out, ef)
+	}
+	slices.SortFunc(out, func(a, b edge.Function) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// versionText names a version: its number and the beginning of its digest.
+func versionText(f *mobility.Function) string {
+	return strconv.FormatUint(f.Version, 10) + "-" + f.Digest[:min(len(f.Digest), 12)]
+}
+
+// handleAtEdge is handle in the words of the edge: the types have the same fields.
+func (s *slot) handleAtEdge(ctx context.Context, q *edge.Ask, next func(*edge.Ask) (*edge.Answer, error)) (*edge.Answer, error) {
+	a, err := s.handle(ctx, (*functions.Request)(q), func(q *functions.Request) (*functions.Response, error) {
+		a, err := next((*edge.Ask)(q))
+		return (*functions.Response)(a), err
+	})
+	return (*edge.Answer)(a), err
+}
+
+// close ends all instances.
+func (r *functionRoom) close() error {
+	err := r.host.Close()
+	if r.cache != nil {
+		err = errors.Join(err, r.cache.Close())
+	}
+	return err
+}

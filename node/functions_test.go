@@ -1,0 +1,334 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/console"
+	"perto/functions"
+	"perto/internal/memnet"
+	"perto/mobility"
+)
+
+// where is a guest that says who runs it and what it was configured to say.
+func where(t testing.TB) []byte {
+	t.Helper()
+	wasm, err := os.ReadFile("../functions/testdata/guests/where/where.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
+}
+
+// cdn is two edges of a PoP and an origin, in memory.
+type cdn struct {
+	*testing.T
+	net   *memnet.Net
+	cfg   *config.Config
+	key   mobility.SigningKey
+	nodes map[string]*Node
+	api   map[string]mobility.Client
+	data  string
+}
+
+const functionWorld = `
+node "one" { roles = ["edge"] }
+node "two" { roles = ["edge"] }
+node "origin" {
+  roles = ["origin"]
+  place = "São Paulo, SP, BR"
+}
+pop "gru" {
+  place = "São Paulo, SP, BR"
+  edge "one" { addresses = ["203.0.113.1"] }
+  edge "two" { addresses = ["203.0.113.2"] }
+}
+zone "cdn.example" { file = "cdn.zone" }
+service "shop.cdn.example" {
+  origin "http://origin" {}
+  FUNCTION
+}
+`
+
+func newCDN(t *testing.T, function, data string) *cdn {
+	t.Helper()
+	cfg, err := config.Parse([]byte(strings.Replace(functionWorld, "FUNCTION", function, 1)), "world.hcl",
+		func(string) (perto.Place, error) {
+			return perto.Place{Name: "São Paulo", Region: "SP", Country: "BR", Lat: -23.5, Lon: -46.6}, nil
+		}, func(name string) ([]byte, error) {
+			if name == "where.wasm" {
+				return where(t), nil
+			}
+			return []byte("$TTL 1m\n@ SOA ns hostmaster 1 1h 1h 1h 1m\n@ NS ns\nns A 192.0.2.1\n"), nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := mobility.NewSigningKey("ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cdn{T: t, net: memnet.New(), cfg: cfg, key: key, nodes: make(map[string]*Node), api: make(map[string]mobility.Client), data: data}
+	for _, name := range []string{"origin", "one", "two"} {
+		c.start(name)
+	}
+	return c
+}
+
+func (c *cdn) start(name string) {
+	c.Helper()
+	local, err := c.cfg.Find(name)
+	if err != nil {
+		c.Fatal(err)
+	}
+	host := name
+	if len(local.Addresses) > 0 {
+		host = local.Addresses[0].String()
+	}
+	l := *local
+	if c.data != "" {
+		l.Data = c.data + "/" + name
+	}
+	geo, err := world()
+	if err != nil {
+		c.Fatal(err)
+	}
+	n, err := New(Config{Local: l, World: c.cfg.World, Network: c.net.Host(host), Trust: []mobility.PublicKey{c.key.Public()}, Geo: geo})
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := n.Start(context.Background()); err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { n.Close() })
+	server := httptest.NewServer(n.FunctionAPI(console.WriteError))
+	c.Cleanup(server.Close)
+	c.nodes[name], c.api[name] = n, mobility.Client{Base: server.URL}
+}
+
+// get asks an edge, as a client at an address of São Paulo.
+func (c *cdn) get(edge, path string) (status int, body string, header http.Header) {
+	c.Helper()
+	local, _ := c.cfg.Find(edge)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return c.net.Host("client").DialContext(ctx, "tcp", local.Addresses[0].String()+":80")
+	}}}
+	r, err := client.Get("http://shop.cdn.example" + path)
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return r.StatusCode, string(text), r.Header
+}
+
+func (c *cdn) release(version uint64, wasm []byte, settings mobility.Settings) mobility.Signed {
+	c.Helper()
+	s, err := mobility.Sign(c.key, mobility.Release{Service: "shop.cdn.example", Path: "/where/*", Version: version, Digest: mobility.Digest(wasm), Bytes: int64(len(wasm)),
+		Settings: settings, Time: time.Now()})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return s
+}
+
+// until waits for an answer.
+func (c *cdn) until(edge, path, want string) {
+	c.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		_, body, _ := c.get(edge, path)
+		if strings.Contains(body, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("%s%s: got %q, want %q", edge, path, body, want)
+		}
+		time.Sleep(5 * time.Millisecond) // what is waited for has no other sign
+	}
+}
+
+// TestOneModuleTwoPlaces: the same module runs at the edge or at the origin, as the
+// configuration says, and stands before the shop in both.
+func TestOneModuleTwoPlaces(t *testing.T) {
+	for _, placement := range []string{"edge", "origin"} {
+		c := newCDN(t, `function "/where/*" {
+    module    = "where"
+    config    = "hello "
+    placement = "`+placement+`"
+  }
+  function "/healthz" {
+    module    = "where"
+    placement = "`+placement+`"
+  }`, "")
+		status, body, header := c.get("one", "/where/x")
+		if status != 200 || !strings.HasPrefix(body, `hello {"name":"`) || !strings.Contains(body, `"placement":"`+placement+`"`) {
+			t.Errorf("%s: got %d %q", placement, status, body)
+		}
+		if at := header.Get("Server-Timing"); strings.Contains(strings.Join(header.Values("Server-Timing"), " "), "fn;dur=") != (placement == "edge") {
+			t.Errorf("%s: Server-Timing %q", placement, at)
+		}
+		if _, body, _ := c.get("one", "/where/+"); !strings.Contains(body, "<") || !strings.Contains(body, ">") {
+			t.Errorf("%s: what the shop answers was not wrapped: %q", placement, body)
+		}
+		if _, body, _ := c.get("one", "/nowhere"); strings.Contains(body, "placement") {
+			t.Errorf("%s: another path: %q", placement, body)
+		}
+		who := map[string]string{"edge": "one", "origin": "origin"}[placement]
+		if f := c.nodes[who].FunctionStatus(); len(f) != 2 || f[1].State != "running" || f[1].Requests["answered"] != 2 || f[1].About.ABI != functions.HTTPHandler {
+			t.Errorf("%s: status %+v", placement, f)
+		}
+		if placement == "edge" && (len(c.nodes["origin"].FunctionStatus()) != 0 || len(c.nodes["one"].edge.Explain("shop.cdn.example", "/where/x").Functions) != 1) {
+			t.Error("the origin runs it too, or explain does not tell")
+		}
+	}
+}
+
+// TestPushAndRollback: a push takes over without a request that fails; an older
+// release and a foreign key are refused; to go back is a new release of older code.
+func TestPushAndRollback(t *testing.T) {
+	c := newCDN(t, `function "/where/*" {
+    module = "where"
+    config = "world "
+  }`, t.TempDir())
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // somebody asks all the time
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if status, body, _ := c.get("one", "/where/x"); status != 200 {
+				t.Errorf("a request failed meanwhile: %d %s", status, body)
+				return
+			}
+		}
+	}()
+	second := append(where(t), 0, 2, 1, 'x') // the same with a custom section: another digest
+	for _, r := range mobility.Push(t.Context(), []mobility.Client{c.api["one"], c.api["two"]}, c.release(1, second, mobility.Settings{Config: "first "}), second, false) {
+		if r.Err != nil || r.SentBytes != int64(len(second)) {
+			t.Errorf("%s: sent %d, %v", r.Target, r.SentBytes, r.Err)
+		}
+	}
+	c.until("one", "/where/x", "first {")
+	c.until("two", "/where/x", "first {")
+	begin := time.Now()
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(2, where(t), mobility.Settings{Config: "back "}), nil, false); r[0].Err != nil {
+		t.Error(r[0].Err)
+	}
+	c.until("one", "/where/x", "back {")
+	if took := time.Since(begin); took > 10*time.Second { // usually some milliseconds
+		t.Errorf("a rollback took %v", took)
+	}
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(1, second, mobility.Settings{}), second, false); r[0].Err == nil || !strings.Contains(r[0].Err.Error(), "not newer") {
+		t.Errorf("an older release: %v", r[0].Err)
+	}
+	mallory, err := mobility.NewSigningKey("ana") // the name of another
+	if err != nil {
+		t.Fatal(err)
+	}
+	ana := c.key
+	c.key = mallory
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(9, second, mobility.Settings{}), second, false); r[0].Err == nil || !strings.Contains(r[0].Err.Error(), "signature") {
+		t.Errorf("a foreign key: %v", r[0].Err)
+	}
+	c.key = ana
+	broken := []byte("\x00asm\x01\x00\x00\x00")
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(3, broken, mobility.Settings{}), broken, false); r[0].Err != nil {
+		t.Error(r[0].Err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for c.nodes["one"].FunctionStatus()[0].Error == "" && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if f := c.nodes["one"].FunctionStatus()[0]; f.State != "running" || f.Version != 2 || !strings.HasPrefix(f.Wanted, "3-") || !strings.Contains(f.Error, "exports nothing") {
+		t.Errorf("after code that does not load: %+v", f)
+	}
+	close(stop)
+	<-stopped
+	// A restart goes on with what was pushed.
+	c.nodes["two"].Close()
+	c.start("two")
+	if _, body, _ := c.get("two", "/where/x"); !strings.HasPrefix(body, "first {") {
+		t.Errorf("after a restart: %q", body)
+	}
+}
+
+// TestCodeOnDemand: an edge that is told of code which it does not have pulls it when
+// it is first asked, from another edge of its PoP or from the origin.
+func TestCodeOnDemand(t *testing.T) {
+	c := newCDN(t, "", "")
+	wasm := where(t)
+	signed := c.release(1, wasm, mobility.Settings{Config: "pulled "})
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["origin"]}, signed, wasm, false); r[0].Err != nil {
+		t.Fatal(r[0].Err)
+	}
+	for _, r := range mobility.Push(t.Context(), []mobility.Client{c.api["one"], c.api["two"]}, signed, wasm, true) {
+		if r.Err != nil || !r.Missing || r.SentBytes != 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for len(c.nodes["one"].FunctionStatus()) == 0 && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if f := c.nodes["one"].FunctionStatus(); len(f) != 1 || f[0].State != "absent" {
+		t.Fatalf("before the first request: %+v", f)
+	}
+	c.until("one", "/where/x", "pulled {")
+	c.nodes["origin"].Close() // the other edge has it from the first
+	c.until("two", "/where/x", "pulled {")
+}
+
+// TestAFunctionThatFailsFailsAlone: with a status and a reason; metrics and logs tell.
+func TestAFunctionThatFailsFailsAlone(t *testing.T) {
+	c := newCDN(t, `function "/where/*" {
+    module = "where"
+    wall   = "300ms"
+  }`, "")
+	for path, want := range map[string]string{"/where/0": "500 fn-crash", "/where/!": "504 fn-deadline"} {
+		status, body, header := c.get("one", path)
+		if got := fmt.Sprint(status, " ", header.Get("Cache-Status")); !strings.HasPrefix(got, want[:4]) || !strings.Contains(got, want[4:]) {
+			t.Errorf("%s: got %s %s", path, got, body)
+		}
+		if status, _, _ := c.get("one", "/where/x"); status != 200 {
+			t.Errorf("after %s: %d", path, status)
+		}
+	}
+	m, err := c.nodes["one"].metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{"answered_total": 2, "crash_total": 1, "deadline_total": 1, "instances": 1} {
+		if got := m[`perto_function_`+name+`{function="shop.cdn.example/where/*"}`]; got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if got := m[`perto_function_seconds{function="shop.cdn.example/where/*"}_count`]; got != 4 {
+		t.Errorf("%v calls were timed", got)
+	}
+	lines, next, err := c.api["one"].Logs(t.Context(), "shop.cdn.example", "/where/*", 0, false)
+	if err != nil || len(lines) != 4 || next != 4 {
+		t.Fatalf("logs: %v, %v", lines, err)
+	}
+	text, _ := json.Marshal(lines)
+	if !strings.Contains(string(text), "asked") || !strings.Contains(string(text), "longer than it may") {
+		t.Errorf("logs: %s", text)
+	}
+}

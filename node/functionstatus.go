@@ -1,0 +1,132 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"perto"
+	"perto/functions"
+	"perto/metrics"
+	"perto/mobility"
+)
+
+// FunctionStatus is a function as it runs at a Node.
+type FunctionStatus struct {
+	Service   perto.Service     `json:"service"`
+	Path      string            `json:"path"`
+	Version   uint64            `json:"version"`          // that runs; 0 is the World's
+	Digest    string            `json:"digest"`           // of it
+	State     string            `json:"state"`            // "running", "absent" (pulled when asked for) or "failed"
+	Wanted    string            `json:"wanted,omitempty"` // the version that should run, when another one does
+	Error     string            `json:"error,omitempty"`
+	Placement string            `json:"placement"`
+	Phase     string            `json:"phase"`
+	About     *functions.About  `json:"about,omitempty"`
+	Requests  map[string]uint64 `json:"requests"` // by end
+	Cold      uint64            `json:"cold_starts"`
+	Instances int64             `json:"instances"`
+	Memory    int64             `json:"memory_bytes"`
+}
+
+// FunctionStatus returns what runs here, sorted by service and path; nil on a Node
+// that runs none.
+func (n *Node) FunctionStatus() []FunctionStatus {
+	if n.functions == nil {
+		return nil
+	}
+	out := []FunctionStatus{}
+	n.functions.each(func(s *slot) { out = append(out, s.status()) })
+	return out
+}
+
+// each calls f for the slots, sorted by name.
+func (r *functionRoom) each(f func(*slot)) {
+	r.mu.Lock()
+	all := make([]*slot, 0, len(r.slots))
+	for _, s := range r.slots {
+		all = append(all, s)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(all, func(a, b *slot) int { return strings.Compare(a.name.String(), b.name.String()) })
+	for _, s := range all {
+		f(s)
+	}
+}
+
+func (n slotName) String() string { return string(n.service) + n.path }
+
+func (s *slot) status() FunctionStatus {
+	s.mu.Lock()
+	f, failed := s.desired, s.failed
+	s.mu.Unlock()
+	x := FunctionStatus{Service: f.Service, Path: f.Path, Version: f.Version, Digest: f.Digest, State: "absent", Placement: s.room.placement,
+		Phase: f.Settings.Phase, Requests: make(map[string]uint64), Cold: s.stats.Cold.Value(), Instances: s.stats.Instances.Load(), Memory: s.stats.Memory.Load()}
+	if now := s.running.Load(); now != nil {
+		about := now.module.About()
+		x.Version, x.Digest, x.State, x.About = now.version.Version, now.version.Digest, "running", &about
+		if !sameCode(&now.version, &f) {
+			x.Wanted = versionText(&f)
+		}
+	}
+	if failed != nil {
+		x.Error = failed.Error()
+		if x.State == "absent" {
+			x.State = "failed"
+		}
+	}
+	for end, name := range functions.EndNames {
+		x.Requests[name] = s.stats.Ended[end].Value()
+	}
+	return x
+}
+
+// measure registers what functions are counted by.
+func (r *functionRoom) measure() {
+	m := r.node.metrics
+	for end, name := range functions.EndNames {
+		m.CounterSetFunc("perto_function_"+name+"_total", fmt.Sprintf("Requests to a function that ended so: %s.", name), "function", func(sample func(string, uint64)) {
+			r.each(func(s *slot) { sample(s.name.String(), s.stats.Ended[end].Value()) })
+		})
+	}
+	m.CounterSetFunc("perto_function_cold_starts_total", "Instances of a function that were made.", "function", func(sample func(string, uint64)) {
+		r.each(func(s *slot) { sample(s.name.String(), s.stats.Cold.Value()) })
+	})
+	m.HistogramSetFunc("perto_function_seconds", "A function's own time for a request, without what it let pass.", "function", func(sample func(string, *metrics.Histogram)) {
+		r.each(func(s *slot) { sample(s.name.String(), &s.stats.Seconds) })
+	})
+	m.GaugeSet("perto_function_instances", "Instances of a function that exist.", "function", func(sample func(string, float64)) {
+		r.each(func(s *slot) { sample(s.name.String(), float64(s.stats.Instances.Load())) })
+	})
+	m.GaugeSet("perto_function_memory_bytes", "Size of the memories of a function's instances; pages that none has written to are shared.", "function", func(sample func(string, float64)) {
+		r.each(func(s *slot) { sample(s.name.String(), float64(s.stats.Memory.Load())) })
+	})
+}
+
+// FunctionAPI returns the API by which functions are pushed to the Node; nil on one
+// that runs none. writeError answers with an error.
+func (n *Node) FunctionAPI(writeError func(http.ResponseWriter, error)) http.Handler {
+	if n.functions == nil {
+		return nil
+	}
+	return mobility.Handler(mobility.Source{Store: n.functions.store, WriteError: writeError,
+		Observed: func() any { return n.FunctionStatus() }, Logs: n.functions.logs})
+}
+
+// logs returns what a function has logged here.
+func (r *functionRoom) logs(service perto.Service, path string, after uint64) (lines []mobility.LogLine, next uint64) {
+	r.mu.Lock()
+	s := r.slots[slotName{service, path}]
+	r.mu.Unlock()
+	next = after
+	if s == nil {
+		return nil, next
+	}
+	kept, _ := s.logs.After(after)
+	for _, l := range kept {
+		lines = append(lines, mobility.LogLine{Number: l.Number, Time: l.Time, Level: l.Level.String(), Text: l.Text})
+		next = l.Number
+	}
+	return lines, next
+}

@@ -1,0 +1,195 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"perto"
+	"perto/config"
+	"perto/edge"
+	"perto/functions"
+	"perto/internal/fields"
+	"perto/mobility"
+	"perto/origin"
+)
+
+// newOrigin builds the origin of a node: the demo shop, with the functions that run
+// there, and the modules that edges pull.
+func (n *Node) newOrigin() error {
+	room, err := newFunctionRoom(context.Background(), n, placeOrigin)
+	if err != nil {
+		return err
+	}
+	n.functions = room
+	modules := mobility.ServeModules(room.store)
+	n.origin, err = origin.New(origin.Config{Network: n.cfg.Network, Listen: n.cfg.Local.HTTP, Logger: n.cfg.Logger,
+		Around: func(shop http.Handler) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle(mobility.ModulePath, modules)
+			mux.Handle("/", room.around(shop))
+			return mux
+		}})
+	return err
+}
+
+// maxOriginBody is how large a body may be that a function at the origin gets, and
+// that it lets pass, as at the edge.
+const (
+	maxOriginAsk    = 1 << 20
+	maxOriginAnswer = 16 << 20
+)
+
+// around returns a handler in which functions stand before another one.
+func (r *functionRoom) around(shop http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		s := r.find(q)
+		if s == nil {
+			shop.ServeHTTP(w, q)
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, maxOriginAsk))
+		if err != nil {
+			http.Error(w, "the body cannot be read", http.StatusRequestEntityTooLarge)
+			return
+		}
+		ask := &functions.Request{Method: q.Method, URI: q.URL.RequestURI(), Protocol: q.Proto, Source: sourceOf(q), Header: headerFields(q.Header), Body: body}
+		ask.Header = append(ask.Header, fields.Field{Name: []byte("Host"), Value: []byte(q.Host)})
+		a, err := s.handle(q.Context(), ask, func(ask *functions.Request) (*functions.Response, error) {
+			return serveTo(q, shop, ask)
+		})
+		if err != nil {
+			status, detail := http.StatusBadGateway, "the function failed"
+			if f, ok := errors.AsType[*edge.FunctionError](err); ok {
+				status, detail = f.Status, f.Detail
+			}
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, detail, status)
+			return
+		}
+		h := w.Header()
+		for _, f := range a.Header {
+			if !fields.Equal(f.Name, "content-length") {
+				h.Add(string(f.Name), string(f.Value))
+			}
+		}
+		w.WriteHeader(a.Status)
+		if q.Method != http.MethodHead {
+			w.Write(a.Body)
+		}
+	})
+}
+
+// find returns the function that a request belongs to, or nil.
+func (r *functionRoom) find(q *http.Request) *slot {
+	host, _, err := net.SplitHostPort(q.Host)
+	if err != nil {
+		host = q.Host
+	}
+	service, ok := serviceOfHost(&r.node.cfg.World, perto.CanonicalName(host))
+	if !ok {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found *slot
+	for name, s := range r.slots {
+		if name.service == service && edge.Matches(name.path, q.URL.EscapedPath()) && (found == nil || len(name.path) > len(found.name.path)) {
+			found = s
+		}
+	}
+	return found
+}
+
+// sourceOf returns the client: whom the edge before us has seen, or who asks.
+func sourceOf(q *http.Request) netip.AddrPort {
+	if via := q.Header.Values("X-Forwarded-For"); len(via) > 0 {
+		last := via[len(via)-1]
+		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+		if a, err := netip.ParseAddr(last); err == nil {
+			return netip.AddrPortFrom(a.Unmap(), 0)
+		}
+	}
+	a, _ := netip.ParseAddrPort(q.RemoteAddr)
+	return a
+}
+
+func headerFields(h http.Header) fields.Header {
+	var out fields.Header
+	for name, values := range h {
+		for _, v := range values {
+			out = append(out, fields.Field{Name: []byte(name), Value: []byte(v)})
+		}
+	}
+	slices.SortFunc(out, func(a, b fields.Field) int { return bytes.Compare(a.Name, b.Name) })
+	return out
+}
+
+// serveTo lets a handler answer what a function lets pass.
+func serveTo(q *http.Request, shop http.Handler, ask *functions.Request) (*functions.Response, error) {
+	next, err := http.NewRequestWithContext(q.Context(), ask.Method, "http://"+q.Host+ask.URI, bytes.NewReader(ask.Body))
+	if err != nil {
+		return nil, err
+	}
+	next.RemoteAddr = q.RemoteAddr
+	for _, f := range ask.Header {
+		if !fields.Equal(f.Name, "host") && !fields.Equal(f.Name, "range") && !strings.HasPrefix(strings.ToLower(string(f.Name)), "if-") {
+			next.Header.Add(string(f.Name), string(f.Value))
+		}
+	}
+	w := &recorder{header: make(http.Header)}
+	shop.ServeHTTP(w, next)
+	if w.over {
+		return nil, &edge.FunctionError{Status: http.StatusBadGateway, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
+	}
+	w.WriteHeader(http.StatusOK)
+	w.header.Del("Content-Length")
+	return &functions.Response{Status: w.status, Header: headerFields(w.header), Body: w.body.Bytes()}, nil
+}
+
+// recorder keeps what a handler answers.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+	over   bool
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	if r.body.Len()+len(p) > maxOriginAnswer {
+		r.over = true
+		return 0, io.ErrShortWrite
+	}
+	return r.body.Write(p)
+}
+
+// serviceOfHost returns the service that a host name at an origin belongs to.
+func serviceOfHost(w *config.World, host string) (perto.Service, bool) {
+	for _, s := range w.Services {
+		if string(s.Name) == host || slices.Contains(s.Aliases, host) {
+			return s.Name, true
+		}
+		for _, o := range s.Origins {
+			if u, err := url.Parse(o.URL); err == nil && u.Hostname() == host || o.Host == host {
+				return s.Name, true
+			}
+		}
+	}
+	return "", false
+}
