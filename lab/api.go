@@ -23,6 +23,8 @@ import (
 //	GET  /api/lab/doors         the doors to authoritative servers
 //	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
+//
+// and those of functions (registerFunctions).
 func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", console.Handler(l))
@@ -30,6 +32,7 @@ func (l *Lab) API() (http.Handler, error) {
 	if err := p.Register(mux); err != nil {
 		return nil, err
 	}
+	l.registerFunctions(mux)
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
 	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
 		v, err := l.Vantage(r.FormValue("from"))

@@ -8,6 +8,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/mobility"
 	"perto/node"
 )
 
@@ -40,8 +41,7 @@ type machine struct {
 func (m *machine) alive() bool { return m.node.Load() != nil }
 
 func (m *machine) start(ctx context.Context) error {
-	l := m.lab
-	n, err := node.New(node.Config{Local: m.local, World: l.World.World, Network: m.host, Geo: l.cfg.Geo, Keys: l.keys, Logger: l.cfg.Logger.With("node", m.local.Name)})
+	n, err := node.New(m.lab.nodeConfig(m.local, m.host))
 	if err != nil {
 		return err
 	}
@@ -50,6 +50,12 @@ func (m *machine) start(ctx context.Context) error {
 	}
 	m.node.Store(n)
 	return nil
+}
+
+// nodeConfig is what a Node of the lab is made from.
+func (l *Lab) nodeConfig(local config.Local, host *Host) node.Config {
+	return node.Config{Local: local, World: l.World.World, Network: host, Geo: l.cfg.Geo, Keys: l.keys,
+		Trust: []mobility.PublicKey{l.signing.Public()}, Code: l.code, Logger: l.cfg.Logger.With("node", local.Name)}
 }
 
 func (m *machine) stop() error {

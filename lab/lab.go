@@ -14,8 +14,10 @@ import (
 	"perto"
 	"perto/config"
 	"perto/dnsserver"
+	"perto/functions"
 	"perto/geodata"
 	"perto/lab/access"
+	"perto/mobility"
 	"perto/node"
 	"perto/replicas"
 )
@@ -51,6 +53,8 @@ type Lab struct {
 	socks    []*socksDoor
 	origin   *originHost
 	keys     []replicas.Key
+	signing  mobility.SigningKey // of functions that are pushed to the lab
+	code     *functions.Cache    // each function is compiled once for all Nodes
 
 	faults sync.Mutex // one kill or heal at a time
 }
@@ -91,6 +95,13 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 		cfg.Seed = 1
 	}
 	l := &Lab{cfg: cfg, World: cfg.World, keys: []replicas.Key{replicas.NewKey()}}
+	var err error
+	if l.signing, err = mobility.NewSigningKey("lab"); err != nil {
+		return nil, err
+	}
+	if l.code, err = functions.NewCache(""); err != nil {
+		return nil, err
+	}
 	l.Internet = NewInternet(NewPaths(cfg.Seed))
 	if err := l.up(ctx); err != nil {
 		l.Close()
@@ -176,6 +187,7 @@ func (l *Lab) Close() error {
 	for _, s := range l.plain {
 		errs = append(errs, s.Close())
 	}
+	errs = append(errs, l.code.Close())
 	l.Internet.Close()
 	return errors.Join(errs...)
 }

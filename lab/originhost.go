@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	"perto"
+	"perto/config"
 	"perto/lab/access"
-	"perto/origin"
+	"perto/node"
 )
 
 // originAddrs are those of origin.shop.example in world/shop.example.zone.
@@ -48,7 +49,7 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 			}
 		}
 	}
-	o := &originHost{host: host, site: l.cfg.Origin, logger: l.cfg.Logger}
+	o := &originHost{lab: l, host: host, site: l.cfg.Origin}
 	for p := range listen {
 		o.ports = append(o.ports, p)
 	}
@@ -58,11 +59,12 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 
 // originHost is the host behind the CDN. It is a [process]: it can be killed.
 type originHost struct {
+	lab    *Lab
 	host   *Host
-	ports  []string // ":80"
-	site   string   // the user's own; "": the shop
-	logger *slog.Logger
-	server io.Closer // nil while it is dead
+	ports  []string                  // ":80"
+	site   string                    // the user's own; "": the shop
+	server io.Closer                 // nil while it is dead
+	node   atomic.Pointer[node.Node] // the server, where that is the shop
 }
 
 func (o *originHost) alive() bool { return o.server != nil }
@@ -76,12 +78,14 @@ func (o *originHost) start(ctx context.Context) (err error) {
 		o.server = relay
 		return nil
 	}
-	shop, err := origin.New(origin.Config{Network: o.host, Listen: o.ports, Logger: o.logger})
+	local := config.Local{Name: o.host.Name, Roles: config.RoleOrigin, Place: o.host.End.Place, Addresses: o.host.Addrs, HTTP: o.ports}
+	n, err := node.New(o.lab.nodeConfig(local, o.host))
 	if err != nil {
 		return err
 	}
-	o.server = shop
-	return shop.Start(ctx)
+	o.server = n
+	o.node.Store(n)
+	return n.Start(ctx)
 }
 
 func (o *originHost) stop() error {
@@ -90,6 +94,7 @@ func (o *originHost) stop() error {
 	}
 	s := o.server
 	o.server = nil
+	o.node.Store(nil)
 	return s.Close()
 }
 
