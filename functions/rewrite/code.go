@@ -1,6 +1,9 @@
 package rewrite
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Instructions that are looked at, made, or have operands (5.4).
 const (
@@ -49,9 +52,13 @@ const (
 	bulkTableGrow    = 15
 	bulkTableSize    = 16
 	bulkTableFill    = 17
+	bytesPerUnit     = 64           // of a function's code: straight code is charged when it is entered
 	chargeImport     = Interval / 4 // of a call of the host: it may take as long as many loops
 	bulkBytesPerUnit = 10           // log2: what of a bulk operation counts as one loop
 )
+
+// maxLocals is how many locals a function may have.
+const maxLocals = 50_000
 
 // code makes every function count (5.5.13).
 func (w *rewriter) code(r *reader) []byte {
@@ -97,11 +104,14 @@ func (f *function) rewrite(body []byte) ([]byte, error) {
 	begin, locals := r.at, uint64(f.params)
 	for range groups {
 		locals += uint64(r.u32())
-		r.byte()
+		r.valueType()
 	}
 	declared := r.since(begin)
-	if locals > 1<<20 {
+	if locals > maxLocals {
 		r.fail(fmt.Errorf("it has %d locals", locals))
+	}
+	if len(body) == 0 || body[len(body)-1] != opEnd || !r.more() {
+		r.fail(errors.New("it has no end"))
 	}
 	f.left, f.length = uint32(locals), uint32(locals)+1
 	f.body = make([]byte, 0, len(body)+len(body)/4)
@@ -111,15 +121,16 @@ func (f *function) rewrite(body []byte) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if !f.counts && !f.calls {
+	units := int32(min(len(body)/bytesPerUnit, Interval))
+	if !f.counts && !f.calls && units == 0 {
 		return append(append(appendU32(nil, groups), declared...), f.body...), nil
 	}
 	out := append(appendU32(nil, groups+1), declared...)
 	out = append(out, 2, typeI32)
-	if f.calls {
+	if f.calls || units > 0 {
 		code := f.body
 		f.body = out
-		f.charge(1)
+		f.charge(1 + units)
 		return append(f.body, code...), nil
 	}
 	return append(out, f.body...), nil
@@ -154,18 +165,21 @@ func (f *function) settle() {
 	f.body = append(b, opEnd)
 }
 
-// instruction copies one, with what has to stand before or behind it.
+// instruction copies one, with what has to stand before or behind it. What it takes
+// for an instruction has to be what the runtime takes for one, or a loop could hide in
+// an operand. The runtime reads some numbers as single bytes and some types as two:
+// so of those only the shortest form, and the types of 2.0, are let pass.
 func (f *function) instruction(r *reader) {
 	at := r.at
 	op := r.byte()
 	switch {
 	case op == opLoop:
-		r.signed(5)
+		r.blockType()
 		f.body = append(f.body, r.since(at)...)
 		f.charge(1)
 		return
 	case op == opBlock, op == opIf:
-		r.signed(5)
+		r.blockType()
 	case op == opCall:
 		callee := r.u32()
 		if f.calls = true; callee < f.imported {
@@ -191,11 +205,16 @@ func (f *function) instruction(r *reader) {
 		}
 		r.u32()
 	case op == opSelectTyped:
-		r.take(r.count())
+		if r.byte() != 1 { // the only number that 2.0 allows
+			r.fail(errors.New("select has more or less than one type"))
+		}
+		r.valueType()
 	case op >= opI32Load && op <= opI64Store32:
 		memarg(r)
-	case op == opMemorySize, op == opMemoryGrow, op == opRefNull:
-		r.byte()
+	case op == opMemorySize, op == opMemoryGrow:
+		r.memory()
+	case op == opRefNull:
+		r.refType()
 	case op == opI32Const:
 		r.signed(5)
 	case op == opI64Const:
@@ -224,22 +243,22 @@ func memarg(r *reader) {
 // bulk reads what follows the prefix of bulk and conversion instructions, and puts a
 // charge before those whose work depends on an operand.
 func (f *function) bulk(r *reader) {
-	switch op := r.u32(); op {
+	switch op := r.secondOpcode(); op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // conversions that saturate
 	case bulkMemoryInit:
 		f.chargeLength()
 		r.u32()
-		r.byte()
+		r.memory()
 	case bulkDataDrop:
 		f.fixed("it drops a data segment (data.drop)")
 		r.u32()
 	case bulkMemoryCopy:
 		f.chargeLength()
-		r.byte()
-		r.byte()
+		r.memory()
+		r.memory()
 	case bulkMemoryFill:
 		f.chargeLength()
-		r.byte()
+		r.memory()
 	case bulkTableInit, bulkTableCopy:
 		f.chargeLength()
 		f.fixed("it changes its table (table.init, table.copy)")
@@ -261,7 +280,7 @@ func (f *function) bulk(r *reader) {
 
 // simd reads what follows the prefix of vector instructions.
 func simd(r *reader) {
-	switch op := r.u32(); {
+	switch op := r.secondOpcode(); {
 	case op <= 11, op == 92, op == 93: // loads and stores
 		memarg(r)
 	case op == 12, op == 13: // a constant, a shuffle

@@ -96,6 +96,53 @@ func (r *reader) count() uint32 {
 
 func (r *reader) name() string { return string(r.take(r.u32())) }
 
+// secondOpcode reads what follows a prefix, in its shortest form.
+func (r *reader) secondOpcode() uint32 {
+	at := r.at
+	op := r.u32()
+	if n := r.at - at; r.err == nil && (n > 2 || n == 2 && op < 0x80) {
+		r.fail(errors.New("an opcode is longer than it has to be"))
+	}
+	return op
+}
+
+// memory reads the number of a memory, in its shortest form.
+func (r *reader) memory() {
+	if r.byte() != 0 {
+		r.fail(errors.New("there is no other memory than 0"))
+	}
+}
+
+// valueType reads one (5.3.4).
+func (r *reader) valueType() byte {
+	t := r.byte()
+	if !isValue(t) {
+		r.fail(fmt.Errorf("%#x is no value type of WebAssembly 2.0", t))
+	}
+	return t
+}
+
+// refType reads the type of a reference (5.3.3).
+func (r *reader) refType() {
+	if t := r.byte(); !isReference(t) {
+		r.fail(fmt.Errorf("%#x is no type of references of WebAssembly 2.0", t))
+	}
+}
+
+// blockType reads nothing, one value type, or the index of a type (5.4.1).
+func (r *reader) blockType() {
+	if r.more() && (r.b[r.at] == blockEmpty || isValue(r.b[r.at])) {
+		r.at++
+		return
+	}
+	if r.signed(5) < 0 {
+		r.fail(errors.New("no block type of WebAssembly 2.0"))
+	}
+}
+
+func isReference(t byte) bool { return t == typeFuncref || t == typeExternref }
+func isValue(t byte) bool     { return t >= typeV128 && t <= typeI32 || isReference(t) }
+
 // since returns what was read from a place on.
 func (r *reader) since(at int) []byte {
 	if r.err != nil {

@@ -84,11 +84,11 @@ const (
 
 // Value types (5.3).
 const (
-	typeI32  = 0x7f
-	typeI64  = 0x7e
-	typeF32  = 0x7d
-	typeF64  = 0x7c
-	typeV128 = 0x7b
+	typeI32       = 0x7f
+	typeF64       = 0x7c
+	typeV128      = 0x7b
+	typeFuncref   = 0x70
+	typeExternref = 0x6f
 )
 
 // rewriter is a module on its way.

@@ -204,6 +204,62 @@ func TestStartIsCalledByTheHost(t *testing.T) {
 	}
 }
 
+// TestNoLoopHidesInAnOperand: the runtime reads some numbers as one byte and some
+// types as two. Whoever takes the loop that follows for an operand would leave it
+// without a count.
+func TestNoLoopHidesInAnOperand(t *testing.T) {
+	loop := []byte{opLoop, blockEmpty, opBr, 0, opEnd}
+	with := func(before ...byte) []byte { return append(before, loop...) }
+	for name, body := range map[string][]byte{
+		"a long vector opcode":    append(with(opSIMD, 0x8c, 0x00), make([]byte, 11)...),
+		"a long opcode":           with(opBulk, 0x80, 0x00),
+		"a long memory of size":   with(opMemorySize, 0x80, 0x00, 0x1a),
+		"a long memory of fill":   with(opBulk, bulkMemoryFill, 0x80, 0x00),
+		"a long memory of copy":   with(opBulk, bulkMemoryCopy, 0, 0x80, 0x00),
+		"a long memory of init":   with(opBulk, bulkMemoryInit, 0, 0x80, 0x00),
+		"a block of a reference":  append([]byte{opBlock, 0x63}, append(loop, opEnd)...),
+		"the same, longer":        append([]byte{opBlock, 0xe3, 0x7f}, append(loop, opEnd)...),
+		"a block of too many":     {opBlock, 0xff, 0xff, 0xff, 0xff, 0xff, opLoop, blockEmpty},
+		"a typed null":            with(opRefNull),
+		"select of a typed ref":   {opSelectTyped, 1, 0x63, opLoop, blockEmpty},
+		"select of many types":    append([]byte{opSelectTyped, 3}, loop...),
+		"select with a long one":  {opSelectTyped, 0x81, 0, typeI32},
+		"a number without an end": {opI32Const, 0x80, 0x80, 0x80, 0x80, 0x80, opLoop, blockEmpty},
+	} {
+		if m, err := Rewrite(module(oneType, oneFunction, onePage, code(body...))); err == nil {
+			t.Errorf("%s: it was taken: %x", name, m.Wasm)
+		}
+	}
+	for name, wasm := range map[string][]byte{
+		"a local of a typed ref": module(oneType, oneFunction, []byte{secCode, 1, 5, 1, 1, 0x63, opLoop, opEnd}),
+		"a parameter of one":     module([]byte{secType, 1, 0x60, 2, 0x63, 0x70, 0}),
+		"a body without an end":  module(oneType, oneFunction, []byte{secCode, 1, 2, 0, 1}),
+	} {
+		if _, err := Rewrite(wasm); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+	}
+}
+
+// TestElementSegments: functions in all eight forms of segments are the same as
+// before.
+func TestElementSegments(t *testing.T) {
+	segments := func(f byte) []byte { // of function f
+		zero, function, null := []byte{opI32Const, 0, opEnd}, []byte{opRefFunc, f, opEnd}, []byte{opRefNull, typeFuncref, opEnd}
+		return bytes.Join([][]byte{{secElement, 8}, {0}, zero, {1, f}, {1, 0, 1, f}, {2, 0}, zero, {0, 1, f}, {3, 0, 1, f},
+			{4}, zero, {2}, function, null, {5, typeFuncref, 1}, function, {6, 0}, zero, {typeFuncref, 1}, null, {7, typeFuncref, 1}, function}, nil)
+	}
+	m := rewrite(t, module(oneType, oneFunction, oneTable, segments(0), code()))
+	r := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter())
+	defer r.Close(t.Context())
+	if _, err := r.CompileModule(t.Context(), m.Wasm); err != nil {
+		t.Error(err)
+	}
+	if moved := segments(1)[1:]; !bytes.Contains(m.Wasm, moved) {
+		t.Errorf("in %x there is not %x", m.Wasm, moved)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	for want, wasm := range map[string][]byte{
 		"no WebAssembly module": []byte("hello, world"),

@@ -19,8 +19,12 @@ func (w *rewriter) types(r *reader) []byte {
 			return nil
 		}
 		p := r.count()
-		r.take(p)
-		r.take(r.count())
+		for range p {
+			r.valueType()
+		}
+		for range r.count() {
+			r.valueType()
+		}
 		w.params = append(w.params, p)
 	}
 	w.yieldType = n
@@ -45,7 +49,7 @@ func (w *rewriter) imports(r *reader) []byte {
 			r.u32()
 			w.imported++
 		case kindTable:
-			r.byte()
+			r.refType()
 			limits(r)
 			w.fixed("its table is imported")
 		case kindMemory:
@@ -53,7 +57,7 @@ func (w *rewriter) imports(r *reader) []byte {
 			w.memories++
 			w.fixed("its memory is imported")
 		case kindGlobal:
-			g := global{imported: true, kind: r.byte()}
+			g := global{imported: true, kind: r.valueType()}
 			if g.mutable = r.byte() == 1; g.mutable {
 				w.fixed("it imports a global that changes")
 			}
@@ -69,6 +73,9 @@ func (w *rewriter) imports(r *reader) []byte {
 
 func limits(r *reader) (least uint32, shared bool) {
 	flags := r.byte()
+	if flags > 3 {
+		r.fail(fmt.Errorf("limits of form %d", flags))
+	}
 	least = r.u32()
 	if flags&1 != 0 {
 		r.u32()
@@ -100,7 +107,7 @@ func (w *rewriter) tables(r *reader) []byte {
 		return nil
 	}
 	for range r.count() {
-		r.byte()
+		r.refType()
 		if least, _ := limits(r); least > maxTable {
 			r.fail(fmt.Errorf("a table of %d elements is more than this host has room for", least))
 		}
@@ -135,7 +142,7 @@ func (w *rewriter) global(r *reader) []byte {
 	}
 	var body []byte
 	for range n {
-		g := global{kind: r.byte()}
+		g := global{kind: r.valueType()}
 		mutable := r.byte()
 		g.mutable = mutable == 1
 		body = append(body, g.kind, mutable)
@@ -175,7 +182,7 @@ func (w *rewriter) constant(r *reader, out []byte) ([]byte, *int64) {
 		case opF64Const:
 			r.take(8)
 		case opRefNull:
-			r.byte()
+			r.refType()
 		case opGlobalGet:
 			if i := r.u32(); int(i) < len(w.globals) {
 				value = w.globals[i].constant
@@ -185,7 +192,7 @@ func (w *rewriter) constant(r *reader, out []byte) ([]byte, *int64) {
 			operations++
 			continue
 		case opSIMD:
-			if r.u32() != 12 { // v128.const
+			if r.secondOpcode() != 12 { // v128.const
 				r.fail(errors.New("a vector instruction is no constant"))
 			}
 			r.take(16)
@@ -267,7 +274,11 @@ func (w *rewriter) elements(r *reader) []byte {
 			out, _ = w.constant(r, out)
 		}
 		if passive || explicit {
-			out = append(out, r.byte()) // kind of element, or its type
+			kind := r.byte() // of elements: functions; or their type
+			if expressions != (kind != 0) || expressions && !isReference(kind) {
+				r.fail(fmt.Errorf("element segment of %#x", kind))
+			}
+			out = append(out, kind)
 		}
 		items := r.count()
 		out = appendU32(out, items)
