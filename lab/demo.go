@@ -8,6 +8,7 @@ import (
 
 	"perto"
 	"perto/config"
+	shopcode "perto/origin/functions"
 )
 
 //go:embed world
@@ -143,6 +144,9 @@ func DemoWorld(place config.PlaceResolver) (*config.Config, error) {
 		return nil, err
 	}
 	return config.Parse(src, "world.hcl", place, func(name string) ([]byte, error) {
+		if strings.HasSuffix(name, ".wasm") {
+			return shopcode.Module(name)
+		}
 		return worldFiles.ReadFile("world/" + name)
 	})
 }

@@ -7,6 +7,7 @@
 //	/                   the home page
 //	/product/ID         a page for each product
 //	/img/ID.svg         its picture
+//	/photo/ID.png       its photo, large
 //	/catalogue.json     all products
 //	/greeting           for one person (cookie name=...): never shared
 //	/download/book.txt  a large file, in ranges if asked
@@ -49,17 +50,31 @@ type Product struct {
 // Price returns the price as people write it.
 func (p Product) Price() string { return fmt.Sprintf("%d.%02d", p.Cents/100, p.Cents%100) }
 
-func products() []Product {
-	return []Product{
-		{1, "Hammock", "Cotton, two metres, holds two people who like each other.", 8900, 20},
-		{2, "Coffee, 500 g", "From Minas Gerais, roasted last week.", 1250, 35},
-		{3, "Clay filter", "Cold water without electricity since 1920.", 4300, 12},
-		{4, "Pandeiro", "Ten inches, goat skin, five pairs of jingles.", 12900, 200},
-		{5, "Straw hat", "Keeps the sun where it belongs.", 3400, 48},
-		{6, "Cutting board", "One piece of jatobá.", 5600, 28},
-		{7, "Azulejo", "Hand-painted tile, no two alike.", 1900, 215},
-		{8, "Seed box", "Twelve herbs for a window.", 2700, 110},
+//go:embed catalogue.tsv
+var catalogue string
+
+// Products returns what the shop sells; ids count from 1.
+func Products() ([]Product, error) {
+	var out []Product
+	for n, line := range strings.Split(strings.TrimSpace(catalogue), "\n") {
+		if line[0] == '#' {
+			continue
+		}
+		f := strings.Split(line, "\t")
+		if len(f) != 5 || f[0] != strconv.Itoa(len(out)+1) {
+			return nil, fmt.Errorf("catalogue.tsv:%d: it takes the next id, name, about, cents and hue", n+1)
+		}
+		cents, err := strconv.Atoi(f[3])
+		if err != nil {
+			return nil, fmt.Errorf("catalogue.tsv:%d: %w", n+1, err)
+		}
+		hue, err := strconv.Atoi(f[4])
+		if err != nil {
+			return nil, fmt.Errorf("catalogue.tsv:%d: %w", n+1, err)
+		}
+		out = append(out, Product{len(out) + 1, f[1], f[2], cents, hue})
 	}
+	return out, nil
 }
 
 // Config is what a shop needs.
@@ -82,6 +97,9 @@ type Shop struct {
 	list     []Product
 	book     []byte
 	changed  time.Time
+
+	photosMu sync.Mutex
+	photos   map[int][]byte // PNG, by product
 }
 
 // New builds a shop that does not listen yet.
@@ -93,7 +111,11 @@ func New(cfg Config) (*Shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Shop{cfg: cfg, template: t, list: products(), book: makeBook(), changed: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
+	list, err := Products()
+	if err != nil {
+		return nil, err
+	}
+	s := &Shop{cfg: cfg, template: t, list: list, photos: make(map[int][]byte), book: makeBook(), changed: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
 	handler := s.Handler()
 	if cfg.Around != nil {
 		handler = cfg.Around(handler)
@@ -132,6 +154,7 @@ func (s *Shop) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.HandleFunc("GET /product/{id}", s.product)
 	mux.HandleFunc("GET /img/{file}", s.image)
+	mux.HandleFunc("GET /photo/{file}", s.photo)
 	mux.HandleFunc("GET /catalogue.json", s.catalogue)
 	mux.HandleFunc("GET /greeting", s.greeting)
 	mux.HandleFunc("GET /style.css", s.style)
@@ -172,8 +195,11 @@ func (s *Shop) page(w http.ResponseWriter, r *http.Request, name, tags string, d
 	s.serve(w, r, "text/html; charset=utf-8", cachePage, tags, b.Bytes())
 }
 
+// shownAtHome is how many products the home page shows.
+const shownAtHome = 8
+
 func (s *Shop) home(w http.ResponseWriter, r *http.Request) {
-	s.page(w, r, "home.html", "shop home", s.list)
+	s.page(w, r, "home.html", "shop home", s.list[:shownAtHome])
 }
 
 func (s *Shop) product(w http.ResponseWriter, r *http.Request) {

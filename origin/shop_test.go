@@ -87,7 +87,7 @@ func TestShopServes(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var list []Product
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) != 8 {
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) < 50 {
 		t.Errorf("got %d products, error %v", len(list), err)
 	}
 }

@@ -24,7 +24,7 @@ var layers = map[string]int{
 	"internal/memnet": 0, "internal/netns": 0, "internal/ring": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/invariant": 0,
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
-	"edge/http1": 1, "edge/http2": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
+	"origin/functions": 1, "edge/http1": 1, "edge/http2": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
 	"mapping": 1, "geodata": 1, "replicas": 1, "certs": 1, "functions/rewrite": 1,
 
 	// The data plane serves, the control plane decides; neither imports itself.

@@ -81,4 +81,17 @@ service "shop.cdn.example" {
     ttl     = "20s"
     ttl_min = "5s"
   }
+
+  # The shop's code that runs at the edges. With placement = "origin" the same
+  # modules run there.
+  function "/greeting" {
+    module = "greeting"
+  }
+  function "/prices" {
+    module = "prices"
+    kv     = { BR = "BRL 5.40", PT = "EUR 0.92", JP = "JPY 151" }
+  }
+  function "/search" {
+    module = "search"
+  }
 }

@@ -1,0 +1,37 @@
+// Package shopcode holds the shop's code that may move: guests in C, and the modules
+// that are built of them. The same module runs at the origin, at the edges and in the
+// browser.
+//
+//	greeting    a fragment that differs for each person (a cookie)
+//	prices      prices in the currency of the client's country
+//	search      search in the catalogue, which ships with the code
+//	thumbnail   thumbnails of photos, in front of the photos
+package shopcode
+
+import (
+	"embed"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+//go:generate make --silent -C guests
+
+//go:embed guests/*.wasm
+var modules embed.FS
+
+// Module returns a module by its file's name ("greeting.wasm"). Errors are those of
+// package io/fs.
+func Module(file string) ([]byte, error) { return modules.ReadFile("guests/" + file) }
+
+// Names returns the names of the modules, without ".wasm".
+func Names() []string {
+	files, err := fs.Glob(modules, "guests/*.wasm")
+	if err != nil {
+		panic(err) // the pattern is sound
+	}
+	for i := range files {
+		files[i] = strings.TrimSuffix(path.Base(files[i]), ".wasm")
+	}
+	return files
+}
