@@ -46,8 +46,9 @@ type Host struct {
 	link  *link
 	stack *stack.Stack
 
-	dials atomic.Uint64
-	ice   ice // of its process
+	dials          atomic.Uint64
+	sent, received atomic.Uint64 // bytes of IP packets that went their way
+	ice            ice           // of its process
 
 	// Guarded by net.mu.
 	up, down cable.Line
@@ -69,6 +70,9 @@ const nic tcpip.NICID = 1
 // tcpBufferMax lets one connection fill a long path: 4 MiB is 100 Mbit/s over
 // 320 ms.
 const tcpBufferMax = 4 << 20
+
+// Traffic returns how many bytes of IP packets the host has sent and received.
+func (h *Host) Traffic() (sent, received uint64) { return h.sent.Load(), h.received.Load() }
 
 // AddHost puts a host on the Internet.
 func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {

@@ -171,6 +171,8 @@ func (n *Internet) sendLocked(from *Host, dst netip.Addr, data []byte, v6 bool) 
 		n.lost.Add(1)
 		return
 	}
+	from.sent.Add(uint64(len(data)))
+	to.received.Add(uint64(len(data)))
 	n.underWay.Hold(arrive, packet{to: to, from: from, data: data, v6: v6})
 }
 

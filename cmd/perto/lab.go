@@ -25,6 +25,7 @@ type labCmd struct {
 	Compare  labCompareCmd  `cmd:"" help:"Fetch a page from every city."`
 	Trace    labTraceCmd    `cmd:"" help:"Show the numbered steps of a request."`
 	Browse   labBrowseCmd   `cmd:"" help:"Open a browser that is in a city."`
+	Run      labRunCmd      `cmd:"" help:"Run an experiment and report: moved-code."`
 	Kill     labKillCmd     `cmd:"" help:"Let an edge's process die."`
 	Freeze   labFreezeCmd   `cmd:"" help:"Stop a host as SIGSTOP would."`
 	Cut      labCutCmd      `cmd:"" help:"Take a host off the network, in silence."`

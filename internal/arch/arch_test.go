@@ -31,7 +31,7 @@ var layers = map[string]int{
 	"dnsserver": 2, "edge": 2, "dispatch": 2, "origin": 2, "functions": 2,
 	"control": 2, "console": 2, "config": 2, "mobility": 2,
 
-	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/expect": 4, "lab/page": 4, "lab/wan": 4, "cmd/perto": 5,
+	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/expect": 4, "lab/page": 4, "lab/report": 4, "lab/wan": 4, "cmd/perto": 5,
 
 	// Not of the product: tools and tests about the whole tree.
 	"bench": 5, "bench/dns/mkmmdb": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
@@ -47,6 +47,7 @@ var sameLayer = map[string][]string{
 	"mobility":       {"functions"},
 	"lab":            {"lab/access", "lab/page"},
 	"lab/page":       {"lab/access"},
+	"lab/report":     {"lab"},
 }
 
 // fences names the packages that may use an outside library, tests excepted.
