@@ -82,6 +82,10 @@ func (e *Edge) Explain(host, target string) *Explanation {
 		x.Stored = append(x.Stored, s)
 	}
 	x.conclude(fit, now)
+	if len(x.Functions) > 0 && x.Functions[0].Phase == ClientPhase.String() {
+		x.Why = fmt.Sprintf("the function %s answers, or lets the request pass; then: %s", x.Functions[0].Path, x.Why)
+		x.Outcome = Computed.String()
+	}
 	return x
 }
 

@@ -94,14 +94,11 @@ func httpHandlerFunctions() []hostFunction {
 	})
 	add("set_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
 		h, name, value := c.changeable(s[0]), fieldName(mem, s[1], s[2]), fieldValue(mem, s[3], s[4])
-		*h = h.Set(name, value)
+		*h = bounded(h.Set(name, value))
 	})
 	add("add_header_value", types(5, i32), nil, func(c *call, mem api.Memory, s []uint64) {
 		h := c.changeable(s[0])
-		*h = append(*h, fields.Field{Name: fieldName(mem, s[1], s[2]), Value: fieldValue(mem, s[3], s[4])})
-		if len(*h) > maxFields {
-			panic(guestError("too many header fields"))
-		}
+		*h = bounded(append(*h, fields.Field{Name: fieldName(mem, s[1], s[2]), Value: fieldValue(mem, s[3], s[4])}))
 	})
 	add("remove_header", types(3, i32), nil, func(c *call, mem api.Memory, s []uint64) {
 		h := c.changeable(s[0])
@@ -136,6 +133,14 @@ func (c *call) beforeNext(what string) {
 
 // maxFields is how many header fields a guest can make a message have.
 const maxFields = 256
+
+// bounded ends a guest that has made a message too long.
+func bounded(h fields.Header) fields.Header {
+	if len(h) > maxFields {
+		panic(guestError("too many header fields"))
+	}
+	return h
+}
 
 // fields returns the header fields of a kind.
 func (c *call) fields(kind uint64) *fields.Header {

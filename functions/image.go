@@ -2,6 +2,7 @@ package functions
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -70,8 +71,8 @@ func (i *Image) writeTo(memory []byte) {
 	}
 }
 
-// Append appends the image in its format, signed by a key.
-func (i *Image) Append(dst []byte, key ed25519.PrivateKey) []byte {
+// Append appends the image in its format, signed by an ed25519 key.
+func (i *Image) Append(dst []byte, key crypto.Signer) []byte {
 	base := len(dst)
 	dst = append(append(dst, imageMagic...), 1)
 	dst = append(dst, i.Module[:]...)
@@ -89,8 +90,15 @@ func (i *Image) Append(dst []byte, key ed25519.PrivateKey) []byte {
 		dst = append(dst, r.Bytes...)
 	}
 	dst = append(dst, key.Public().(ed25519.PublicKey)...)
-	return append(dst, ed25519.Sign(key, append([]byte(imageContext), dst[base:]...))...)
+	signature, err := key.Sign(nil, append([]byte(imageContext), dst[base:]...), crypto.Hash(0))
+	if err != nil {
+		panic(err) // ed25519 signs anything
+	}
+	return append(dst, signature...)
 }
+
+// IsImage tells whether bytes begin as an image does.
+func IsImage(data []byte) bool { return bytes.HasPrefix(data, []byte(imageMagic)) }
 
 // What is wrong with the bytes of an image.
 var (

@@ -2,6 +2,7 @@ package mobility
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -39,6 +40,9 @@ func NewSigningKey(name string) (SigningKey, error) {
 func (k SigningKey) Public() PublicKey {
 	return PublicKey{Name: k.Name, Key: k.private.Public().(ed25519.PublicKey)}
 }
+
+// Signer returns the key as what signs: images, and what else has a format of its own.
+func (k SigningKey) Signer() crypto.Signer { return k.private }
 
 // Format writes the key's name for every verb, so that no log can show the secret.
 func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, "signing key "+k.Name) }

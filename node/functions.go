@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -254,12 +255,14 @@ func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) 
 	}
 }
 
+// runsHere tells whether a function runs at this Node. The origin has all of them: what
+// comes through an edge has met those of the edges, what comes to it directly has not.
 func (r *functionRoom) runsHere(f *mobility.Function) bool {
-	placement := f.Settings.Placement
-	if placement == "" {
-		placement = placeEdge
-	}
-	return placement == r.placement
+	return r.placement == placeOrigin || placementOf(f) == r.placement
+}
+
+func placementOf(f *mobility.Function) string {
+	return cmp.Or(f.Settings.Placement, placeEdge)
 }
 
 // load makes the desired version run, and pulls its code first where it is not here.

@@ -136,6 +136,24 @@ func (c *cdn) get(edge, path string) (status int, body string, header http.Heade
 	return r.StatusCode, string(text), r.Header
 }
 
+// direct asks the origin without an edge.
+func (c *cdn) direct(path string) (status int, body string) {
+	c.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return c.net.Host("client").DialContext(ctx, "tcp", "origin:80")
+	}}}
+	r, err := client.Get("http://origin" + path)
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return r.StatusCode, string(text)
+}
+
 func (c *cdn) release(version uint64, wasm []byte, settings mobility.Settings) mobility.Signed {
 	c.Helper()
 	s, err := mobility.Sign(c.key, mobility.Release{Service: "shop.cdn.example", Path: "/where/*", Version: version, Digest: mobility.Digest(wasm), Bytes: int64(len(wasm)),
@@ -192,8 +210,14 @@ func TestOneModuleTwoPlaces(t *testing.T) {
 		if f := c.nodes[who].FunctionStatus(); len(f) != 2 || f[1].State != "running" || f[1].Requests["answered"] != 2 || f[1].About.ABI != functions.HTTPHandler {
 			t.Errorf("%s: status %+v", placement, f)
 		}
-		if placement == "edge" && (len(c.nodes["origin"].FunctionStatus()) != 0 || len(c.nodes["one"].edge.Explain("shop.cdn.example", "/where/x").Functions) != 1) {
-			t.Error("the origin runs it too, or explain does not tell")
+		if f := c.nodes["origin"].FunctionStatus(); placement == "edge" && (len(f) != 2 || f[1].Requests["answered"] != 0) {
+			t.Errorf("the origin ran it once more: %+v", f)
+		}
+		if _, body := c.direct("/where/x"); !strings.Contains(body, `"placement":"origin"`) {
+			t.Errorf("%s: who asks the origin itself gets %q", placement, body)
+		}
+		if placement == "edge" && (len(c.nodes["one"].edge.Explain("shop.cdn.example", "/where/x").Functions) != 1) {
+			t.Error("explain does not tell of it")
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (s *slot) status() FunctionStatus {
 	s.mu.Lock()
 	f, failed := s.desired, s.failed
 	s.mu.Unlock()
-	x := FunctionStatus{Service: f.Service, Path: f.Path, Version: f.Version, Digest: f.Digest, State: "absent", Placement: s.room.placement,
+	x := FunctionStatus{Service: f.Service, Path: f.Path, Version: f.Version, Digest: f.Digest, State: "absent", Placement: placementOf(&f),
 		Phase: f.Settings.Phase, Requests: make(map[string]uint64), Cold: s.stats.Cold.Value(), Instances: s.stats.Instances.Load(), Memory: s.stats.Memory.Load()}
 	if now := s.running.Load(); now != nil {
 		about := now.module.About()

@@ -101,11 +101,33 @@ func (r *functionRoom) find(q *http.Request) *slot {
 	defer r.mu.Unlock()
 	var found *slot
 	for name, s := range r.slots {
+		if s.placement() == placeEdge && cameThroughAnEdge(q) {
+			continue
+		}
 		if name.service == service && edge.Matches(name.path, q.URL.EscapedPath()) && (found == nil || len(name.path) > len(found.name.path)) {
 			found = s
 		}
 	}
 	return found
+}
+
+// cameThroughAnEdge tells whether an edge of perto's has sent a request (RFC 8586).
+func cameThroughAnEdge(q *http.Request) bool {
+	for _, line := range q.Header.Values("CDN-Loop") {
+		for id := range strings.SplitSeq(line, ",") {
+			if strings.HasPrefix(strings.TrimSpace(id), "perto-") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// placement returns where the function should run.
+func (s *slot) placement() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return placementOf(&s.desired)
 }
 
 // sourceOf returns the client: whom the edge before us has seen, or who asks.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,11 +18,18 @@ import (
 	"perto"
 	"perto/functions"
 	"perto/internal/fields"
+	"perto/mobility"
 )
 
 type fnCmd struct {
-	Inspect fnInspectCmd `cmd:"" help:"Check a module and say what it is."`
-	Invoke  fnInvokeCmd  `cmd:"" help:"Let a module answer one request, here."`
+	New      fnNewCmd      `cmd:"" help:"Begin a function: a small project in C, Go or Rust."`
+	Dev      fnDevCmd      `cmd:"" help:"Serve a module on this machine, anew whenever it is built."`
+	Inspect  fnInspectCmd  `cmd:"" help:"Check a module, or an image, and say what it is."`
+	Invoke   fnInvokeCmd   `cmd:"" help:"Let a module answer a request, here."`
+	Push     fnPushCmd     `cmd:"" help:"Bring a module to nodes: it answers there from now on."`
+	List     fnListCmd     `cmd:"" help:"Show the functions of nodes, and how they do."`
+	Rollback fnRollbackCmd `cmd:"" help:"Go back to an older version."`
+	Logs     fnLogsCmd     `cmd:"" help:"Show what a function has logged at a node."`
 }
 
 // fnHost loads a module from a file into a host of its own.
@@ -47,11 +58,16 @@ func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOpt
 }
 
 type fnInspectCmd struct {
-	File string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	File  string `arg:"" help:"A module (.wasm), or an image of one." placeholder:"FILE"`
+	Image string `help:"Write the image of which its instances are copies, signed with --key." placeholder:"OUT"`
+	Key   string `help:"Key that signs the image." placeholder:"FILE"`
 }
 
 // Run says what a module is and what it asks for.
 func (c *fnInspectCmd) Run(e *env) error {
+	if data, err := os.ReadFile(c.File); err == nil && functions.IsImage(data) {
+		return inspectImage(e, c.File, data)
+	}
 	start := time.Now()
 	h, m, err := e.fnHost(c.File, functions.Limits{}, functions.ModuleOptions{})
 	if err != nil {
@@ -59,16 +75,84 @@ func (c *fnInspectCmd) Run(e *env) error {
 	}
 	defer h.Close()
 	compiled := time.Since(start)
+	if c.Image != "" {
+		if err := writeImage(c.Image, c.Key, m); err != nil {
+			return err
+		}
+	}
 	about := m.About()
 	return e.print(about, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(t, "module\t%s, %d bytes, sha256 %s\n", about.Name, about.Bytes, about.Digest)
 		fmt.Fprintf(t, "ABI\t%s\n", about.ABI)
-		fmt.Fprintf(t, "activation\t%s; an instance answers one request at a time\n", about.Activation)
+		fmt.Fprintf(t, "activation\t%s\n", about.Activation)
+		fmt.Fprintf(t, "concurrency\t%d instances; each answers one request at a time, on the thread that brought it\n", about.Concurrency)
+		if about.NoImage == "" {
+			fmt.Fprintf(t, "image\tafter initialisation: %d KiB of %d KiB of memory; instances are copies of it\n", about.ImageBytes>>10, about.MemoryBytes>>10)
+		} else {
+			fmt.Fprintf(t, "image\tnone, each instance initialises itself: %s\n", about.NoImage)
+		}
+		fmt.Fprintf(t, "random\t%s\n", randomness(about))
 		fmt.Fprintf(t, "imports\t%s\n", strings.Join(about.Imports, " "))
-		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB answer, %d KiB log\n", about.Limits.Wall, about.Limits.Memory>>20, about.Limits.Response>>10, about.Limits.Log>>10)
+		l := about.Limits
+		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB answer, %d KiB log, %d subrequests\n", l.Wall, l.Memory>>20, l.Response>>10, l.Log>>10, l.Subrequests)
 		fmt.Fprintf(t, "compiled\tin %s\n", compiled.Round(time.Millisecond))
 		t.Flush()
+	})
+}
+
+// randomness says what copies of an image have in common.
+func randomness(a functions.About) string {
+	switch {
+	case a.NoImage != "":
+		return "each instance draws its own"
+	case a.Reseeds:
+		return "it hears of being copied (perto_reseed)"
+	case slices.Contains(a.Imports, "wasi_snapshot_preview1.random_get"):
+		return "what it drew when it began is the same in all instances: let it export perto_reseed if that matters"
+	}
+	return "it asks for none"
+}
+
+func writeImage(file, keyFile string, m *functions.Module) error {
+	fail := func(kind perto.Kind, err error, hint string) error {
+		return &perto.Error{Op: "write image", Path: file, Kind: kind, Err: err, Hint: hint}
+	}
+	image := m.Image()
+	if image == nil {
+		return fail(perto.KindInvalid, errors.New(m.About().NoImage), "")
+	}
+	if keyFile == "" {
+		return fail(perto.KindInvalid, errors.New("an image is signed"), "name a key with --key; perto key new --sign NAME makes one")
+	}
+	key, err := mobility.LoadSigningKey(keyFile)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, image.Append(nil, key.Signer()), 0o644); err != nil {
+		return fail(perto.KindUnavailable, err, "")
+	}
+	return nil
+}
+
+// inspectImage says what an image holds.
+func inspectImage(e *env, file string, data []byte) error {
+	i, signer, err := functions.ParseImage(data)
+	if err != nil {
+		return &perto.Error{Op: "read image", Path: file, Kind: perto.KindInvalid, Err: err}
+	}
+	about := struct {
+		Module  string        `json:"module"` // digest
+		ABI     functions.ABI `json:"abi"`
+		Epoch   uint64        `json:"epoch"`
+		Memory  int           `json:"memory_bytes"`
+		Held    int           `json:"held_bytes"` // that are not zero
+		Globals int           `json:"globals"`
+		Signer  string        `json:"signer"` // public key
+	}{hex.EncodeToString(i.Module[:]), i.ABI, i.Epoch, int(i.Pages) << 16, i.Size(), len(i.Globals), base64.StdEncoding.EncodeToString(signer)}
+	return e.print(about, func(w io.Writer) {
+		fmt.Fprintf(w, "image of module sha256 %s (%s), epoch %d\n%d KiB of %d KiB of memory, %d globals\nsigned by %s\n",
+			about.Module, about.ABI, about.Epoch, about.Held>>10, about.Memory>>10, about.Globals, about.Signer)
 	})
 }
 

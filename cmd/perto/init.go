@@ -11,6 +11,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/mobility"
 	"perto/replicas"
 )
 
@@ -84,30 +85,71 @@ func (c *initCmd) Run(e *env) error {
 }
 
 type keyCmd struct {
-	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats."`
+	New keyNewCmd `cmd:"" help:"Print a new key: for heartbeats, or one that signs functions."`
 }
 
 type keyNewCmd struct {
 	Out  string `short:"o" help:"Write the key to a file that only its owner can read (print it)." placeholder:"FILE"`
 	Keep bool   `help:"Leave a file alone that is there already."`
+	Sign string `help:"Make a key that signs functions, for the person of this name." placeholder:"NAME"`
 }
 
 // Run prints a key, or writes it to a new file.
 func (c *keyNewCmd) Run(e *env) error {
+	key, public, err := c.make()
+	if err != nil {
+		return err
+	}
 	if c.Out == "" {
-		key := replicas.NewKey().File()
-		return e.print(map[string]string{"key": strings.TrimSpace(key)}, func(w io.Writer) { fmt.Fprint(w, key) })
+		return e.print(map[string]string{"key": strings.TrimSpace(key), "public": public}, func(w io.Writer) {
+			fmt.Fprint(w, key)
+			c.tell(e, public)
+		})
 	}
 	f, err := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
 	case errors.Is(err, os.ErrExist) && c.Keep:
-		_, err := replicas.LoadKeys(c.Out) // what is kept must be a key
-		return err
+		return c.kept(e)
 	case errors.Is(err, os.ErrExist):
 		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindConflict, Err: errors.New("the file exists"), Hint: "--keep leaves it alone"}
 	case err != nil:
 		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindUnavailable, Err: err}
 	}
-	_, err = f.WriteString(replicas.NewKey().File())
-	return errors.Join(err, f.Close())
+	_, err = f.WriteString(key)
+	if err = errors.Join(err, f.Close()); err == nil {
+		c.tell(e, public)
+	}
+	return err
+}
+
+// kept checks that the file which is left alone has a key.
+func (c *keyNewCmd) kept(e *env) error {
+	if c.Sign == "" {
+		_, err := replicas.LoadKeys(c.Out)
+		return err
+	}
+	key, err := mobility.LoadSigningKey(c.Out)
+	if err == nil {
+		c.tell(e, key.Public().String())
+	}
+	return err
+}
+
+// tell says what to do with the public half of a key that signs.
+func (c *keyNewCmd) tell(e *env, public string) {
+	if public != "" {
+		fmt.Fprintf(e.err, "Nodes take what this key signs when their configuration has:\n  functions { trust = [%q] }\n", public)
+	}
+}
+
+// make returns the line of a new key's file; public is what others may know of it.
+func (c *keyNewCmd) make() (line, public string, err error) {
+	if c.Sign == "" {
+		return replicas.NewKey().File(), "", nil
+	}
+	key, err := mobility.NewSigningKey(c.Sign)
+	if err != nil {
+		return "", "", err
+	}
+	return key.File(), key.Public().String(), nil
 }

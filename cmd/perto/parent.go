@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"perto"
-	"perto/config"
 	"perto/internal/netx"
 	"perto/node"
 )
@@ -24,7 +23,7 @@ type parent struct {
 	cmd     *runCmd
 	env     *env
 	sockets netx.Sockets
-	dns     bool // the node serves DNS
+	maps    bool // the node needs the world map
 }
 
 // Restarting a worker: at once the first time, then with growing pauses while it
@@ -46,7 +45,7 @@ func (p *parent) open() error {
 		return err
 	}
 	defer debug.FreeOSMemory() // the check took as much as a worker, the parent needs next to nothing
-	p.dns = l.local.Roles.Has(config.RoleDNS)
+	p.maps = needsMap(l.local, &l.node.World)
 	if err := p.sockets.Set(p.env.ctx, l.sockets()); err != nil {
 		return &perto.Error{Op: "open the sockets of", Path: l.local.Name, Kind: perto.KindUnavailable, Err: err,
 			Hint: "another process may hold the port, or it takes a privilege; dns, http, heartbeat and api in the node block say where to listen"}
@@ -109,7 +108,7 @@ func (p *parent) start() (*worker, error) {
 	if p.cmd.Node != "" {
 		args = append(args, "--node", p.cmd.Node)
 	}
-	if p.dns {
+	if p.maps {
 		args = append(args, "--map")
 	}
 	if p.cmd.Verbose {

@@ -77,7 +77,7 @@ func (c *runCmd) load() (*loaded, error) {
 		return nil, err
 	}
 	l := &loaded{local: local, node: node.Config{Local: *local, World: cfg.World, Network: sockets}}
-	if local.Roles.Has(config.RoleDNS) { // who serves no DNS need not know where anybody is
+	if needsMap(local, &cfg.World) {
 		m, err := world()
 		if err != nil {
 			return nil, err
@@ -92,6 +92,16 @@ func (c *runCmd) load() (*loaded, error) {
 		}
 	}
 	return l, nil
+}
+
+// needsMap tells whether a machine has to know where addresses are: to answer
+// queries, or because functions may ask.
+func needsMap(local *config.Local, w *config.World) bool {
+	functions := len(w.Trust) > 0
+	for _, s := range w.Services {
+		functions = functions || len(s.Functions) > 0
+	}
+	return local.Roles.Has(config.RoleDNS) || functions
 }
 
 // work serves until the context ends. SIGHUP makes room for the next worker, which
@@ -126,7 +136,13 @@ func (c *runCmd) work(e *env) error {
 		return err
 	}
 	if listener != nil {
-		server := &http.Server{Handler: console.Guard(console.Handler(n)), ReadHeaderTimeout: 5 * time.Second}
+		mux := http.NewServeMux()
+		mux.Handle("/", console.Handler(n))
+		if api := n.FunctionAPI(console.WriteError); api != nil {
+			mux.Handle("/api/functions", api)
+			mux.Handle("/api/functions/", api)
+		}
+		server := &http.Server{Handler: console.Guard(mux), ReadHeaderTimeout: 5 * time.Second}
 		go server.Serve(listener)
 		defer server.Close()
 	}

@@ -25,7 +25,7 @@ var layers = map[string]int{
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
 	"origin/functions": 1, "edge/http1": 1, "edge/http2": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
-	"mapping": 1, "geodata": 1, "replicas": 1, "certs": 1, "functions/rewrite": 1,
+	"mapping": 1, "geodata": 1, "replicas": 1, "certs": 1, "functions/rewrite": 1, "functions/guest": 1,
 
 	// The data plane serves, the control plane decides; neither imports itself.
 	"dnsserver": 2, "edge": 2, "dispatch": 2, "origin": 2, "functions": 2,

@@ -3,7 +3,7 @@
 // it is asked for. Without functions there is no panel.
 
 const ORIGIN = "origin.shop.example";
-const WAIT = 10_000; // ms that code has here: more than anywhere else
+const WAIT = 5_000; // ms that a function has here, with its way to us
 
 const PLACES = [
 	{name: "origin", title: "At the origin", run: (f, v) => fetchFrom(v, ORIGIN, f)},

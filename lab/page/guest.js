@@ -209,6 +209,12 @@ class Host {
 		return [part.length, pair(part.length === rest.length ? 1 : 0, part.length)];
 	}
 
+	// push appends a header field, as long as there are not too many.
+	push(list, line) {
+		list.push(line);
+		if (list.length > MAX_FIELDS) throw new Error("too many header fields");
+	}
+
 	fieldName(at, n) {
 		const bytes = this.view(at, n), name = decoder.decode(bytes);
 		if (bytes.length > MAX_NAME || !/^[!-~]+$/.test(name) || /["(),/:;<=>?@[\\\]{}]/.test(name)) throw new Error("no name of a header field");
@@ -334,7 +340,7 @@ function httpHandler(host) {
 			const line = [host.fieldName(name, nameLength), host.fieldValue(value, valueLength)];
 			const i = m[key].findIndex(called(line[0]));
 			if (i < 0) {
-				m[key].push(line);
+				host.push(m[key], line);
 				return;
 			}
 			m[key][i][1] = line[1]; // the first one stays where it is, with its name
@@ -342,8 +348,7 @@ function httpHandler(host) {
 		},
 		add_header_value(kind, name, nameLength, value, valueLength) {
 			const [m, key] = host.changeable(kind);
-			m[key].push([host.fieldName(name, nameLength), host.fieldValue(value, valueLength)]);
-			if (m[key].length > MAX_FIELDS) throw new Error("too many header fields");
+			host.push(m[key], [host.fieldName(name, nameLength), host.fieldValue(value, valueLength)]);
 		},
 		remove_header(kind, name, nameLength) {
 			const [m, key] = host.changeable(kind);

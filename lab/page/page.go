@@ -87,6 +87,10 @@ func SiteOf(w *config.World) string {
 //	GET /api/lab/dig          one question from a vantage: from, name, type
 //	GET /api/lab/fetch        one fetch from a vantage: from, url; body=1 for the body too
 //	GET /api/lab/compare      the same from every vantage: url
+//
+// Where the mux has GET /api/functions and GET /api/functions/modules/DIGEST too, as
+// package mobility has them, the page runs functions at the origin, at an edge and in
+// the browser itself.
 func (p *Page) Register(mux *http.ServeMux) error {
 	t, err := template.ParseFS(files, "*.html")
 	if err != nil {

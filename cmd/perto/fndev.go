@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"perto"
+	"perto/functions"
+	"perto/functions/guest"
+	"perto/internal/fields"
+	"perto/mobility"
+)
+
+type fnNewCmd struct {
+	Dir  string `arg:"" help:"Folder of the project; its name is that of the function." placeholder:"DIR"`
+	Lang string `default:"c" help:"Language: c, go or rust." placeholder:"LANGUAGE"`
+}
+
+// Run writes a project.
+func (c *fnNewCmd) Run(e *env) error {
+	abs, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(abs)
+	files, needed, err := guest.New(c.Lang, c.Dir, name)
+	if err != nil {
+		return err
+	}
+	return e.print(struct {
+		Files []string `json:"files"`
+		Needs string   `json:"needs"`
+	}{files, needed}, func(w io.Writer) {
+		for _, f := range files {
+			fmt.Fprintln(w, "wrote", filepath.Join(c.Dir, f))
+		}
+		fmt.Fprintf(w, "\nIt is built with %s.\nNext:\n  make -C %s\n  perto fn dev %s\n", needed, c.Dir, filepath.Join(c.Dir, name+".wasm"))
+	})
+}
+
+// fnLimits and fnOptions are the settings of a release as a host takes them.
+func fnLimits(wall time.Duration) functions.Limits { return functions.Limits{Wall: wall} }
+
+func fnOptions(s mobility.Settings) functions.ModuleOptions {
+	activation, err := functions.ParseActivation(s.Activation)
+	if err != nil {
+		activation = functions.Pooled
+	}
+	return functions.ModuleOptions{Activation: activation, Config: []byte(s.Config), KV: s.KV}
+}
+
+type fnDevCmd struct {
+	File   string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	Listen string `default:"127.0.0.1:8787" help:"Where to serve." placeholder:"HOST:PORT"`
+	Config string `help:"What the module's get_config returns." placeholder:"TEXT"`
+	Next   string `help:"Site that answers what the module lets pass: http://host:port." placeholder:"URL"`
+}
+
+// Run serves a module until it is interrupted. A new build takes over when it loads;
+// one that does not leaves the old one.
+func (c *fnDevCmd) Run(e *env) error {
+	fail := func(kind perto.Kind, err error) error {
+		return &perto.Error{Op: "serve module", Path: c.File, Kind: kind, Err: err}
+	}
+	options := functions.ModuleOptions{Config: []byte(c.Config), Logs: new(functions.Logs)}
+	h, first, err := e.fnHost(c.File, functions.Limits{}, options)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	var module atomic.Pointer[functions.Module]
+	module.Store(first)
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fail(perto.KindUnavailable, err)
+	}
+	server := &http.Server{Handler: c.handler(e, &module), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	fmt.Fprintf(e.out, "%s answers at http://%s/ (Ctrl-C ends it)\n", first.Name, l.Addr())
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	go c.showLogs(ctx, e, options.Logs)
+	c.watch(ctx, func() {
+		wasm, err := os.ReadFile(c.File)
+		if err != nil {
+			return // it is being written
+		}
+		next, err := h.Load(ctx, first.Name, wasm, options)
+		if err != nil {
+			fmt.Fprintln(e.err, "perto:", err)
+			return
+		}
+		old := module.Swap(next)
+		old.Close()
+		fmt.Fprintf(e.out, "a new build: sha256 %.12s\n", next.Digest)
+	})
+	server.Close()
+	if err := <-served; err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fail(perto.KindUnavailable, err)
+	}
+	return nil
+}
+
+// watchEvery is how often the module's file is looked at.
+const watchEvery = 300 * time.Millisecond
+
+// watch calls changed when the file is another one and has stayed so for a moment.
+func (c *fnDevCmd) watch(ctx context.Context, changed func()) {
+	stamp := func() string {
+		s, err := os.Stat(c.File)
+		if err != nil {
+			return ""
+		}
+		return fmt.Sprint(s.ModTime().UnixNano(), s.Size())
+	}
+	seen := stamp()
+	pending := ""
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := stamp()
+		if now != "" && now != seen && now == pending {
+			seen = now
+			changed()
+		}
+		pending = now
+	}
+}
+
+func (c *fnDevCmd) showLogs(ctx context.Context, e *env, logs *functions.Logs) {
+	last := uint64(0)
+	for {
+		lines, more := logs.After(last)
+		for _, l := range lines {
+			fmt.Fprintf(e.err, "%s %s\n", l.Level, l.Text)
+			last = l.Number
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// maxDevBody is how large a body may be, either way.
+const maxDevBody = 16 << 20
+
+// handler lets the module answer, and prints what came of it.
+func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxDevBody))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
+		source, _ := netip.ParseAddrPort(r.RemoteAddr)
+		q := &functions.Request{Method: r.Method, URI: r.URL.RequestURI(), Protocol: r.Proto, Source: source, Body: body}
+		for name, values := range r.Header {
+			for _, v := range values {
+				q.Header = append(q.Header, fields.Field{Name: []byte(name), Value: []byte(v)})
+			}
+		}
+		q.Header = append(q.Header, fields.Field{Name: []byte("Host"), Value: []byte(r.Host)})
+		a, err := module.Load().Handle(r.Context(), q, c.next(r))
+		if err != nil {
+			fmt.Fprintf(e.err, "%s %s: %v\n", r.Method, r.URL, err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		for _, f := range a.Header {
+			w.Header().Add(string(f.Name), string(f.Value))
+		}
+		w.WriteHeader(a.Status)
+		w.Write(a.Body)
+		fmt.Fprintf(e.err, "%s %s: %d, %d bytes, %s\n", r.Method, r.URL, a.Status, len(a.Body), time.Since(start).Round(time.Microsecond))
+	})
+}
+
+// next asks the site behind the module; nil without one.
+func (c *fnDevCmd) next(r *http.Request) functions.Next {
+	if c.Next == "" {
+		return nil
+	}
+	return func(q *functions.Request) (*functions.Response, error) {
+		out, err := http.NewRequestWithContext(r.Context(), q.Method, strings.TrimSuffix(c.Next, "/")+q.URI, strings.NewReader(string(q.Body)))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range q.Header {
+			if !fields.Equal(f.Name, "host") && !fields.Equal(f.Name, "accept-encoding") {
+				out.Header.Add(string(f.Name), string(f.Value))
+			}
+		}
+		resp, err := http.DefaultTransport.RoundTrip(out)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		a := &functions.Response{Status: resp.StatusCode}
+		for name, values := range resp.Header {
+			for _, v := range values {
+				if name != "Content-Length" {
+					a.Header = append(a.Header, fields.Field{Name: []byte(name), Value: []byte(v)})
+				}
+			}
+		}
+		a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxDevBody))
+		return a, err
+	}
+}

@@ -1,0 +1,458 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"perto"
+	"perto/lab"
+	"perto/mobility"
+	"perto/node"
+)
+
+// fnTargets says which nodes a command is for.
+type fnTargets struct {
+	To []string `help:"Nodes: names in a lab, HOST:PORT of nodes' APIs (all of the lab; else the node of --api)." placeholder:"NODE"`
+}
+
+// target is a node that runs functions.
+type target struct {
+	name   string
+	client mobility.Client
+}
+
+// targets finds the nodes; a lab is asked for those that it has.
+func (t *fnTargets) targets(e *env) ([]target, error) {
+	var nodes []lab.FunctionNode
+	inLab := e.get("/api/lab/functions", nil, &nodes) == nil
+	known := func(name string) bool {
+		return slices.ContainsFunc(nodes, func(n lab.FunctionNode) bool { return n.Name == name })
+	}
+	at := func(name string) target {
+		return target{name, mobility.Client{Base: "http://" + e.api + "/api/nodes/" + url.PathEscape(name)}}
+	}
+	var out []target
+	for _, to := range t.To {
+		switch {
+		case strings.Contains(to, ":"):
+			out = append(out, target{to, mobility.Client{Base: "http://" + to}})
+		case inLab && known(to):
+			out = append(out, at(to))
+		default:
+			hint := "name it as HOST:PORT of its API"
+			if inLab {
+				var names []string
+				for _, n := range nodes {
+					names = append(names, n.Name)
+				}
+				hint = "the lab has " + strings.Join(names, ", ")
+			}
+			return nil, &perto.Error{Op: "find node", Path: to, Kind: perto.KindNotFound, Err: errors.New("no node of that name is known here"), Hint: hint}
+		}
+	}
+	if len(t.To) > 0 {
+		return out, nil
+	}
+	if inLab {
+		for _, n := range nodes {
+			out = append(out, at(n.Name))
+		}
+		return out, nil
+	}
+	return []target{{e.api, mobility.Client{Base: "http://" + e.api}}}, nil
+}
+
+func clients(targets []target) (out []mobility.Client) {
+	for _, t := range targets {
+		out = append(out, t.client)
+	}
+	return out
+}
+
+// fnName is a function: "shop.cdn.example/greeting", or its URL.
+type fnName string
+
+func (f fnName) split() (perto.Service, string, error) {
+	s := strings.TrimPrefix(strings.TrimPrefix(string(f), "http://"), "https://")
+	service, path, ok := strings.Cut(s, "/")
+	if !ok || service == "" {
+		return "", "", &perto.Error{Op: "read function", Path: string(f), Kind: perto.KindInvalid, Err: errors.New(`it takes a service and a path, such as shop.cdn.example/greeting`)}
+	}
+	return perto.Service(perto.CanonicalName(service)), "/" + path, nil
+}
+
+// fnKey finds the key that signs: a file, or that of a lab.
+type fnKey struct {
+	Key string `help:"Signing key (perto key new --sign NAME; in a lab its own)." placeholder:"FILE" env:"PERTO_SIGN_KEY"`
+}
+
+func (k *fnKey) load(e *env) (mobility.SigningKey, error) {
+	if k.Key != "" {
+		return mobility.LoadSigningKey(k.Key)
+	}
+	fail := func(err error) (mobility.SigningKey, error) {
+		return mobility.SigningKey{}, &perto.Error{Op: "sign release", Kind: perto.KindInvalid, Err: err, Hint: "name a key with --key; perto key new --sign NAME makes one"}
+	}
+	q, err := http.NewRequestWithContext(e.ctx, "GET", "http://"+e.api+"/api/lab/key", nil)
+	if err != nil {
+		return fail(err)
+	}
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return fail(errors.New("there is no key, and no lab that has one"))
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(r.Body, 4096))
+	if err != nil || r.StatusCode != http.StatusOK {
+		return fail(errors.New("there is no key, and this is no lab, which would have one"))
+	}
+	return mobility.ParseSigningKey(text)
+}
+
+// nextVersion returns one more than any node knows of.
+func nextVersion(e *env, targets []target, service perto.Service, path string) (uint64, error) {
+	newest := uint64(0)
+	answered := false
+	var last error
+	for _, t := range targets {
+		h, err := t.client.History(e.ctx, service, path)
+		if e, ok := errors.AsType[*perto.Error](err); ok && e.Kind == perto.KindNotFound {
+			err = nil // nobody has pushed it there
+		}
+		if err != nil {
+			last = err
+			continue
+		}
+		answered = true
+		if len(h) > 0 {
+			newest = max(newest, h[0].Version)
+		}
+	}
+	if !answered {
+		return 0, last
+	}
+	return newest + 1, nil
+}
+
+type fnPushCmd struct {
+	File      string        `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	Function  fnName        `arg:"" help:"What it answers: SERVICE/PATH; /* at the end stands for all below." placeholder:"FUNCTION"`
+	OnDemand  bool          `help:"Send edges the release only: they pull the code from the origin when it is first asked for. It goes to the origin (--to names it too)."`
+	Config    string        `help:"What the module's get_config returns." placeholder:"TEXT"`
+	KV        []string      `name:"kv" sep:"none" help:"Read-only data: KEY=VALUE." placeholder:"PAIR"`
+	Policy    string        `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Which instance answers: pooled, per-request, singleton."`
+	Phase     string        `default:"client" enum:"client,origin" help:"Before the cache (client) or behind it (origin)."`
+	Place     string        `name:"placement" default:"edge" enum:"edge,origin" help:"Where it runs: edge or origin."`
+	Wall      time.Duration `help:"How long it may take (1s)." placeholder:"TIME"`
+	fnTargets `embed:""`
+	fnKey     `embed:""`
+}
+
+// Run pushes a module.
+func (c *fnPushCmd) Run(e *env) error {
+	service, path, err := c.Function.split()
+	if err != nil {
+		return err
+	}
+	settings := mobility.Settings{Activation: c.Policy, Phase: c.Phase, Placement: c.Place, Config: c.Config, Wall: c.Wall}
+	for _, pair := range c.KV {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return &perto.Error{Op: "read data", Path: pair, Kind: perto.KindInvalid, Err: errors.New("it takes KEY=VALUE")}
+		}
+		if settings.KV == nil {
+			settings.KV = make(map[string]string)
+		}
+		settings.KV[key] = value
+	}
+	// What does not run here runs nowhere: better to hear it now.
+	h, m, err := e.fnHost(c.File, fnLimits(c.Wall), fnOptions(settings))
+	if err != nil {
+		return err
+	}
+	digest := m.Digest
+	h.Close()
+	wasm, err := os.ReadFile(c.File)
+	if err != nil {
+		return &perto.Error{Op: "read module", Path: c.File, Kind: perto.KindInvalid, Err: err}
+	}
+	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Digest: digest, Bytes: int64(len(wasm)), Settings: settings}, wasm, c.OnDemand)
+}
+
+// release signs a release of the next version and brings it to the nodes.
+func release(e *env, to *fnTargets, with *fnKey, r mobility.Release, wasm []byte, lazy bool) error {
+	targets, err := to.targets(e)
+	if err != nil {
+		return err
+	}
+	key, err := with.load(e)
+	if err != nil {
+		return err
+	}
+	if r.Version, err = nextVersion(e, targets, r.Service, r.Path); err != nil {
+		return err
+	}
+	r.Time = time.Now().UTC()
+	signed, err := mobility.Sign(key, r)
+	if err != nil {
+		return err
+	}
+	var results []mobility.Result
+	if lazy { // the code goes where the others pull it from
+		eager, rest := split(targets, func(t target) bool { return t.name == "origin" })
+		results = append(mobility.Push(e.ctx, clients(eager), signed, wasm, false), mobility.Push(e.ctx, clients(rest), signed, wasm, true)...)
+		targets = append(eager, rest...)
+	} else {
+		results = mobility.Push(e.ctx, clients(targets), signed, wasm, false)
+	}
+	return reportPush(e, r, targets, results)
+}
+
+func split(targets []target, first func(target) bool) (a, b []target) {
+	for _, t := range targets {
+		if first(t) {
+			a = append(a, t)
+		} else {
+			b = append(b, t)
+		}
+	}
+	return a, b
+}
+
+// pushed is what a push did at a node.
+type pushed struct {
+	Node    string        `json:"node"`
+	Version uint64        `json:"version"`
+	Bytes   int64         `json:"sent_bytes"`
+	Pulls   bool          `json:"pulls"` // it has no code yet
+	Took    time.Duration `json:"took_ns"`
+	Error   string        `json:"error,omitempty"`
+}
+
+func reportPush(e *env, r mobility.Release, targets []target, results []mobility.Result) error {
+	var out []pushed
+	failed := 0
+	for i, res := range results {
+		p := pushed{Node: targets[i].name, Version: res.Version, Bytes: res.SentBytes, Pulls: res.Missing, Took: res.Took}
+		if res.Err != nil {
+			p.Error = res.Err.Error()
+			failed++
+		}
+		out = append(out, p)
+	}
+	err := e.print(struct {
+		Function string   `json:"function"`
+		Version  uint64   `json:"version"`
+		Digest   string   `json:"digest"`
+		Nodes    []pushed `json:"nodes"`
+	}{string(r.Service) + r.Path, r.Version, r.Digest, out}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s%s version %d, sha256 %.12s\n", r.Service, r.Path, r.Version, r.Digest)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, p := range out {
+			switch {
+			case p.Error != "":
+				fmt.Fprintf(t, "%s\tfailed: %s\n", p.Node, p.Error)
+			case p.Pulls:
+				fmt.Fprintf(t, "%s\tknows, and pulls the code when it is asked for\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+			case p.Bytes == 0:
+				fmt.Fprintf(t, "%s\thad the code\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+			default:
+				fmt.Fprintf(t, "%s\t%d bytes\t%s\n", p.Node, p.Bytes, p.Took.Round(time.Millisecond))
+			}
+		}
+		t.Flush()
+	})
+	if err == nil && failed > 0 {
+		err = &perto.Error{Op: "push", Path: string(r.Service) + r.Path, Kind: perto.KindUnavailable, Err: fmt.Errorf("%d of %d nodes did not take it", failed, len(out))}
+	}
+	return err
+}
+
+type fnRollbackCmd struct {
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Version   uint64 `arg:"" optional:"" help:"Which version (the one before the newest)." placeholder:"VERSION"`
+	fnTargets `embed:""`
+	fnKey     `embed:""`
+}
+
+// Run releases older code again: nodes have it.
+func (c *fnRollbackCmd) Run(e *env) error {
+	service, path, err := c.Function.split()
+	if err != nil {
+		return err
+	}
+	targets, err := c.targets(e)
+	if err != nil {
+		return err
+	}
+	var history []mobility.Release // the longest that any node has
+	for _, t := range targets {
+		h, herr := t.client.History(e.ctx, service, path)
+		if herr != nil {
+			if e, ok := errors.AsType[*perto.Error](herr); !ok || e.Kind != perto.KindNotFound {
+				err = herr
+			}
+		} else if len(h) > len(history) {
+			history = h
+		}
+	}
+	if len(history) == 0 && err != nil {
+		return err
+	}
+	old, err := earlier(history, c.Version)
+	if err != nil {
+		return &perto.Error{Op: "roll back", Path: string(c.Function), Kind: perto.KindNotFound, Err: err, Hint: "perto fn list shows what runs"}
+	}
+	next := old
+	next.Note = fmt.Sprintf("rollback to version %d", old.Version)
+	return release(e, &c.fnTargets, &c.fnKey, next, nil, false)
+}
+
+// earlier finds a version in a history, newest first; 0 is the newest that differs
+// from the one that runs.
+func earlier(history []mobility.Release, version uint64) (mobility.Release, error) {
+	if len(history) == 0 {
+		return mobility.Release{}, errors.New("nobody has pushed it")
+	}
+	for _, r := range history[1:] {
+		if version == r.Version || version == 0 && !r.Removed && !sameRelease(&r, &history[0]) {
+			return r, nil
+		}
+	}
+	if version == 0 {
+		return mobility.Release{}, errors.New("there is no version before")
+	}
+	return mobility.Release{}, fmt.Errorf("version %d is not kept, or is the newest", version)
+}
+
+func sameRelease(a, b *mobility.Release) bool {
+	x, _ := json.Marshal(a.Settings)
+	y, _ := json.Marshal(b.Settings)
+	return a.Digest == b.Digest && string(x) == string(y)
+}
+
+type fnListCmd struct {
+	fnTargets `embed:""`
+}
+
+// listed is a function at a node.
+type listed struct {
+	Node string `json:"node"`
+	node.FunctionStatus
+}
+
+// Run asks the nodes.
+func (c *fnListCmd) Run(e *env) error {
+	targets, err := c.targets(e)
+	if err != nil {
+		return err
+	}
+	out := []listed{}
+	for _, t := range targets {
+		l, err := t.client.List(e.ctx)
+		if err != nil {
+			return err
+		}
+		var observed []node.FunctionStatus
+		if err := json.Unmarshal(l.Observed, &observed); err != nil {
+			return err
+		}
+		for _, f := range observed {
+			out = append(out, listed{t.name, f})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b listed) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Path, b.Path))
+	})
+	return e.print(out, func(w io.Writer) {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "FUNCTION\tNODE\tVERSION\tSHA256\tSTATE\tACTIVATION\tANSWERED\tFAILED\tCOLD\tINSTANCES\tMEMORY")
+		for _, f := range out {
+			state, activation := f.State, ""
+			if f.Wanted != "" {
+				state += ", not " + f.Wanted
+			}
+			if f.About != nil {
+				activation = f.About.Activation
+			}
+			failed := uint64(0)
+			for end, n := range f.Requests {
+				if end != "answered" {
+					failed += n
+				}
+			}
+			fmt.Fprintf(t, "%s%s\t%s\t%d\t%.12s\t%s\t%s\t%d\t%d\t%d\t%d\t%d KiB\n", f.Service, f.Path, f.Node, f.Version, f.Digest, state, activation,
+				f.Requests["answered"], failed, f.Cold, f.Instances, f.Memory>>10)
+		}
+		t.Flush()
+		for _, f := range out {
+			if f.Error != "" {
+				fmt.Fprintf(w, "%s%s at %s: %s\n", f.Service, f.Path, f.Node, f.Error)
+			}
+		}
+	})
+}
+
+type fnLogsCmd struct {
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Follow    bool   `short:"f" help:"Go on with what comes."`
+	fnTargets `embed:""`
+}
+
+// Run prints the lines that nodes keep.
+func (c *fnLogsCmd) Run(e *env) error {
+	service, path, err := c.Function.split()
+	if err != nil {
+		return err
+	}
+	targets, err := c.targets(e)
+	if err != nil {
+		return err
+	}
+	if c.Follow && len(targets) > 1 {
+		return &perto.Error{Op: "follow logs", Path: string(c.Function), Kind: perto.KindInvalid, Err: errors.New("only one node can be followed"), Hint: "name it with --to"}
+	}
+	type line struct {
+		Node string `json:"node"`
+		mobility.LogLine
+	}
+	show := func(t target, lines []mobility.LogLine) error {
+		for _, l := range lines {
+			err := e.print(line{t.name, l}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s %s %-5s %s\n", l.Time.Format("15:04:05.000"), t.name, l.Level, l.Text)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, t := range targets {
+		lines, next, err := t.client.Logs(e.ctx, service, path, 0, false)
+		if err == nil {
+			err = show(t, lines)
+		}
+		for c.Follow && err == nil {
+			if lines, next, err = t.client.Logs(e.ctx, service, path, next, true); err == nil {
+				err = show(t, lines)
+			}
+		}
+		if e.ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+// FUNCTION: answers with a greeting. perto.h says what there is.
+#include "perto.h"
+
+HANDLE_REQUEST {
+	str name = query(get_uri(), S("name"), 0);
+	if (name.len == 0) name = S("world");
+	str t = text_begin();
+	put(&t, S("Hello, "));
+	put_html(&t, name);
+	put(&t, S("!\n"));
+	set_header(RESPONSE, S("Content-Type"), S("text/html; charset=utf-8"));
+	set_header(RESPONSE, S("Cache-Control"), S("no-store"));
+	write_body(t);
+	return ANSWERED; // PASS would let the cache and the origin answer
+}
+
+// After PASS: the answer can be read and changed here.
+HANDLE_RESPONSE(token, failed) {}
