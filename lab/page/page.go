@@ -27,7 +27,7 @@ import (
 	"perto/replicas"
 )
 
-//go:embed lab.html lab.css
+//go:embed lab.html lab.css *.js
 var files embed.FS
 
 // Vantage is a client somewhere, as the API shows it.
@@ -87,13 +87,19 @@ func SiteOf(w *config.World) string {
 //	GET /api/lab/dig          one question from a vantage: from, name, type
 //	GET /api/lab/fetch        one fetch from a vantage: from, url; body=1 for the body too
 //	GET /api/lab/compare      the same from every vantage: url
+//
+// Where the mux has GET /api/functions and GET /api/functions/modules/DIGEST too, as
+// package mobility has them, the page runs functions at the origin, at an edge and in
+// the browser itself.
 func (p *Page) Register(mux *http.ServeMux) error {
 	t, err := template.ParseFS(files, "*.html")
 	if err != nil {
 		return err
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { p.overview(w, r, t) })
-	mux.HandleFunc("GET /lab.css", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "lab.css") })
+	for _, name := range []string{"lab.css", "functions.js", "functionworker.js", "guest.js"} {
+		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, name) })
+	}
 	mux.HandleFunc("GET /from/{vantage}/{path...}", p.serveFrom)
 	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, p.World.Vantages()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
@@ -111,6 +117,23 @@ func (p *Page) Register(mux *http.ServeMux) error {
 		console.WriteJSON(w, p.fetchAll(r.Context(), r.FormValue("url")))
 	})
 	return nil
+}
+
+// policy is what the page's own files may do: run our scripts and the WebAssembly
+// that they compile, and show images that scripts have made.
+const policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:; style-src 'self' 'unsafe-inline'"
+
+// serveFile serves a file of the page. Its type does not depend on what the machine
+// takes ".js" for; the policy is for what runs as a worker.
+func serveFile(w http.ResponseWriter, r *http.Request, name string) {
+	kind := "text/css; charset=utf-8"
+	if strings.HasSuffix(name, ".js") {
+		kind = "text/javascript; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Security-Policy", policy)
+	http.ServeFileFS(w, r, files, name)
 }
 
 // Answer writes a result or its error.
@@ -276,7 +299,7 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request, t *template.Temp
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'")
+	w.Header().Set("Content-Security-Policy", policy)
 	w.Write(b.Bytes())
 }
 

@@ -1,0 +1,56 @@
+// Runs functions beside the page, which goes on whatever they do: see functions.js.
+import {load} from "./guest.js";
+
+const codes = new Map(); // by digest
+const loaded = new Map(); // by digest and what it was told
+
+// answerOf is an answer of the lab's API as guest.js wants it.
+const answerOf = f => ({
+	status: f.status,
+	headers: Object.entries(f.header ?? {}).flatMap(([name, values]) => values.map(value => [name, value])),
+	body: Uint8Array.from(atob(f.body ?? ""), c => c.charCodeAt(0)),
+});
+
+// fetchNow fetches while the guest waits: only a worker may.
+function fetchNow(url) {
+	const q = new XMLHttpRequest();
+	q.open("GET", url, false);
+	q.send();
+	return q.status === 200 ? answerOf(JSON.parse(q.responseText)) : null;
+}
+
+// codeOf gets a module; the browser checks that it is the one.
+async function codeOf(digest) {
+	const integrity = "sha256-" + btoa(digest.match(/../g).map(d => String.fromCharCode(parseInt(d, 16))).join(""));
+	const reply = await fetch("/api/functions/modules/" + digest, {integrity});
+	if (!reply.ok) throw new Error(`its code did not come: ${reply.status}`);
+	return reply.arrayBuffer();
+}
+
+// A message is {digest, options, request, elsewhere}; a path of the service is found
+// at elsewhere + path. The reply is {answer, came, ms} or {error}.
+onmessage = async ({data: {digest, options, request, elsewhere}}) => {
+	try {
+		const start = performance.now(), key = JSON.stringify([digest, options, elsewhere]);
+		let came = 0;
+		if (!codes.has(digest)) {
+			codes.set(digest, await codeOf(digest));
+			came = codes.get(digest).byteLength;
+		}
+		if (!loaded.has(key)) {
+			loaded.set(key, await load(codes.get(digest), {
+				...options,
+				fetch: uri => fetchNow(elsewhere + encodeURIComponent(uri)),
+				log: (level, text) => console.log(`${request.uri}: ${level}: ${text}`),
+			}));
+		}
+		const answer = await loaded.get(key).handle(request, async passed => {
+			const reply = await fetch(elsewhere + encodeURIComponent(passed.uri)), value = await reply.json();
+			if (!reply.ok) throw new Error(value.error ?? `status ${reply.status}`);
+			return answerOf(value);
+		});
+		postMessage({answer, came, ms: performance.now() - start});
+	} catch (err) {
+		postMessage({error: err.message});
+	}
+};
