@@ -295,6 +295,8 @@ func (m *Module) About() About {
 			a.Imports = append(a.Imports, from+"."+name)
 		}
 	}
+	slices.Sort(a.Imports)
+	a.Imports = slices.Compact(a.Imports)
 	if m.image != nil {
 		a.ImageBytes, a.MemoryBytes = m.image.Size(), int(m.image.Pages)*pageBytes
 	} else {

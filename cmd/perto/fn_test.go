@@ -19,7 +19,7 @@ func TestFn(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for line, want := range map[string]string{
-		"fn inspect FILE":                                           "ABI         http-wasm",
+		"fn inspect FILE":                                           "ABI          http-wasm",
 		"--json fn inspect FILE":                                    `"http_handler.get_uri"`,
 		"fn invoke FILE /hello?a=b":                                 "hello GET /hello?a=b from 127.0.0.1:0",
 		"--json fn invoke FILE /pass":                               `"status": 404`,

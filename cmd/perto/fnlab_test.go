@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"perto/geodata"
+	"perto/lab"
+)
+
+// TestFnInALab is a function's life in a lab: pushed, asked, changed, rolled back, its
+// logs, code on demand; and what is refused.
+func TestFnInALab(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	geo, err := geodata.World()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := places()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lab.Up(t.Context(), lab.Config{Geo: geo, Place: place})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	handler, err := l.API()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	api := strings.TrimPrefix(server.URL, "http://")
+	const file = "../../functions/testdata/guests/where/where.wasm"
+	key := filepath.Join(t.TempDir(), "ana.key")
+	fn := func(line string) (int, string, string) {
+		var out, diagnostics strings.Builder
+		code := run(t.Context(), append([]string{"--api", api}, strings.Fields(strings.NewReplacer("FILE", file, "KEY", key).Replace(line))...), &out, &diagnostics)
+		return code, out.String(), diagnostics.String()
+	}
+	ask := func(vantage, path, want string) {
+		t.Helper()
+		v, err := l.Vantage(vantage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			f, err := v.Fetch(t.Context(), "http://www.shop.example"+path)
+			if err == nil && strings.Contains(string(f.Body), want) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s from %s: got %+v, %v; want %q", path, vantage, f, err, want)
+			}
+		}
+	}
+	step := func(line, want string) {
+		t.Helper()
+		if code, out, diagnostics := fn(line); code != 0 || !strings.Contains(out+diagnostics, want) {
+			t.Fatalf("%s: exit code %d, %q %q; want %q", line, code, out, diagnostics, want)
+		}
+	}
+	step("fn push FILE shop.cdn.example/where --config=first- --kv=a=b", "where version 1")
+	ask("sao-paulo", "/where", `first-{"name":"gru-`)
+	ask("tokyo", "/where", `first-{"name":"nrt-1"`)
+	ask("tokyo", "/where", `"city":"Tokyo"`)
+	step("fn push FILE http://shop.cdn.example/where --config=second- --to nrt-1", "nrt-1  had the code")
+	ask("tokyo", "/where", "second-{")
+	ask("sao-paulo", "/where", "first-{")
+	step("fn rollback shop.cdn.example/where --to nrt-1", "version 3")
+	ask("tokyo", "/where", "first-{")
+	step("fn list --to nrt-1", "shop.cdn.example/where")
+	step("--json fn list --to nrt-1", `"version": 3`)
+	step("fn logs shop.cdn.example/where --to nrt-1", "asked")
+	wasm, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other.wasm") // the same code under another digest
+	if err := os.WriteFile(other, append(wasm, 0, 2, 1, 'x'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	step("fn push "+other+" shop.cdn.example/demand --on-demand --config=pulled-", "pulls the code when it is asked for")
+	ask("london", "/demand", "pulled-{")
+	step("fn push FILE shop.cdn.example/alone --to origin --placement origin", "origin  had the code")
+	ask("london", "/alone", `"placement":"origin"`)
+	step("key new --sign ana --out KEY", "functions { trust = [\"ana:")
+	for line, want := range map[string]string{
+		"fn push FILE shop.cdn.example/where --key KEY":                            "nobody here trusts the key",
+		"fn push FILE shop.cdn.example":                                            "it takes a service and a path",
+		"fn push FILE shop.cdn.example/a/../b":                                     "segment of dots",
+		"fn push fn_test.go shop.cdn.example/where":                                "no WebAssembly module",
+		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",
+		"fn push FILE shop.cdn.example/where --kv nonsense":                        "it takes KEY=VALUE",
+		"fn rollback shop.cdn.example/never":                                       "nobody has pushed it",
+		"fn rollback shop.cdn.example/where 99":                                    "version 99 is not kept",
+		"fn logs shop.cdn.example/where -f":                                        "only one node can be followed",
+		"fn inspect FILE --image " + filepath.Join(t.TempDir(), "x"):               "an image is signed",
+		"--api 127.0.0.1:1 fn push FILE shop.cdn.example/where":                    "there is no key, and no lab",
+		"--api 127.0.0.1:1 fn push FILE shop.cdn.example/where --key KEY --to a:1": "ask http://a:1",
+	} {
+		if code, out, diagnostics := fn(line); code == 0 || !strings.Contains(diagnostics+out, want) {
+			t.Errorf("%s: exit code %d, %q %q; want %q", line, code, out, diagnostics, want)
+		}
+	}
+	image := filepath.Join(t.TempDir(), "where.image")
+	step("fn inspect FILE --image "+image+" --key KEY", "instances are copies of it")
+	step("fn inspect "+image, "image of module sha256")
+}
+
+// TestFnNewAndDev: a new project, and a module that is served and taken over when it
+// is built anew.
+func TestFnNewAndDev(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	dir := filepath.Join(t.TempDir(), "hello")
+	var out strings.Builder
+	if code := run(t.Context(), []string{"fn", "new", dir}, &out, io.Discard); code != 0 || !strings.Contains(out.String(), "make -C") {
+		t.Fatal(code, out.String())
+	}
+	if code := run(t.Context(), []string{"fn", "new", dir}, io.Discard, io.Discard); code == 0 {
+		t.Error("a project was written over another")
+	}
+	wasm, err := os.ReadFile("../../functions/testdata/guests/where/where.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "hello.wasm")
+	if err := os.WriteFile(file, wasm, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	next := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "behind") }))
+	defer next.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	var served lockedBuilder
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, []string{"fn", "dev", file, "--listen", address, "--config=dev-", "--next", next.URL}, &served, &served)
+	}()
+	get := func(path, want string) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; {
+			if r, err := http.Get("http://" + address + path); err == nil {
+				body, _ := io.ReadAll(r.Body)
+				r.Body.Close()
+				if strings.Contains(string(body), want) {
+					return
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: never %q; %s", path, want, served.String())
+			}
+			time.Sleep(10 * time.Millisecond) // until it listens
+		}
+	}
+	get("/x", `dev-{"name":"`)
+	get("/x+", "<behind>")
+	if err := os.WriteFile(file, append(wasm, 0, 2, 1, 'x'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(served.String(), "a new build: sha256"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no new build: %s", served.String())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	get("/x", `dev-{"name":"`)
+	stop()
+	if code := <-done; code != 0 {
+		t.Errorf("it ended with %d: %s", code, served.String())
+	}
+	if !strings.Contains(served.String(), "asked") {
+		t.Errorf("its log was not shown: %s", served.String())
+	}
+}
+
+// lockedBuilder is a strings.Builder for several goroutines.
+type lockedBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuilder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuilder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
