@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero/sys"
 
 	"perto"
+	"perto/internal/fields"
 )
 
 // Handle lets the module answer a request. next answers what an http-wasm module
@@ -64,9 +66,13 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 	}
 	token := result >> 32
 	var nextErr error
+	before := c.response
 	c.elsewhere(func() { c.response, nextErr = c.next(c.request) })
 	c.after, c.written[kindResponse] = true, false
 	c.own[kindResponse], c.own[kindResponseTrailers] = false, false
+	if before != nil && nextErr == nil {
+		c.response = behind(before, c.response)
+	}
 	isError := uint64(0)
 	if nextErr != nil {
 		isError, c.response = 1, &Response{Status: http.StatusBadGateway}
@@ -79,6 +85,24 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 		return nil, nextErr // the guest did not make anything better of it
 	}
 	return c.response, nil
+}
+
+// behind returns an answer of the next one behind what the guest had said before it
+// let the request pass: its fields stay where the answer has none of their name, its
+// body stands in front.
+func behind(before, answer *Response) *Response {
+	a := *answer
+	var kept fields.Header
+	for _, f := range before.Header {
+		if !slices.ContainsFunc(answer.Header, func(g fields.Field) bool { return fields.EqualFold(f.Name, g.Name) }) {
+			kept = append(kept, f)
+		}
+	}
+	a.Header = append(kept, answer.Header...)
+	if len(before.Body) > 0 {
+		a.Body = append(before.Body[:len(before.Body):len(before.Body)], answer.Body...)
+	}
+	return &a
 }
 
 // failure says in a word what went wrong with a call.

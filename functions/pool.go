@@ -204,7 +204,11 @@ func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) er
 	for _, d := range m.code.Data {
 		in.memory.Write(d.Offset, d.Bytes) // package rewrite has seen that there is room
 	}
-	for _, name := range []string{m.code.Start, "_initialize"} {
+	first := []string{m.code.Start, "_initialize"}
+	if m.ABI == HTTPHandler { // a guest of TinyGo registers its handlers in main
+		first = append(first, "_start")
+	}
+	for _, name := range first {
 		if f := mod.ExportedFunction(name); name != "" && f != nil {
 			if _, err := f.Call(guest); err != nil {
 				m.end(in)

@@ -20,6 +20,15 @@ func log(level int32, p unsafe.Pointer, n uint32)
 //go:wasmimport http_handler get_method
 func getMethod(p unsafe.Pointer, limit uint32) uint32
 
+//go:wasmimport http_handler set_method
+func setMethod(p unsafe.Pointer, n uint32)
+
+//go:wasmimport http_handler get_protocol_version
+func getProtocol(p unsafe.Pointer, limit uint32) uint32
+
+//go:wasmimport http_handler add_header_value
+func addHeader(kind uint32, name unsafe.Pointer, n uint32, value unsafe.Pointer, m uint32)
+
 //go:wasmimport http_handler get_uri
 func getURI(p unsafe.Pointer, limit uint32) uint32
 
@@ -114,9 +123,64 @@ func values(kind uint32, name string) string {
 	return fmt.Sprint(r>>32, " ", strings.ReplaceAll(string(buf[:uint32(r)]), "\x00", "|"))
 }
 
+// one returns the first value of a field.
+func one(name string) string {
+	p, n := ptr(name)
+	r := getHeaderValues(request, p, n, unsafe.Pointer(&buf[0]), uint32(len(buf)))
+	v, _, _ := strings.Cut(string(buf[:uint32(r)]), "\x00")
+	return v
+}
+
+// operate does what the field x-do says, with x-a and x-b, and lets the request pass.
+func operate(do string) uint64 {
+	a, b := one("x-a"), one("x-b")
+	p, n := ptr(a)
+	q, m := ptr(b)
+	switch do {
+	case "method":
+		write(text(getMethod))
+	case "protocol":
+		write(text(getProtocol))
+	case "uri":
+		write(text(getURI))
+	case "source":
+		write(text(getSource))
+	case "values":
+		write(values(request, a))
+	case "names":
+		r := getHeaderNames(request, unsafe.Pointer(&buf[0]), uint32(len(buf)))
+		write(strings.ReplaceAll(string(buf[:uint32(r)]), "\x00", "|"))
+	case "body":
+		total := 0
+		for {
+			r := readBody(request, unsafe.Pointer(&buf[0]), 1000)
+			total += strings.Count(string(buf[:uint32(r)]), "a")
+			if r>>32 == 1 {
+				break
+			}
+		}
+		write(fmt.Sprint(total))
+	case "set method":
+		setMethod(p, n)
+	case "set uri":
+		setURI(p, n)
+	case "set header":
+		setHeader(request, p, n, q, m)
+	case "add header":
+		addHeader(request, p, n, q, m)
+	case "remove header":
+		removeHeader(request, p, n)
+	}
+	header(response, "x-handled", "1")
+	return 1
+}
+
 //go:wasmexport handle_request
 func handleRequest() uint64 {
 	count++
+	if do := one("x-do"); do != "" {
+		return operate(do)
+	}
 	uri := text(getURI)
 	path, _, _ := strings.Cut(uri, "?")
 	switch path {
