@@ -50,6 +50,22 @@ export async function load(bytes, options = {}) {
 
 const nothing = () => ({status: 404});
 
+// behind puts what the guest had said, before it let the request pass, beside the answer
+// of the next one: its fields stay where the answer has none of their name, its body
+// stands in front.
+function behind(before, answer) {
+	if (!before) return answer;
+	const names = new Set(answer.headers.map(([name]) => lower(name)));
+	answer.headers = [...before.headers.filter(([name]) => !names.has(lower(name))), ...answer.headers];
+	if (before.body.length > 0) {
+		const body = new Uint8Array(before.body.length + answer.body.length);
+		body.set(before.body);
+		body.set(answer.body, before.body.length);
+		answer.body = body;
+	}
+	return answer;
+}
+
 // begin makes an instance: its start function and _initialize have run.
 async function begin(module, options) {
 	const host = new Host(options);
@@ -60,6 +76,7 @@ async function begin(module, options) {
 	if (!(exports.memory instanceof WebAssembly.Memory)) throw new Error("the module exports no memory");
 	host.exports = exports;
 	exports._initialize?.();
+	exports._start?.(); // a guest of TinyGo registers its handlers in main
 	return host;
 }
 
@@ -101,8 +118,9 @@ class Host {
 		const result = BigInt(this.exports.handle_request());
 		if (BigInt.asUintN(32, result) === 0n) return finished(this.response()); // it has answered
 		let failed = null;
+		const before = call.response;
 		try {
-			call.response = message({status: 200, ...await next(finished(call.request))});
+			call.response = behind(before, message({status: 200, ...await next(finished(call.request))}));
 		} catch (err) {
 			failed = err;
 			call.response = message({status: 502});
