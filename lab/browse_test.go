@@ -118,3 +118,57 @@ func TestPageInABrowser(t *testing.T) {
 		}
 	}
 }
+
+// TestSameCodeInThreePlaces: the page's panel lets one module answer at the origin, at
+// the edge of a vantage and in the browser itself, and the answers are the same.
+func TestSameCodeInThreePlaces(t *testing.T) {
+	l := sharedLab(t)
+	api, err := l.API()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.Handler(api))
+	t.Cleanup(s.Close)
+	ctx := browser(t, "")
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 1600), chromedp.Navigate(s.URL)); err != nil {
+		t.Fatal(err)
+	}
+	type answers struct {
+		Functions int
+		Text      []string
+		Facts     string
+	}
+	const look = `({
+		functions: document.querySelectorAll("#functions select option").length,
+		text: [...document.querySelectorAll("#functions pre")].map(p => p.textContent),
+		facts: [...document.querySelectorAll("#functions dl, #functions .failed")].map(d => d.innerText).join(" | "),
+	})`
+	clicked, deadline := false, time.Now().Add(60*time.Second)
+	for {
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[answers](look))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !clicked && got.Functions > 0 {
+			clicked = true
+			if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.querySelector("#functions .choice button").click(), true`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(got.Text) == 3 {
+			if want := "<p>Good to see you.</p>\n"; got.Text[0] != want || got.Text[1] != want || got.Text[2] != want {
+				t.Errorf("got %q", got.Text)
+			}
+			for _, want := range []string{"origin, asked from", "gru-", "this page", "of code"} {
+				if !strings.Contains(got.Facts, want) {
+					t.Errorf("%q is not in %q", want, got.Facts)
+				}
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute: %+v", got)
+		}
+		time.Sleep(50 * time.Millisecond) // the page works
+	}
+}
