@@ -34,7 +34,7 @@ var layers = map[string]int{
 	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/expect": 4, "lab/page": 4, "lab/report": 4, "lab/wan": 4, "cmd/perto": 5,
 
 	// Not of the product: tools and tests about the whole tree.
-	"bench": 5, "bench/dns/mkmmdb": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
+	"bench": 5, "bench/dns/mkmmdb": 5, "bench/functions": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
 }
 
 // sameLayer lists the imports allowed inside a layer. Layer 0 is free among

@@ -94,4 +94,10 @@ service "shop.cdn.example" {
   function "/search" {
     module = "search"
   }
+  function "/thumb/*" {
+    module     = "thumbnail"
+    phase      = "origin" # behind the cache: what it makes is stored
+    activation = "per-request"
+    memory     = "64MiB"
+  }
 }
