@@ -57,11 +57,12 @@ var errEnded = errors.New("its caller has gone")
 
 const (
 	// slice is how long a guest computes before others get a turn.
-	slice = 500 * time.Microsecond
-	// patience is how long it may compute without a pause; after that it rests for as
-	// long as it computes. The operating system gives a thread that never rests turns
-	// of milliseconds, for which others wait even where another core is idle.
+	slice = 250 * time.Microsecond
+	// patience is how long it may compute without a pause; after that it rests for
+	// rest behind each slice. The operating system gives a thread that never rests
+	// turns of milliseconds, for which others wait even where another core is idle.
 	patience = 4 * time.Millisecond
+	rest     = 3 * slice
 	// hostedStep is after how many host functions a guest comes to yield.
 	hostedStep = 64
 )
@@ -83,7 +84,7 @@ func (c *call) yield() {
 		return
 	}
 	if began := c.deadline.Add(-c.module.limits.Wall); now.Sub(began) > patience {
-		time.Sleep(slice)
+		time.Sleep(rest)
 	} else {
 		runtime.Gosched()
 	}
