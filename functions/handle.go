@@ -82,7 +82,7 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 		return nil, err
 	}
 	if nextErr != nil && c.response.Status == http.StatusBadGateway && c.response.Body == nil {
-		return nil, nextErr // the guest did not make anything better of it
+		return nil, nextError{nextErr} // the guest did not make anything better of it
 	}
 	return c.response, nil
 }
@@ -105,6 +105,11 @@ func behind(before, answer *Response) *Response {
 	return &a
 }
 
+// nextError is the failure of what a guest let pass.
+type nextError struct{ error }
+
+func (e nextError) Unwrap() error { return e.error }
+
 // failure says in a word what went wrong with a call.
 func (m *Module) failure(c *call, err error) error {
 	if err == nil {
@@ -112,6 +117,7 @@ func (m *Module) failure(c *call, err error) error {
 	}
 	e := &perto.Error{Op: "run function", Path: m.Name, Kind: perto.KindInternal, Err: err}
 	exit, exited := errors.AsType[*sys.ExitError](err)
+	next, isNext := errors.AsType[nextError](err)
 	switch {
 	case c.err == ErrDeadline || errors.Is(err, ErrDeadline):
 		e.Kind, e.Err = perto.KindUnavailable, fmt.Errorf("%w (%s)", ErrDeadline, m.limits.Wall)
@@ -122,7 +128,8 @@ func (m *Module) failure(c *call, err error) error {
 	case errors.Is(err, ErrResponse), errors.Is(err, ErrTrap):
 	case exited:
 		e.Err = fmt.Errorf("%w: it ended with code %d", ErrTrap, exit.ExitCode())
-	case c.after && c.response != nil && c.response.Status == http.StatusBadGateway: // what the next one said
+	case isNext:
+		e.Err = next.error
 	default:
 		text, _, _ := strings.Cut(err.Error(), "\n") // the rest is the guest's stack
 		e.Err = fmt.Errorf("%w: %s", ErrTrap, text)

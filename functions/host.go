@@ -39,7 +39,6 @@ type Host struct {
 	self    []byte // JSON
 	locate  Locate
 	runtime wazero.Runtime
-	cache   wazero.CompilationCache // nil without a CacheDir
 
 	mu     sync.Mutex
 	loaded []*Module // whose memories are to be given back

@@ -205,7 +205,7 @@ func (l *Lab) Vantage(name string) (*Vantage, error) {
 		known = append(known, v.Name)
 	}
 	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound,
-		Err: fmt.Errorf("there are: %s", joinWords(known))}
+		Err: fmt.Errorf("there are: %s", strings.Join(known, ", "))}
 }
 
 func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) {
@@ -244,7 +244,7 @@ func (l *Lab) startNodes(ctx context.Context) error {
 			return &perto.Error{Op: "place machine", Path: local.Name, Kind: perto.KindInvalid,
 				Err: errors.New("the lab must know where it stands"), Hint: "give its node block a place"}
 		}
-		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: joinWords(local.Roles.Names()), Addrs: local.Addresses, End: end})
+		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: strings.Join(local.Roles.Names(), ", "), Addrs: local.Addresses, End: end})
 		if err != nil {
 			return err
 		}
@@ -357,15 +357,4 @@ func (l *Lab) ResolverOf(v *Vantage) *Resolver {
 		}
 	}
 	return nil
-}
-
-func joinWords(words []string) string {
-	out := ""
-	for i, w := range words {
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
 }

@@ -103,3 +103,30 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		t.Errorf("got %v allocations, want 0", n)
 	}
 }
+
+// TestSetsThatComeAndGo: counters and histograms that are kept elsewhere.
+func TestSetsThatComeAndGo(t *testing.T) {
+	r := New()
+	var h Histogram
+	h.Observe(time.Millisecond)
+	h.Observe(time.Millisecond)
+	r.CounterSetFunc("perto_things_total", "Things.", "thing", func(sample func(string, uint64)) { sample("a", 3) })
+	r.HistogramSetFunc("perto_thing_seconds", "Time of things.", "thing", func(sample func(string, *Histogram)) { sample("a", &h) })
+	got, err := r.Gather()
+	if err != nil || got[`perto_things_total{thing="a"}`] != 3 || got[`perto_thing_seconds{thing="a"}_count`] != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for name, make := range map[string]func(){
+		"counter":   func() { r.CounterSetFunc("perto_bad", "Bad.", "x", nil) },
+		"histogram": func() { r.HistogramSetFunc("perto_bad", "Bad.", "x", nil) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("a %s with a bad name was made", name)
+				}
+			}()
+			make()
+		}()
+	}
+}

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -126,47 +124,52 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// TestEndlessLoop measures what a function that never ends costs the others, when
-// PERTO_MEASURE is set: it prints, and judges nothing.
-func TestEndlessLoop(t *testing.T) {
-	if os.Getenv("PERTO_MEASURE") == "" {
-		t.Skip("a measurement: PERTO_MEASURE=1 go test ./bench/functions -run EndlessLoop -v")
-	}
-	address := edge(t)
-	for round := range 5 {
-		quiet := latencies(t, address)
-		stop := make(chan struct{})
-		var looping sync.WaitGroup
-		var late []time.Duration
-		looping.Go(func() {
-			c := dial(t, address)
+// BenchmarkBesideALoop is what a function that never ends costs the others: p99 of
+// requests alone and beside it, medians over the rounds, and how late its end was at
+// most. A round takes 9 s: -benchtime 10x.
+func BenchmarkBesideALoop(b *testing.B) {
+	address := edge(b)
+	var alone, beside, ratios []float64
+	worst := time.Duration(0)
+	for b.Loop() {
+		quiet := latencies(b, address)
+		stop, ended := make(chan struct{}), make(chan error, 1)
+		c := dial(b, address)
+		go func() {
 			for {
 				select {
 				case <-stop:
+					ended <- nil
 					return
 				default:
 				}
 				begin := time.Now()
 				if status, err := c.get("/loop/!"); status != 504 {
-					t.Errorf("a loop was answered %d, %v", status, err)
+					ended <- fmt.Errorf("a loop was answered %d, %v", status, err)
 					return
 				}
-				late = append(late, time.Since(begin)-time.Second)
+				worst = max(worst, time.Since(begin)-time.Second)
 			}
-		})
-		time.Sleep(100 * time.Millisecond) // it loops
-		busy := latencies(t, address)
+		}()
+		busy := latencies(b, address)
 		close(stop)
-		looping.Wait()
-		fmt.Printf("round %d, %d CPUs: alone p50 %v p99 %v; beside a loop p50 %v p99 %v; loops ended %v after their second\n",
-			round+1, runtime.NumCPU(), at(quiet, .5), at(quiet, .99), at(busy, .5), at(busy, .99), late)
+		if err := <-ended; err != nil {
+			b.Fatal(err)
+		}
+		alone, beside = append(alone, at(quiet, .99)), append(beside, at(busy, .99))
+		ratios = append(ratios, at(busy, .99)/at(quiet, .99))
 	}
+	for name, v := range map[string][]float64{"us-p99-alone": alone, "us-p99-beside": beside, "ratio": ratios} {
+		slices.Sort(v)
+		b.ReportMetric(v[len(v)/2], name)
+	}
+	b.ReportMetric(float64(worst.Microseconds()), "us-late-at-most")
 }
 
 // latencies returns how long requests to a function took, in order of size: a
 // thousand a second, as they come from outside, not as fast as may be.
-func latencies(t *testing.T, address string) []time.Duration {
-	c := dial(t, address)
+func latencies(tb testing.TB, address string) []time.Duration {
+	c := dial(tb, address)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	var out []time.Duration
@@ -174,7 +177,7 @@ func latencies(t *testing.T, address string) []time.Duration {
 		<-tick.C
 		begin := time.Now()
 		if status, err := c.get("/greeting"); status != 200 {
-			t.Fatal(status, err)
+			tb.Fatal(status, err)
 		}
 		out = append(out, time.Since(begin))
 	}
@@ -182,6 +185,7 @@ func latencies(t *testing.T, address string) []time.Duration {
 	return out
 }
 
-func at(sorted []time.Duration, q float64) time.Duration {
-	return sorted[int(q*float64(len(sorted)-1))].Round(time.Microsecond)
+// at returns a quantile in microseconds.
+func at(sorted []time.Duration, q float64) float64 {
+	return float64(sorted[int(q*float64(len(sorted)-1))].Nanoseconds()) / 1000
 }

@@ -72,6 +72,14 @@ func (t *fnTargets) targets(e *env) ([]target, error) {
 	return []target{{e.api, mobility.Client{Base: "http://" + e.api}}}, nil
 }
 
+// of finds a function's name and the nodes.
+func (t *fnTargets) of(e *env, f fnName) (service perto.Service, path string, targets []target, err error) {
+	if service, path, err = f.split(); err == nil {
+		targets, err = t.targets(e)
+	}
+	return service, path, targets, err
+}
+
 func clients(targets []target) (out []mobility.Client) {
 	for _, t := range targets {
 		out = append(out, t.client)
@@ -287,11 +295,7 @@ type fnRollbackCmd struct {
 
 // Run releases older code again: nodes have it.
 func (c *fnRollbackCmd) Run(e *env) error {
-	service, path, err := c.Function.split()
-	if err != nil {
-		return err
-	}
-	targets, err := c.targets(e)
+	service, path, targets, err := c.of(e, c.Function)
 	if err != nil {
 		return err
 	}
@@ -411,11 +415,7 @@ type fnLogsCmd struct {
 
 // Run prints the lines that nodes keep.
 func (c *fnLogsCmd) Run(e *env) error {
-	service, path, err := c.Function.split()
-	if err != nil {
-		return err
-	}
-	targets, err := c.targets(e)
+	service, path, targets, err := c.of(e, c.Function)
 	if err != nil {
 		return err
 	}

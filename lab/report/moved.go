@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -234,7 +235,7 @@ func (m *Moved) Summary() MovedSummary {
 // WriteText writes the report for a terminal.
 func (m *Moved) WriteText(w io.Writer) error {
 	s := m.Summary()
-	fmt.Fprintf(w, "The same page, %s, whose fragments (%s) the same modules make: at the origin (%s) or at the edges.\n", m.Site, join(m.Fragments), m.Origin)
+	fmt.Fprintf(w, "The same page, %s, whose fragments (%s) the same modules make: at the origin (%s) or at the edges.\n", m.Site, strings.Join(m.Fragments, ", "), m.Origin)
 	fmt.Fprintf(w, "First byte in ms, %d vantages, median of %d views each; fragments side by side: the slowest counts.\n\n", len(m.Vantages), m.Rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tmedian\tp90\tworst\tover the WAN, a view\t")
@@ -268,14 +269,3 @@ func (m *Moved) perView(placement string) string {
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
-
-func join(words []string) string {
-	out := ""
-	for i, w := range words {
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
-}

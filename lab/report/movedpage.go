@@ -26,7 +26,7 @@ func (m *Moved) WriteHTML(w io.Writer) error {
 		OriginBytes  string
 		EdgeBytes    string
 		VantageCount int
-	}{m, m.Summary(), join(m.Fragments), m.plot(), m.bytesPlot(), m.perView("origin"), m.perView("edge"), len(m.Vantages)})
+	}{m, m.Summary(), strings.Join(m.Fragments, ", "), m.plot(), m.bytesPlot(), m.perView("origin"), m.perView("edge"), len(m.Vantages)})
 }
 
 // plot draws a row for each vantage: a dot where its fragments begin with the code at
