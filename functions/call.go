@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -58,9 +59,10 @@ var errEnded = errors.New("its caller has gone")
 const (
 	// slice is how long a guest computes before others get a turn.
 	slice = 250 * time.Microsecond
-	// patience is how long it may compute without a pause; after that it rests for
-	// rest behind each slice. The operating system gives a thread that never rests
-	// turns of milliseconds, for which others wait even where another core is idle.
+	// patience is how long it may compute without a pause; after that it needs credit,
+	// or rests for rest behind each slice. The operating system gives a thread that
+	// never rests turns of milliseconds, for which others wait even where another core
+	// is idle.
 	patience = 4 * time.Millisecond
 	rest     = 3 * slice
 	// hostedStep is after how many host functions a guest comes to yield.
@@ -83,12 +85,38 @@ func (c *call) yield() {
 	if now.Sub(c.yielded) < slice {
 		return
 	}
-	if began := c.deadline.Add(-c.module.limits.Wall); now.Sub(began) > patience {
+	if began := c.deadline.Add(-c.module.limits.Wall); now.Sub(began) > patience && !c.module.credit.take(now) {
 		time.Sleep(rest)
 	} else {
 		runtime.Gosched()
 	}
 	c.yielded = time.Now()
+}
+
+// credit is time that a module's calls may compute beyond their patience without
+// rests: up to 50 ms at once, of which 1 ms comes back in a second. A thumbnail now and
+// then is made at full speed; who computes all the time does not get far with it. It
+// holds when the bucket would be full again, in nanoseconds since 1970.
+type credit struct{ full atomic.Int64 }
+
+const (
+	creditMost = 50 * time.Second // in which an empty bucket is full again
+	creditCost = 1000 * slice     // in which a slice comes back
+)
+
+// take takes the credit for a slice.
+func (c *credit) take(now time.Time) bool {
+	at := now.UnixNano()
+	for {
+		full := c.full.Load()
+		next := max(full, at) + int64(creditCost)
+		if next-at > int64(creditMost) {
+			return false
+		}
+		if c.full.CompareAndSwap(full, next) {
+			return true
+		}
+	}
 }
 
 // elsewhere runs f, whose time is not the guest's.

@@ -490,6 +490,32 @@ func TestCloseLeavesCallersAlone(t *testing.T) {
 	}
 }
 
+// TestCredit: 50 ms at once, and 1 ms comes back in a second.
+func TestCredit(t *testing.T) {
+	var c credit
+	now := time.Unix(1000, 0)
+	taken := func() (d time.Duration) {
+		for c.take(now) {
+			d += slice
+		}
+		return d
+	}
+	if d := taken(); d != 50*time.Millisecond {
+		t.Errorf("at once %v", d)
+	}
+	if d := taken(); d != 0 {
+		t.Errorf("once more %v", d)
+	}
+	now = now.Add(2 * time.Second)
+	if d := taken(); d != 2*time.Millisecond {
+		t.Errorf("after two seconds %v", d)
+	}
+	now = now.Add(time.Hour)
+	if d := taken(); d != 50*time.Millisecond {
+		t.Errorf("after an hour %v", d)
+	}
+}
+
 func TestLogsKeepTheLast(t *testing.T) {
 	var l Logs
 	_, more := l.After(0)

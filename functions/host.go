@@ -131,6 +131,7 @@ type Module struct {
 	stats    *Stats
 	logs     *Logs
 	pool     pool
+	credit   credit
 
 	image         *Image // of an instance after its initialisation; nil when none can be taken
 	imageFeatures uint32 // what it had asked for then

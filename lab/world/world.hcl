@@ -98,6 +98,6 @@ service "shop.cdn.example" {
     module     = "thumbnail"
     phase      = "origin" # behind the cache: what it makes is stored
     activation = "per-request"
-    memory     = "64MiB"
+    wall       = "5s" # a large picture takes a while, once
   }
 }

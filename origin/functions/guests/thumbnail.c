@@ -1,503 +1,449 @@
-// Thumbnails: /thumb/WIDTH/REST is the image at /REST, WIDTH pixels wide. It stands
-// behind the cache, before the origin: what it makes is stored. An image that it does
-// not read (PNG of 8 bits, not interlaced), or that is no wider, passes as it is.
-#include "perto.h"
+// Makes pictures small where they are asked for: /thumb/WIDTH/REST is answered by
+// what the next one says of /REST, and a PNG that comes back is scaled down to WIDTH
+// pixels. Whatever is no PNG that this file understands passes as it is.
+//
+// A picture goes through in one pass, so that it is never in memory as a whole:
+//
+//	chunks -> inflate -> rows -> unfiltered -> RGBA -> sums of areas -> filtered rows
+//
+// and what remains, which is small, is deflated at the end. Every length comes from
+// a stranger: all are checked before they are used, and a trap is a bug.
+#define IMPORT(n) __attribute__((import_module("http_handler"), import_name(n)))
+#define EXPORT(n) __attribute__((export_name(n)))
+#define COPY __builtin_memmove // memory.copy, by -mbulk-memory
+#define FILL __builtin_memset  // memory.fill
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned u32;
+typedef unsigned long long u64;
+
+IMPORT("get_uri") u32 get_uri(char *, u32);
+IMPORT("set_uri") void set_uri(const char *, u32);
+IMPORT("get_status_code") u32 get_status_code(void);
+IMPORT("set_status_code") void set_status_code(u32);
+IMPORT("get_header_values") u64 get_header_values(u32, const char *, u32, char *, u32);
+IMPORT("set_header_value") void set_header_value(u32, const char *, u32, const char *, u32);
+IMPORT("remove_header") void remove_header(u32, const char *, u32);
+IMPORT("read_body") u64 read_body(u32, u8 *, u32);
+IMPORT("write_body") void write_body(u32, const void *, u32);
 
 enum {
-	MOST_PNG = 4 << 20,    // bytes of an image that is read
-	MOST_PIXELS = 4 << 20, // of it
-	MOST_OUT = 3 << 20,    // bytes of a thumbnail before it is packed
+	RESPONSE = 1, // kind of body and of header fields
 	LEAST_WIDTH = 16,
 	MOST_WIDTH = 640,
+	MOST_SIDE = 2000,     // pixels of a picture that is read, either way
+	MOST_BYTES = 2 << 20, // of a PNG, read or written
 };
 
-// Memory behind the module's own, anew for each image.
-extern u8 __heap_base;
-static u32 heap_used;
+// file is the PNG that was read; when its last row is out it is the one that is
+// written.
+static u8 file[MOST_BYTES + 1]; // one more byte tells who is too large
+static u32 file_n;
 
-static u8 *alloc(u32 n) {
-	u32 at = (u32)(unsigned long)&__heap_base + heap_used, end;
-	if (n > 64u << 20 || __builtin_add_overflow(at, (n + 15) & ~15u, &end)) return 0;
-	u32 have = (u32)__builtin_wasm_memory_size(0) << 16;
-	if (end > have && __builtin_wasm_memory_grow(0, (end - have + 0xffff) >> 16) == (u32)-1) return 0;
-	heap_used += (n + 15) & ~15u;
-	return (u8 *)(unsigned long)at;
+static u32 get32(const u8 *p) { return (u32)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3]; }
+
+static void put32(u8 *p, u32 v) {
+	p[0] = v >> 24, p[1] = v >> 16, p[2] = v >> 8, p[3] = v;
 }
 
-// Inflate (RFC 1951).
-typedef struct {
-	const u8 *in;
-	u32 len, at, bits, have;
-	u8 *out;
-	u32 cap, n;
-	int bad;
-} inflater;
+static u32 crc_table[256];
 
-static u32 take(inflater *z, u32 count) {
-	while (z->have < count) {
-		if (z->at >= z->len) {
-			z->bad = 1;
-			return 0;
-		}
-		z->bits |= (u32)z->in[z->at++] << z->have;
-		z->have += 8;
-	}
-	u32 v = z->bits & ((1u << count) - 1);
-	z->bits >>= count;
-	z->have -= count;
-	return v;
-}
-
-// code is a canonical Huffman code: how many symbols have each length, and the
-// symbols in order.
-typedef struct {
-	u16 count[16], symbol[288];
-} code;
-
-static int make_code(code *c, const u8 *lengths, u32 n) {
-	u16 next[16];
-	i32 left = 1;
-	for (u32 i = 0; i < 16; i++) c->count[i] = 0;
-	for (u32 i = 0; i < n; i++) c->count[lengths[i]]++;
-	c->count[0] = 0;
-	next[1] = 0;
-	for (u32 i = 1; i < 16; i++) {
-		left = left * 2 - c->count[i];
-		if (left < 0) return 0; // more codes than there can be
-		if (i < 15) next[i + 1] = next[i] + c->count[i];
-	}
-	for (u32 i = 0; i < n; i++)
-		if (lengths[i]) c->symbol[next[lengths[i]]++] = (u16)i;
-	return 1;
-}
-
-static u32 decode(inflater *z, const code *c) {
-	i32 value = 0, first = 0, index = 0;
-	for (u32 len = 1; len < 16; len++) {
-		value |= (i32)take(z, 1);
-		i32 count = c->count[len];
-		if (value - count < first) return c->symbol[index + (value - first)];
-		index += count;
-		first = (first + count) << 1;
-		value <<= 1;
-		if (z->bad) return 0;
-	}
-	z->bad = 1;
-	return 0;
-}
-
-static const u16 length_base[29] = {3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-static const u8 length_more[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const u16 distance_base[30] = {1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
-static const u8 distance_more[30] = {0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
-
-static void inflate_block(inflater *z, const code *literals, const code *distances) {
-	while (!z->bad) {
-		u32 s = decode(z, literals);
-		if (s == 256) return;
-		if (s < 256) {
-			if (z->n >= z->cap) z->bad = 1;
-			else z->out[z->n++] = (u8)s;
-			continue;
-		}
-		s -= 257;
-		if (s >= 29) break;
-		u32 length = length_base[s] + take(z, length_more[s]), d = decode(z, distances);
-		if (d >= 30) break;
-		u32 distance = distance_base[d] + take(z, distance_more[d]);
-		if (distance > z->n || length > z->cap - z->n) break;
-		for (; length; length--, z->n++) z->out[z->n] = z->out[z->n - distance];
-	}
-	z->bad = 1;
-}
-
-static code literals, distances;
-
-static int read_codes(inflater *z) {
-	static const u8 order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
-	u8 lengths[288 + 32];
-	u32 nlit = take(z, 5) + 257, ndist = take(z, 5) + 1, ncode = take(z, 4) + 4;
-	if (nlit > 286 || ndist > 30) return 0;
-	for (u32 i = 0; i < 19; i++) lengths[order[i]] = i < ncode ? (u8)take(z, 3) : 0;
-	if (!make_code(&literals, lengths, 19)) return 0;
-	for (u32 i = 0; i < nlit + ndist;) {
-		u32 s = decode(z, &literals), repeat = 1;
-		u8 v = (u8)s;
-		if (z->bad) return 0;
-		if (s == 16) {
-			if (i == 0) return 0;
-			v = lengths[i - 1];
-			repeat = 3 + take(z, 2);
-		} else if (s > 16) {
-			v = 0;
-			repeat = s == 17 ? 3 + take(z, 3) : 11 + take(z, 7);
-		}
-		if (i + repeat > nlit + ndist) return 0;
-		while (repeat--) lengths[i++] = v;
-	}
-	return make_code(&literals, lengths, nlit) && make_code(&distances, lengths + nlit, ndist);
-}
-
-// inflate unpacks a zlib stream (RFC 1950) into cap bytes; 0 unless it is just as much.
-static int inflate(const u8 *in, u32 len, u8 *out, u32 cap) {
-	if (len < 2 || (in[0] & 15) != 8 || in[1] & 32) return 0;
-	inflater z = {in, len, 2, 0, 0, out, cap, 0, 0};
-	for (u32 last = 0; !last && !z.bad;) {
-		last = take(&z, 1);
-		switch (take(&z, 2)) {
-		case 0: {
-			z.bits = z.have = 0;
-			if (z.at + 4 > len) return 0;
-			u32 n = in[z.at] | (u32)in[z.at + 1] << 8;
-			z.at += 4;
-			if (n > len - z.at || n > cap - z.n) return 0;
-			perto_copy(out + z.n, in + z.at, n);
-			z.n += n;
-			z.at += n;
-			break;
-		}
-		case 1: {
-			u8 lengths[288];
-			for (u32 i = 0; i < 288; i++) lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
-			make_code(&literals, lengths, 288);
-			for (u32 i = 0; i < 30; i++) lengths[i] = 5;
-			make_code(&distances, lengths, 30);
-			inflate_block(&z, &literals, &distances);
-			break;
-		}
-		case 2:
-			if (!read_codes(&z)) return 0;
-			inflate_block(&z, &literals, &distances);
-			break;
-		default:
-			return 0;
-		}
-	}
-	return !z.bad && z.n == cap;
-}
-
-// Deflate: fixed codes, matches by a hash of three bytes.
-typedef struct {
-	u8 *out;
-	u32 n, bits, have;
-} packer;
-
-static void emit(packer *p, u32 v, u32 count) {
-	p->bits |= v << p->have;
-	p->have += count;
-	while (p->have >= 8) {
-		p->out[p->n++] = (u8)p->bits;
-		p->bits >>= 8;
-		p->have -= 8;
-	}
-}
-
-// emit_code writes a Huffman code, whose bits stand the other way round.
-static void emit_code(packer *p, u32 v, u32 count) {
-	u32 r = 0;
-	for (u32 i = 0; i < count; i++) r |= ((v >> i) & 1) << (count - 1 - i);
-	emit(p, r, count);
-}
-
-static void emit_literal(packer *p, u32 s) {
-	if (s < 144) emit_code(p, 0x30 + s, 8);
-	else if (s < 256) emit_code(p, 0x190 + s - 144, 9);
-	else if (s < 280) emit_code(p, s - 256, 7);
-	else emit_code(p, 0xc0 + s - 280, 8);
-}
-
-static u32 match_length(const u8 *a, const u8 *b, u32 most) {
-	u32 n = 0;
-	while (n < most && a[n] == b[n]) n++;
-	return n;
-}
-
-// deflate packs n bytes as a zlib stream and returns its length. out has room for
-// n * 9 / 8 + 64.
-static u32 deflate(const u8 *in, u32 n, u8 *out) {
-	enum { HASH = 1 << 13, CHAIN = 16 };
-	i32 *head = (i32 *)alloc(HASH * 4), *before = (i32 *)alloc((n + 1) * 4);
-	packer p = {out, 0, 0, 0};
-	out[p.n++] = 0x78;
-	out[p.n++] = 0x9c;
-	emit(&p, 1, 1);
-	emit(&p, 1, 2);
-	if (head) for (u32 i = 0; i < HASH; i++) head[i] = -1;
-	for (u32 i = 0; i < n;) {
-		u32 best = 0, distance = 0;
-		if (head && before && i + 3 <= n) {
-			u32 h = ((u32)in[i] * 2654435u ^ (u32)in[i + 1] * 40503u ^ in[i + 2] * 97u) & (HASH - 1);
-			u32 most = n - i < 258 ? n - i : 258, depth = CHAIN;
-			for (i32 j = head[h]; j >= 0 && i - (u32)j <= 32768 && depth--; j = before[j]) {
-				u32 len = match_length(in + j, in + i, most);
-				if (len > best) {
-					best = len;
-					distance = i - (u32)j;
-				}
-			}
-			before[i] = head[h];
-			head[h] = (i32)i;
-		}
-		if (best < 4) {
-			emit_literal(&p, in[i++]);
-			continue;
-		}
-		u32 l = 28, d = 29;
-		while (length_base[l] > best) l--;
-		while (distance_base[d] > distance) d--;
-		emit_literal(&p, 257 + l);
-		emit(&p, best - length_base[l], length_more[l]);
-		emit_code(&p, d, 5);
-		emit(&p, distance - distance_base[d], distance_more[d]);
-		i += best;
-	}
-	emit_literal(&p, 256);
-	emit(&p, 0, 7); // to a whole byte
-	u32 a = 1, b = 0; // Adler-32
-	for (u32 i = 0; i < n; i++) {
-		a = (a + in[i]) % 65521;
-		b = (b + a) % 65521;
-	}
-	u32 sum = b << 16 | a;
-	for (i32 shift = 24; shift >= 0; shift -= 8) out[p.n++] = (u8)(sum >> shift);
-	return p.n;
-}
-
-// PNG (ISO 15948).
-static const u8 signature[8] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10};
-
-static u32 big(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
-static void put_big(u8 *p, u32 v) {
-	for (u32 i = 0; i < 4; i++) p[i] = (u8)(v >> (24 - 8 * i));
-}
-
-typedef struct {
-	u32 width, height, kind, channels; // kind: the colour type
-	u8 *rows;                          // each with its filter in front
-	u8 palette[256][4];
-	int alpha;
-} image;
-
-static int absolute(int v) { return v < 0 ? -v : v; }
-
-static u8 paeth(int a, int b, int c) {
-	int p = a + b - c, pa = absolute(p - a), pb = absolute(p - b), pc = absolute(p - c);
-	return (u8)(pa <= pb && pa <= pc ? a : pb <= pc ? b : c);
-}
-
-static int unfilter(image *m) {
-	u32 stride = m->width * m->channels, bpp = m->channels;
-	for (u32 y = 0; y < m->height; y++) {
-		u8 *row = m->rows + y * (stride + 1) + 1, *up = y ? row - stride - 1 : 0;
-		u8 filter = row[-1];
-		if (filter > 4) return 0;
-		if (filter == 0) continue;
-		for (u32 x = 0; x < stride; x++) {
-			int a = x >= bpp ? row[x - bpp] : 0, b = up ? up[x] : 0, c = up && x >= bpp ? up[x - bpp] : 0;
-			row[x] += filter == 1 ? (u8)a : filter == 2 ? (u8)b : filter == 3 ? (u8)((a + b) / 2) : paeth(a, b, c);
-		}
-	}
-	return 1;
-}
-
-// read_png unpacks an image; 0 for what it does not read.
-static int read_png(image *m, const u8 *png, u32 len) {
-	static const u8 channels[7] = {1, 0, 3, 1, 2, 0, 4};
-	if (len < 57) return 0;
-	for (u32 i = 0; i < 8; i++)
-		if (png[i] != signature[i]) return 0;
-	u8 *packed = alloc(len);
-	u32 packed_len = 0, colours = 0;
-	if (!packed) return 0;
-	m->width = 0;
-	for (u32 at = 8; at + 12 <= len;) {
-		u32 n = big(png + at);
-		const u8 *type = png + at + 4, *data = png + at + 8;
-		if (n > len - at - 12) return 0;
-		u32 t = big(type);
-		if (t == 0x49484452) { // IHDR
-			if (n != 13 || m->width) return 0;
-			m->width = big(data);
-			m->height = big(data + 4);
-			m->kind = data[9];
-			if (!m->width || !m->height || m->width > MOST_PIXELS || m->height > MOST_PIXELS / m->width) return 0;
-			if (data[8] != 8 || m->kind > 6 || !channels[m->kind] || data[10] || data[11] || data[12]) return 0;
-			m->channels = channels[m->kind];
-			m->alpha = m->kind >= 4;
-		} else if (t == 0x504c5445) { // PLTE
-			if (n % 3 || n > 768) return 0;
-			for (colours = 0; colours < n / 3; colours++) {
-				for (u32 k = 0; k < 3; k++) m->palette[colours][k] = data[3 * colours + k];
-				m->palette[colours][3] = 255;
-			}
-		} else if (t == 0x74524e53) { // tRNS
-			if (m->kind != 3 || n > colours) return 0; // a transparent colour: not read
-			for (u32 i = 0; i < n; i++) m->palette[i][3] = data[i];
-			m->alpha = 1;
-		} else if (t == 0x49444154) { // IDAT
-			perto_copy(packed + packed_len, data, n);
-			packed_len += n;
-		} else if (t == 0x49454e44) // IEND
-			break;
-		at += n + 12;
-	}
-	if (!m->width || (m->kind == 3 && !colours)) return 0;
-	for (u32 i = colours; i < 256; i++) put_big(m->palette[i], 255); // opaque black
-	u32 size = (m->width * m->channels + 1) * m->height;
-	m->rows = alloc(size);
-	return m->rows && inflate(packed, packed_len, m->rows, size) && unfilter(m);
-}
-
-// pixel returns one as red, green, blue, alpha.
-static void pixel(const image *m, u32 x, u32 y, u8 *out) {
-	const u8 *p = m->rows + y * (m->width * m->channels + 1) + 1 + x * m->channels;
-	switch (m->kind) {
-	case 0: case 4:
-		out[0] = out[1] = out[2] = p[0];
-		out[3] = m->kind == 4 ? p[1] : 255;
-		break;
-	case 3:
-		perto_copy(out, m->palette[p[0]], 4);
-		break;
-	default:
-		perto_copy(out, p, 3);
-		out[3] = m->kind == 6 ? p[3] : 255;
-	}
-}
-
-// average is the mean of a box of pixels; the colour of one counts as much as it is
-// opaque.
-static void average(const image *m, u32 x0, u32 x1, u32 y0, u32 y1, u8 *out) {
-	u64 sum[4] = {0, 0, 0, 0};
-	for (u32 y = y0; y < y1; y++)
-		for (u32 x = x0; x < x1; x++) {
-			u8 p[4];
-			pixel(m, x, y, p);
-			for (u32 k = 0; k < 3; k++) sum[k] += (u64)p[k] * p[3];
-			sum[3] += p[3];
-		}
-	u64 n = (u64)(x1 - x0) * (y1 - y0);
-	for (u32 k = 0; k < 3; k++) out[k] = sum[3] ? (u8)((sum[k] + sum[3] / 2) / sum[3]) : 0;
-	out[3] = (u8)((sum[3] + n / 2) / n);
-}
-
-// filtered writes a row under one of the filters 0 to 2 and 4, and returns how far
-// from zero its bytes are.
-static u32 filtered(u8 *to, const u8 *row, const u8 *up, u32 stride, u32 bpp, u32 filter) {
-	u32 sum = 0;
-	to[0] = (u8)filter;
-	for (u32 x = 0; x < stride; x++) {
-		int a = x >= bpp ? row[x - bpp] : 0, b = up ? up[x] : 0, c = up && x >= bpp ? up[x - bpp] : 0;
-		u8 v = (u8)(row[x] - (filter == 0 ? 0 : filter == 1 ? a : filter == 2 ? b : paeth(a, b, c)));
-		to[1 + x] = v;
-		sum += (u32)absolute((signed char)v);
-	}
-	return sum;
-}
-
-static u32 crc(const u8 *p, u32 n) {
-	static u32 table[256];
-	if (!table[1])
+static u32 crc32(const u8 *p, u32 n) {
+	if (!crc_table[1])
 		for (u32 i = 0; i < 256; i++) {
 			u32 c = i;
-			for (u32 k = 0; k < 8; k++) c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
-			table[i] = c;
+			for (int k = 0; k < 8; k++) c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
+			crc_table[i] = c;
 		}
 	u32 c = ~0u;
-	for (u32 i = 0; i < n; i++) c = table[(c ^ p[i]) & 255] ^ c >> 8;
+	for (u32 i = 0; i < n; i++) c = crc_table[(c ^ p[i]) & 255] ^ c >> 8;
 	return ~c;
 }
 
-// chunk ends one whose data stand at out + 8, and returns its length.
-static u32 chunk(u8 *out, u32 type, u32 n) {
-	put_big(out, n);
-	put_big(out + 4, type);
-	put_big(out + 8 + n, crc(out + 4, n + 4));
-	return n + 12;
+static u32 adler32(const u8 *p, u32 n) {
+	u32 a = 1, b = 0;
+	while (n) {
+		u32 part = n < 5552 ? n : 5552; // so many sums fit in 32 bits
+		for (u32 i = 0; i < part; i++) a += p[i], b += a;
+		a %= 65521, b %= 65521, p += part, n -= part;
+	}
+	return b << 16 | a;
 }
 
-// thumbnail makes the image width pixels wide; its length, or 0.
-static u32 thumbnail(const image *m, u32 width, u8 **result) {
-	u32 height = (u32)((u64)m->height * width / m->width), bpp = m->alpha ? 4 : 3;
-	if (height == 0) height = 1;
-	u32 stride = width * bpp;
-	if ((u64)(stride + 1) * height > MOST_OUT) return 0;
-	u8 *small = alloc(stride * height), *raw = alloc((stride + 1) * height), *try = alloc(stride + 1);
-	u8 *out = alloc((stride + 1) * height / 8 * 9 + 256);
-	if (!small || !raw || !try || !out) return 0;
-	for (u32 y = 0; y < height; y++)
-		for (u32 x = 0; x < width; x++) {
-			u8 p[4];
-			u32 x0 = (u32)((u64)x * m->width / width), x1 = (u32)((u64)(x + 1) * m->width / width);
-			u32 y0 = (u32)((u64)y * m->height / height), y1 = (u32)((u64)(y + 1) * m->height / height);
-			average(m, x0, x1 > x0 ? x1 : x0 + 1, y0, y1 > y0 ? y1 : y0 + 1, p);
-			perto_copy(small + y * stride + x * bpp, p, bpp);
+// ---- The thumbnail's rows ----
+
+static u32 src_w, src_h, dst_w, dst_h;
+static u32 channels; // of the thumbnail: 3, or 4 with alpha
+
+// raw is the thumbnail as PNG deflates it: each row begins with its filter.
+static u8 raw[(1 + 4 * MOST_WIDTH) * MOST_SIDE];
+static u32 raw_n;
+static u8 above[4 * MOST_WIDTH], line[4 * MOST_WIDTH]; // unfiltered
+
+static u32 paeth(u32 a, u32 b, u32 c) {
+	int pa = (int)b - (int)c, pb = (int)a - (int)c, pc = pa + pb;
+	if (pa < 0) pa = -pa;
+	if (pb < 0) pb = -pb;
+	if (pc < 0) pc = -pc;
+	return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
+}
+
+// predict is what filter f subtracts, where a is left, b above and c above left.
+static inline u32 predict(u32 f, u32 a, u32 b, u32 c) {
+	return f == 0 ? 0 : f == 1 ? a : f == 2 ? b : f == 3 ? (a + b) / 2 : paeth(a, b, c);
+}
+
+// filter_row appends line to raw by the filter that leaves the smallest differences,
+// which is PNG's own advice and mostly right.
+static void filter_row(void) {
+	u32 n = dst_w * channels, best = 0, least = ~0u;
+	for (u32 f = 0; f < 5; f++) {
+		u32 sum = 0;
+		for (u32 i = 0; i < n && sum < least; i++) {
+			u32 a = i < channels ? 0 : line[i - channels], c = i < channels ? 0 : above[i - channels];
+			u8 d = line[i] - predict(f, a, above[i], c);
+			sum += d < 128 ? d : 256 - d;
 		}
-	static const u8 filters[4] = {0, 1, 2, 4};
-	for (u32 y = 0; y < height; y++) {
-		u8 *to = raw + y * (stride + 1), *row = small + y * stride, *up = y ? row - stride : 0;
-		u32 best = filtered(to, row, up, stride, bpp, 0);
-		for (u32 i = 1; i < 4; i++) {
-			u32 sum = filtered(try, row, up, stride, bpp, filters[i]);
-			if (sum < best) {
-				best = sum;
-				perto_copy(to, try, stride + 1);
-			}
+		if (sum < least) least = sum, best = f;
+	}
+	raw[raw_n++] = best;
+	for (u32 i = 0; i < n; i++) {
+		u32 a = i < channels ? 0 : line[i - channels], c = i < channels ? 0 : above[i - channels];
+		raw[raw_n++] = line[i] - predict(best, a, above[i], c);
+	}
+	COPY(above, line, n);
+}
+
+// ---- Areas ----
+//
+// A pixel of the thumbnail is the mean of the area that it covers. In units of 1/dst_w
+// of a pixel, each source pixel is dst_w wide and each pixel of the thumbnail src_w: all
+// weights are whole numbers, and those of a pixel sum up to src_w * src_h.
+
+static u8 rgba[4 * MOST_SIDE];        // a source row
+static u32 across[4 * MOST_WIDTH];    // its sums: at most 2000 * 255 * 255
+static u64 area[4 * MOST_WIDTH];      // sums of rows
+static u32 src_y, dst_y;
+
+// sum_across computes across from rgba. Colours count as much as they can be seen.
+static void sum_across(void) {
+	u32 left = src_w, step = dst_w; // left of the thumbnail's pixel
+	u32 r = 0, g = 0, b = 0, a = 0, *to = across;
+	for (u32 x = 0; x < src_w; x++) {
+		const u8 *p = rgba + 4 * x;
+		u32 alpha = channels == 4 ? p[3] : 1, pr = p[0] * alpha, pg = p[1] * alpha, pb = p[2] * alpha;
+		u32 w = step < left ? step : left;
+		r += pr * w, g += pg * w, b += pb * w, a += alpha * w;
+		left -= w;
+		if (left) continue;
+		to[0] = r, to[1] = g, to[2] = b, to[3] = a, to += 4;
+		w = step - w; // the rest is the next one's; it is smaller than one of them
+		r = pr * w, g = pg * w, b = pb * w, a = alpha * w;
+		left = src_w - w;
+	}
+}
+
+static void add_area(u32 weight) {
+	for (u32 i = 0; i < 4 * dst_w; i++) area[i] += (u64)across[i] * weight;
+}
+
+static void area_done(void) {
+	u64 total = (u64)src_w * src_h;
+	u8 *to = line;
+	for (u32 x = 0; x < dst_w; x++) {
+		const u64 *s = area + 4 * x;
+		u64 over = channels == 4 ? s[3] : total; // 0: nothing can be seen
+		for (u32 c = 0; c < 3; c++) *to++ = over ? (s[c] + over / 2) / over : 0;
+		if (channels == 4) *to++ = (s[3] + total / 2) / total;
+	}
+	FILL(area, 0, sizeof area);
+	filter_row();
+	dst_y++;
+}
+
+// row_shrunk takes the source row in rgba into account. No row covers more than two of
+// the thumbnail's, for that is not higher than its source.
+static void row_shrunk(void) {
+	u32 begin = src_y * dst_h, end = begin + dst_h, bound = (dst_y + 1) * src_h;
+	sum_across();
+	if (end < bound)
+		add_area(dst_h);
+	else {
+		add_area(bound - begin);
+		area_done();
+		if (end > bound) add_area(end - bound);
+	}
+	src_y++;
+}
+
+// ---- Rows of the source ----
+
+static u32 depth, colour; // as IHDR says
+enum { GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGB_ALPHA = 6 };
+static u8 palette[256][4];
+static int has_key; // one colour stands for nothing
+static u32 key[3];
+
+static u8 packed[2][1 + 4 * MOST_SIDE]; // this row and the one before, with their filters
+static u32 packed_n, packed_have, bpp;  // bpp: bytes to the left neighbour, for filters
+static u32 now;                         // index of this row
+
+static int unfilter(void) {
+	u8 *p = packed[now] + 1;
+	const u8 *up = packed[!now] + 1;
+	u32 n = packed_n - 1;
+	switch (packed[now][0]) {
+	case 0: break;
+	case 1:
+		for (u32 i = bpp; i < n; i++) p[i] += p[i - bpp];
+		break;
+	case 2:
+		for (u32 i = 0; i < n; i++) p[i] += up[i];
+		break;
+	case 3:
+		for (u32 i = 0; i < n; i++) p[i] += ((i < bpp ? 0 : p[i - bpp]) + up[i]) / 2;
+		break;
+	case 4:
+		for (u32 i = 0; i < bpp && i < n; i++) p[i] += up[i];
+		for (u32 i = bpp; i < n; i++) p[i] += paeth(p[i - bpp], up[i], up[i - bpp]);
+		break;
+	default: return 0;
+	}
+	return 1;
+}
+
+// sample is number x of a row of less than 8 bits each.
+static inline u32 sample(const u8 *p, u32 x) {
+	u32 bit = x * depth;
+	return p[bit >> 3] >> (8 - depth - (bit & 7)) & ((1u << depth) - 1);
+}
+
+static void unpack(void) {
+	const u8 *p = packed[now] + 1;
+	u8 *to = rgba;
+	u32 scale = 255 / ((1u << depth) - 1); // exact for 1, 2, 4 and 8
+	for (u32 x = 0; x < src_w; x++, to += 4) {
+		u32 v;
+		switch (colour) {
+		case GREY:
+			v = sample(p, x);
+			to[0] = to[1] = to[2] = v * scale;
+			to[3] = has_key && v == key[0] ? 0 : 255;
+			break;
+		case RGB:
+			to[0] = p[0], to[1] = p[1], to[2] = p[2];
+			to[3] = has_key && p[0] == key[0] && p[1] == key[1] && p[2] == key[2] ? 0 : 255;
+			p += 3;
+			break;
+		case PALETTE: COPY(to, palette[sample(p, x)], 4); break;
+		case GREY_ALPHA:
+			to[0] = to[1] = to[2] = p[0], to[3] = p[1];
+			p += 2;
+			break;
+		case RGB_ALPHA:
+			COPY(to, p, 4);
+			p += 4;
 		}
 	}
-	u32 n = 8;
-	perto_copy(out, signature, 8);
-	put_big(out + n + 8, width);
-	put_big(out + n + 12, height);
-	out[n + 16] = 8;
-	out[n + 17] = m->alpha ? 6 : 2;
-	out[n + 18] = out[n + 19] = out[n + 20] = 0;
-	n += chunk(out + n, 0x49484452, 13);
-	n += chunk(out + n, 0x49444154, deflate(raw, (stride + 1) * height, out + n + 8));
-	n += chunk(out + n, 0x49454e44, 0);
-	*result = out;
-	return n;
 }
 
-HANDLE_REQUEST {
-	str uri = get_uri(), rest = str_from(uri, sizeof "/thumb/" - 1);
-	u32 slash = str_find(rest, '/'), width = str_number(str_to(rest, slash), 0);
-	if (!str_starts(uri, S("/thumb/")) || slash == rest.len || width < LEAST_WIDTH || width > MOST_WIDTH) {
-		http_set_status(404);
-		set_header(RESPONSE, S("Content-Type"), S("text/plain; charset=utf-8"));
-		write_body(S("A thumbnail is at /thumb/WIDTH/ and the path of an image; WIDTH is 16 to 640.\n"));
-		return ANSWERED;
+// rows takes the next bytes of the picture; it returns 0 where they make no sense.
+// What follows the last row is nobody's.
+static int rows(const u8 *p, u32 n) {
+	while (n && src_y < src_h) {
+		u32 part = packed_n - packed_have;
+		if (part > n) part = n;
+		COPY(packed[now] + packed_have, p, part);
+		p += part, n -= part, packed_have += part;
+		if (packed_have < packed_n) break;
+		if (!unfilter()) return 0;
+		unpack();
+		row_shrunk();
+		now = !now, packed_have = 0;
 	}
-	str image = str_from(rest, slash);
-	http_set_uri(image.at, image.len);
-	return PASS_WITH(width);
+	return 1;
 }
 
-HANDLE_RESPONSE(width, failed) {
-	if (failed || http_get_status() != 200) return;
-	heap_used = 0;
-	perto_begin();
-	u8 *png = alloc(MOST_PNG);
-	if (!png) return;
-	u32 len = 0;
-	for (u64 r = 0; r >> 32 == 0;) {
-		if (len == MOST_PNG) return;
-		r = http_read_body(RESPONSE, png + len, MOST_PNG - len);
-		len += (u32)r;
+#include "inflate.h"
+
+// ---- Chunks ----
+
+static int header(const u8 *p, u32 n, u32 width) {
+	if (n != 13) return 0;
+	src_w = get32(p), src_h = get32(p + 4), depth = p[8], colour = p[9];
+	if (src_w <= width || src_w > MOST_SIDE || src_h == 0 || src_h > MOST_SIDE) return 0;
+	if (p[10] || p[11] || p[12]) return 0; // p[12]: interlaced, which would need it all in memory
+	u32 samples;
+	switch (colour) {
+	case GREY: case PALETTE: samples = 1; break;
+	case GREY_ALPHA: samples = 2; break;
+	case RGB: samples = 3; break;
+	case RGB_ALPHA: samples = 4; break;
+	default: return 0;
 	}
-	static image m;
-	u8 *out;
-	if (!read_png(&m, png, len) || m.width <= width) return;
-	u32 n = thumbnail(&m, width, &out);
-	if (n == 0) return;
-	// Other bytes: what was a strong validator of the image is a weak one of this.
-	str etag = get_header(RESPONSE, S("etag"));
-	if (etag.len && etag.at[0] == '"') {
-		str weak = text_begin();
-		put(&weak, S("W/"));
-		put(&weak, etag);
-		set_header(RESPONSE, S("ETag"), weak);
+	if (depth != 8 && !(samples == 1 && (depth == 1 || depth == 2 || depth == 4))) return 0;
+	bpp = depth < 8 ? 1 : samples;
+	packed_n = 1 + (src_w * samples * depth + 7) / 8;
+	channels = colour == GREY_ALPHA || colour == RGB_ALPHA ? 4 : 3;
+	dst_w = width, dst_h = (src_h * width + src_w / 2) / src_w;
+	if (dst_h == 0) dst_h = 1;
+	return 1;
+}
+
+static int transparency(const u8 *p, u32 n) {
+	u32 samples = colour == GREY ? 1 : 3;
+	switch (colour) {
+	case PALETTE:
+		if (n > 256) return 0;
+		for (u32 i = 0; i < n; i++) palette[i][3] = p[i];
+		break;
+	case GREY: case RGB:
+		if (n != 2 * samples) return 0;
+		for (u32 i = 0; i < samples; i++) key[i] = p[2 * i] << 8 | p[2 * i + 1];
+		has_key = 1;
+		break;
+	default: return 0;
 	}
-	set_header(RESPONSE, S("Content-Type"), S("image/png"));
-	http_write_body(RESPONSE, out, n);
+	channels = 4;
+	return 1;
+}
+
+static const u8 signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+static int is(const u8 *p, const u8 *q, u32 n) {
+	while (n--)
+		if (*p++ != *q++) return 0;
+	return 1;
+}
+
+// CHUNK is a chunk's type as a number.
+#define CHUNK(a, b, c, d) ((u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+// decode reads file and leaves the thumbnail in raw; 0: it is to be left alone.
+static int decode(u32 width) {
+	u32 at = 8, data_n = 0, coloured = 0;
+	if (file_n < 8 || !is(file, signature, 8)) return 0;
+	src_w = 0, has_key = 0;
+	for (u32 i = 0; i < 256; i++) palette[i][0] = palette[i][1] = palette[i][2] = 0, palette[i][3] = 255;
+	for (u32 end = 0; !end;) {
+		if (file_n - at < 12) return 0;
+		u32 n = get32(file + at), type = get32(file + at + 4);
+		const u8 *p = file + at + 8;
+		if (n > file_n - at - 12 || crc32(p - 4, n + 4) != get32(p + n)) return 0;
+		if ((at == 8) != (type == CHUNK('I', 'H', 'D', 'R'))) return 0;
+		at += 12 + n;
+		switch (type) {
+		case CHUNK('I', 'H', 'D', 'R'):
+			if (!header(p, n, width)) return 0;
+			break;
+		case CHUNK('P', 'L', 'T', 'E'):
+			if (n == 0 || n > 768 || n % 3) return 0;
+			for (u32 i = 0; i < n; i++) palette[i / 3][i % 3] = p[i];
+			coloured = 1;
+			break;
+		case CHUNK('t', 'R', 'N', 'S'):
+			if (!transparency(p, n)) return 0;
+			break;
+		case CHUNK('I', 'D', 'A', 'T'): // all of them are one stream, which is moved to the front
+			COPY(file + data_n, p, n);
+			data_n += n;
+			break;
+		case CHUNK('I', 'E', 'N', 'D'): end = 1; break;
+		default:
+			if (!(type >> 24 & 32)) return 0; // it is critical
+		}
+	}
+	if (colour == PALETTE && !coloured) return 0;
+	raw_n = packed_have = now = src_y = dst_y = 0;
+	FILL(packed, 0, sizeof packed);
+	FILL(area, 0, sizeof area);
+	FILL(above, 0, sizeof above);
+	return inflate(file, data_n) && dst_y == dst_h;
+}
+
+#include "deflate.h"
+
+// ---- The PNG that is written ----
+
+static u32 chunk_begin(const char *type) {
+	u32 at = file_n;
+	for (u32 i = 0; i < 8; i++) byte_out(i < 4 ? 0 : type[i - 4]);
+	return at;
+}
+
+static void number_out(u32 v) {
+	for (int shift = 24; shift >= 0; shift -= 8) byte_out(v >> shift);
+}
+
+static void chunk_end(u32 at) {
+	if (full) return;
+	put32(file + at, file_n - at - 8);
+	number_out(crc32(file + at + 4, file_n - at - 4));
+}
+
+// encode writes raw to file; 0: there is no room.
+static int encode(void) {
+	file_n = full = 0;
+	for (u32 i = 0; i < 8; i++) byte_out(signature[i]);
+	u32 at = chunk_begin("IHDR");
+	number_out(dst_w), number_out(dst_h);
+	byte_out(8), byte_out(channels == 4 ? RGB_ALPHA : RGB);
+	byte_out(0), byte_out(0), byte_out(0);
+	chunk_end(at);
+	at = chunk_begin("IDAT");
+	byte_out(0x78), byte_out(0x9c);
+	deflate();
+	number_out(adler32(raw, raw_n));
+	chunk_end(at);
+	chunk_end(chunk_begin("IEND"));
+	return !full;
+}
+
+// ---- What the host calls ----
+
+static char text[4096];
+
+EXPORT("handle_request") u64 handle_request(void) {
+	u32 n = get_uri(text, sizeof text), at = 7, width = 0;
+	if (n <= sizeof text && n > at && is((u8 *)text, (u8 *)"/thumb/", 7) && text[at] != '0') { // one name for each width
+		for (; at < n && at < 10 && text[at] >= '0' && text[at] <= '9'; at++) width = 10 * width + text[at] - '0';
+		if (width >= LEAST_WIDTH && width <= MOST_WIDTH && at < n && text[at] == '/') {
+			set_uri(text + at, n - at);
+			return (u64)width << 32 | 1;
+		}
+	}
+	set_status_code(404);
+	set_header_value(RESPONSE, "content-type", 12, "text/plain; charset=utf-8", 25);
+	write_body(RESPONSE, "Thumbnails are at /thumb/WIDTH/PATH, with a WIDTH of 16 to 640.\n", 64);
+	return 0;
+}
+
+// weaken makes a strong entity tag weak: it names other bytes than those that go out
+// now, which mean the same.
+static void weaken(void) {
+	u64 r = get_header_values(RESPONSE, "etag", 4, text + 2, sizeof text - 2);
+	u32 n = r; // of all values, each with a zero at its end
+	if (r >> 32 == 0 || n < 2) return;
+	if (r >> 32 > 1 || n > sizeof text - 2) {
+		remove_header(RESPONSE, "etag", 4); // nobody knows what it means
+		return;
+	}
+	if (n > 2 && text[2] == 'W' && text[3] == '/') return;
+	text[0] = 'W', text[1] = '/';
+	set_header_value(RESPONSE, "etag", 4, text, n + 1);
+}
+
+EXPORT("handle_response") void handle_response(u32 width, u32 is_error) {
+	if (is_error || width < LEAST_WIDTH || width > MOST_WIDTH || get_status_code() != 200) return;
+	for (file_n = 0;;) {
+		u64 r = read_body(RESPONSE, file + file_n, sizeof file - file_n);
+		file_n += (u32)r;
+		if (file_n > MOST_BYTES) return;
+		if (r >> 32) break;
+		if (!(u32)r) return; // a host that gives nothing and does not end
+	}
+	if (!decode(width) || !encode()) return;
+	set_header_value(RESPONSE, "content-type", 12, "image/png", 9);
+	weaken();
+	write_body(RESPONSE, file, file_n);
 }
