@@ -57,6 +57,48 @@ pub fn set_header(kind: u32, name: &str, value: &str) {
     unsafe { host::set_header_value(kind, name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
 }
 
+/// A parameter of a target's query, decoded: the first of that name.
+pub fn query(uri: &str, name: &str) -> Option<String> {
+    let (_, query) = uri.split_once('?')?;
+    let mut parameters = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    parameters.find(|(n, _)| decode(n) == name).map(|(_, value)| decode(value))
+}
+
+/// Undoes percent-encoding; what is none stays as it is.
+pub fn decode(text: &str) -> String {
+    let (text, mut out) = (text.as_bytes(), Vec::new());
+    let hex = |i: usize| text.get(i).and_then(|&c| (c as char).to_digit(16));
+    let mut i = 0;
+    while i < text.len() {
+        match (text[i], hex(i + 1), hex(i + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                i += 2;
+            }
+            (b'+', _, _) => out.push(b' '),
+            (c, _, _) => out.push(c),
+        }
+        i += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Escapes what HTML takes for its own.
+pub fn html(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// All of a body.
 pub fn body(kind: u32) -> Vec<u8> {
     let (mut all, mut buf) = (Vec::new(), vec![0u8; LIMIT]);
