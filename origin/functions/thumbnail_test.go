@@ -2,6 +2,8 @@ package shopcode
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/jpeg"
@@ -9,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,10 +25,13 @@ import (
 // thumb asks for a thumbnail of an image.
 func thumb(t testing.TB, m *functions.Module, uri string, picture []byte, header ...string) *functions.Response {
 	t.Helper()
-	r, err := m.Handle(t.Context(), &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.1:1")},
+	r, err := m.Handle(t.Context(), &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.1:1"), Header: fields.Of("Range", "bytes=0-99", "If-Range", `"abc"`)},
 		func(q *functions.Request) (*functions.Response, error) {
 			if q.URI != "/photo/1.png?v=2" {
 				t.Errorf("the origin was asked for %q", q.URI)
+			}
+			if q.Header.Has("range") || q.Header.Has("if-range") {
+				t.Errorf("the origin was asked for a part: %v", q.Header)
 			}
 			return &functions.Response{Status: 200, Header: fields.Of(header...), Body: picture}, nil
 		})
@@ -144,36 +150,75 @@ func TestWhatIsNoPNGPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := encode(t, rgb, png.DefaultCompression)
+	for i := 8; i < len(whole); i += 101 { // a bit that is wrong anywhere
+		bad := bytes.Clone(whole)
+		bad[i] ^= 1 << (i % 8)
+		if r := thumb(t, m, "/thumb/50/photo/1.png?v=2", bad); !bytes.Equal(r.Body, bad) {
+			t.Errorf("damaged at %d of %d, it became a thumbnail", i, len(bad))
+		}
+	}
 	for name, picture := range map[string][]byte{
-		"JPEG": jpg.Bytes(), "nothing": nil, "cut": whole[:len(whole)/2], "small already": encode(t, image.NewNRGBA(image.Rect(0, 0, 40, 40)), png.DefaultCompression),
+		"moves": slices.Insert(bytes.Clone(whole), 33, []byte("\x00\x00\x00\x08acTL\x00\x00\x00\x02\x00\x00\x00\x00\xf3\x8d\x93\x70")...),
+		"JPEG":  jpg.Bytes(), "nothing": nil, "cut": whole[:len(whole)/2], "small already": encode(t, image.NewNRGBA(image.Rect(0, 0, 40, 40)), png.DefaultCompression),
 		"16 bits": encode(t, image.NewNRGBA64(image.Rect(0, 0, 100, 100)), png.DefaultCompression), "text": []byte("not found"),
 	} {
 		if r := thumb(t, m, "/thumb/50/photo/1.png?v=2", picture, "X-A", "b"); !bytes.Equal(r.Body, picture) || len(r.Header) != 1 {
 			t.Errorf("%s: it was changed: %d bytes of %d, %v", name, len(r.Body), len(picture), r.Header)
 		}
 	}
-	for _, uri := range []string{"/thumb/", "/thumb/x/a", "/thumb/0/a", "/thumb/9999/a", "/thumb/50", "/other"} {
+	for _, uri := range []string{"/thumb/", "/thumb/x/a", "/thumb/0/a", "/thumb/0160/a", "/thumb/9999/a", "/thumb/50", "/other"} {
 		if r, body := ask(t, m, uri); r.Status != 404 || !strings.Contains(body, "WIDTH is 16 to 640") {
 			t.Errorf("%s: %d %s", uri, r.Status, body)
 		}
 	}
 }
 
-// TestBrokenImages: bytes of an image changed at random do not break the guest.
+// TestBrokenImages: bytes of an image changed at random do not break the guest, with
+// the check sums that they should have, too: what is behind those is reached.
 func TestBrokenImages(t *testing.T) {
 	m := load(t, "thumbnail", nil)
 	rng := rand.New(rand.NewPCG(17, 18))
+	thumbnails := 0
 	for _, img := range pictures() {
 		whole := encode(t, img, png.DefaultCompression)
-		for range 60 {
+		for i := range 60 {
 			bad := bytes.Clone(whole)
 			for range 1 + rng.IntN(5) {
 				bad[8+rng.IntN(len(bad)-8)] = byte(rng.Uint32())
 			}
-			if r := thumb(t, m, "/thumb/50/photo/1.png?v=2", bad); r.Status != 200 {
+			if i%4 == 0 { // where most codes are
+				bad[41+rng.IntN(60)%(len(bad)-41)] = byte(rng.Uint32())
+			}
+			if i%6 > 0 {
+				sign(bad)
+			}
+			r := thumb(t, m, "/thumb/16/photo/1.png?v=2", bad)
+			if r.Status != 200 {
 				t.Fatal(r.Status)
 			}
+			if bytes.Equal(r.Body, bad) {
+				continue
+			}
+			thumbnails++
+			if small, err := png.Decode(bytes.NewReader(r.Body)); err != nil || small.Bounds().Dx() != 16 {
+				t.Fatalf("of a broken image came a broken one: %v", err)
+			}
 		}
+	}
+	if thumbnails < 20 {
+		t.Errorf("%d of the broken images became thumbnails: the test reaches nothing", thumbnails)
+	}
+}
+
+// sign gives the chunks of a PNG their check sums, as far as there are chunks.
+func sign(b []byte) {
+	for at := 8; at+12 <= len(b); {
+		n := int(binary.BigEndian.Uint32(b[at:]))
+		if n > len(b)-at-12 {
+			return
+		}
+		binary.BigEndian.PutUint32(b[at+8+n:], crc32.ChecksumIEEE(b[at+4:at+8+n]))
+		at += n + 12
 	}
 }
 
