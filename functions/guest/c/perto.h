@@ -230,17 +230,24 @@ static inline void set_header(u32 kind, str name, str value) { http_set_header(k
 static inline void add_header(u32 kind, str name, str value) { http_add_header(kind, name.at, name.len, value.at, value.len); }
 static inline void remove_header(u32 kind, str name) { http_remove_header(kind, name.at, name.len); }
 
-// read_body returns a body, or as much as there is room for; what did not fit is what
-// the next call returns.
-static inline str read_body(u32 kind) {
-	str t = text_begin();
-	for (u64 r = 0; r >> 32 == 0 && room();) {
-		r = http_read_body(kind, perto_arena + perto_used, room());
-		perto_used += (u32)r;
-		t.len += (u32)r;
-	}
-	return t;
-}
+// PERTO_ALL gets a body part by part, or as much as there is room for; what did not
+// fit is what the next call returns.
+#define PERTO_ALL(call) \
+	do { \
+		str t = text_begin(); \
+		for (u64 r = 0; r >> 32 == 0 && room();) { \
+			r = (call); \
+			perto_used += (u32)r; \
+			t.len += (u32)r; \
+		} \
+		return t; \
+	} while (0)
+static inline str read_body(u32 kind) { PERTO_ALL(http_read_body(kind, perto_arena + perto_used, room())); }
+
+// fetch asks for another path of the service and returns its status; below zero it
+// failed: -2 says that a request may not ask for so many. fetched returns its body.
+static inline i32 fetch(str uri) { return perto_fetch(uri.at, uri.len); }
+static inline str fetched(void) { PERTO_ALL(perto_fetch_body(perto_arena + perto_used, room())); }
 
 // write_body appends to the answer's body; the first call replaces what was there.
 static inline void write_body(str s) {

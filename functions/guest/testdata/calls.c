@@ -1,5 +1,5 @@
 // What perto.h has, as one guest that a test asks.
-#include "../c/perto.h"
+#include "perto.h"
 
 static int is(str uri, str wanted) { return str_eq(path(uri), wanted); }
 
@@ -7,9 +7,19 @@ HANDLE_REQUEST {
 	int found;
 	str uri = get_uri(), t;
 	http_enable_features(BUFFER_REQUEST | BUFFER_RESPONSE);
+	if (uri.len > 8 << 10) {
+		str h = get_header(REQUEST, S("X-Long"));
+		t = text_begin();
+		put_number(&t, uri.len);
+		put_char(&t, ' ');
+		put_number(&t, h.len);
+		write_body(t);
+		return ANSWERED;
+	}
 	if (is(uri, S("/pass"))) {
 		remove_header(REQUEST, S("Range"));
 		add_header(REQUEST, S("X-Guest"), get_method());
+		http_set_uri("/passed", 7);
 		return PASS_WITH(7);
 	}
 	if (is(uri, S("/query"))) {
@@ -29,6 +39,13 @@ HANDLE_REQUEST {
 		put_char(&t, ' ');
 		put(&t, v);
 	} else if (is(uri, S("/headers"))) {
+		str a = get_header(REQUEST, S("X-Two")), none = get_header(REQUEST, S("X-None"));
+		t = text_begin();
+		put(&t, a);
+		put_char(&t, '|');
+		put(&t, none);
+		put_char(&t, '|');
+	} else if (is(uri, S("/all"))) {
 		t = get_headers(REQUEST, S("X-Two"));
 		for (u32 i = 0; i < t.len; i++)
 			if (t.at[i] == 0) *(char *)&t.at[i] = '|';
@@ -36,6 +53,27 @@ HANDLE_REQUEST {
 		t = read_body(REQUEST);
 	} else if (is(uri, S("/from"))) {
 		t = get_source_addr();
+	} else if (is(uri, S("/kv"))) {
+		str keys[] = {S("a"), S("empty"), S("none")}, v[3];
+		int was[3];
+		for (u32 i = 0; i < 3; i++) v[i] = kv(keys[i], &was[i]);
+		t = text_begin();
+		for (u32 i = 0; i < 3; i++) {
+			put(&t, v[i]);
+			put(&t, was[i] ? S(" true|") : S(" false|"));
+		}
+	} else if (is(uri, S("/info"))) {
+		write_body(edge_info());
+		write_body(client_info());
+		t = perto_now() > 1000000000000000000 ? S("true") : S("false");
+	} else if (is(uri, S("/fetch"))) {
+		i32 status = fetch(S("/other"));
+		str b = fetched();
+		t = text_begin();
+		put_number(&t, (u64)status);
+		put_char(&t, ' ');
+		put(&t, b);
+		put(&t, fetch(S("no path")) == -1 ? S("|-1 |") : S("?"));
 	} else if (is(uri, S("/numbers"))) {
 		t = text_begin();
 		put_number(&t, ~0ull);
@@ -64,8 +102,10 @@ HANDLE_REQUEST {
 HANDLE_RESPONSE(token, failed) {
 	perto_begin();
 	str body = read_body(RESPONSE), t = text_begin();
-	put_number(&t, token);
-	put_char(&t, failed ? '!' : ' ');
+	put(&t, failed ? S("true ") : S("false "));
+	put_number(&t, http_get_status());
+	put_char(&t, ' ');
 	put(&t, body);
 	write_body(t);
+	if (token != 7) http_set_status(500);
 }
