@@ -1,7 +1,9 @@
 package origin
 
 import (
+	"bytes"
 	"encoding/json"
+	"image/png"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -38,7 +40,7 @@ func TestEveryAnswerSaysHowItMayBeCached(t *testing.T) {
 	}{
 		{"/", "s-maxage=60", 200}, {"/product/3", "s-maxage=60", 200}, {"/img/3.svg", "s-maxage=86400", 200}, {"/catalogue.json", "s-maxage=60", 200},
 		{"/style.css", "s-maxage=86400", 200}, {"/greeting", "private, no-store", 200}, {"/download/book.txt", "s-maxage=86400", 200}, {"/healthz", "no-store", 200},
-		{"/product/99", "s-maxage=10", 404}, {"/img/9x.svg", "s-maxage=10", 404}, {"/img/1.png", "s-maxage=10", 404},
+		{"/product/999", "s-maxage=10", 404}, {"/img/9x.svg", "s-maxage=10", 404}, {"/img/1.png", "s-maxage=10", 404},
 	}
 	for _, tt := range tests {
 		resp := get(s, tt.path)
@@ -89,5 +91,54 @@ func TestShopServes(t *testing.T) {
 	var list []Product
 	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || len(list) < 50 {
 		t.Errorf("got %d products, error %v", len(list), err)
+	}
+}
+
+// TestProducts: ids count from one, names differ and need no escape in the pictures,
+// and the first eight are those that pages and examples have always named.
+func TestProducts(t *testing.T) {
+	list, err := Products()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := "Hammock Coffee, 500 g Clay filter Pandeiro Straw hat Cutting board Azulejo Seed box"
+	var names []string
+	seen := make(map[string]bool)
+	for i, p := range list {
+		names = append(names, p.Name)
+		if seen[p.Name] || p.ID != i+1 || p.Cents <= 0 || p.Hue < 0 || p.Hue >= 360 || p.About == "" || strings.ContainsAny(p.Name, `&<>"`) {
+			t.Errorf("%+v", p)
+		}
+		seen[p.Name] = true
+	}
+	if len(list) < 150 || strings.Join(names[:8], " ") != first {
+		t.Errorf("%d products, %q", len(list), names[:8])
+	}
+}
+
+// TestPhotos: those of any shop are the same, are kept, and weigh what photos weigh.
+func TestPhotos(t *testing.T) {
+	a, b := newShop(t), newShop(t)
+	for _, id := range []int{1, 75, 150} {
+		p := &a.list[id-1]
+		one := a.photoOf(p)
+		if !bytes.Equal(one, b.photoOf(p)) || &one[0] != &a.photoOf(p)[0] {
+			t.Errorf("photo %d is another one the second time", id)
+		}
+		if n := len(one) >> 10; n < 100 || n > 300 {
+			t.Errorf("photo %d has %d KiB", id, n)
+		}
+		img, err := png.Decode(bytes.NewReader(one))
+		if err != nil || img.Bounds().Dx() != photoWidth || img.Bounds().Dy() != photoHeight {
+			t.Errorf("photo %d: %v", id, err)
+		}
+	}
+	if resp := get(a, "/photo/1.png"); resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "image/png" || !strings.Contains(resp.Header.Get("Cache-Control"), "s-maxage=86400") {
+		t.Errorf("got %d %v", resp.StatusCode, resp.Header)
+	}
+	for _, path := range []string{"/photo/0.png", "/photo/151.png", "/photo/x.png", "/photo/1.svg", "/photo/1"} {
+		if resp := get(a, path); resp.StatusCode != 404 {
+			t.Errorf("%s: got %d", path, resp.StatusCode)
+		}
 	}
 }

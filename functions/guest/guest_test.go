@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"perto/functions"
+	"perto/internal/fields"
 )
 
 // rustTarget reports whether a rustc has the target of the Rust project, and where.
@@ -26,50 +27,141 @@ func rustTarget() (string, bool) {
 	return "", false
 }
 
+// project writes a project, with main in place of its own unless that is "", lets make
+// build it, and loads what comes of it.
+func project(t *testing.T, language, main string) (dir string, m *functions.Module) {
+	t.Helper()
+	env := os.Environ()
+	switch language {
+	case "c":
+		if _, err := exec.LookPath("clang"); err != nil {
+			t.Skip("clang is not there: scripts/test installs it on Debian")
+		}
+	case "rust":
+		rustc, ok := rustTarget()
+		if !ok {
+			t.Skip("no rustc has the target wasm32-unknown-unknown: rustup target add, or Debian's libstd-rust-dev-wasm32")
+		}
+		env = append(env, "PATH="+filepath.Dir(rustc)+":"+os.Getenv("PATH"))
+	}
+	dir = filepath.Join(t.TempDir(), "project")
+	files, needed, err := New(language, dir, "hello-1")
+	if err != nil || len(files) < 3 || needed == "" {
+		t.Fatal(files, needed, err)
+	}
+	if main != "" {
+		text, err := os.ReadFile(main)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "main"+filepath.Ext(main)), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("make", "-C", dir)
+	build.Env = append(env, "GOFLAGS=-mod=mod", "GOWORK=off")
+	out, err := build.CombinedOutput()
+	if err != nil || strings.Contains(string(out), "warning") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	wasm, err := os.ReadFile(filepath.Join(dir, "hello-1.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes", len(wasm))
+	h, err := functions.NewHost(t.Context(), functions.HostConfig{Limits: functions.Limits{Wall: time.Minute}, Self: functions.Self{Name: "gru-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	m, err = h.Load(t.Context(), "hello-1", wasm, functions.ModuleOptions{KV: map[string]string{"a": "1", "empty": ""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, m
+}
+
+// handle lets a module answer; what it lets pass is answered by the target.
+func handle(t *testing.T, m *functions.Module, uri string, header ...string) *functions.Response {
+	t.Helper()
+	q := &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.1:1"), Header: fields.Of(header...), Body: []byte(body)}
+	r, err := m.Handle(t.Context(), q, func(q *functions.Request) (*functions.Response, error) {
+		if q.Header.Has("range") {
+			t.Error("a field that was removed is there")
+		}
+		v, _ := q.Header.Get("x-guest")
+		return &functions.Response{Status: 203, Body: []byte(q.URI + " " + string(v))}, nil
+	})
+	if err != nil {
+		t.Fatalf("%.60s: %v", uri, err)
+	}
+	return r
+}
+
+var body = strings.Repeat("0123456789", 2500) // several parts of 16 KiB
+
+// TestBindings: what projects have of the host, by guests that use all of it.
+func TestBindings(t *testing.T) {
+	long := "/" + strings.Repeat("0123456789", 2000)
+	type dialogue struct {
+		uri, want string
+		header    []string
+	}
+	common := []dialogue{
+		{"/headers", "a||", []string{"X-Two", "a", "x-two", "b, c"}},
+		{"/body", body, nil},
+		{"/kv", "1 true| true| false|", nil},
+		{"/info", `{"name":"gru-1","pop":"","city":"","country":"","placement":""}{"address":"192.0.2.1","city":"","country":"","lat":0,"lon":0}true`, nil},
+		{"/fetch", "203 /other |-1 |", nil},
+		{"/pass", "false 203 /passed GET", []string{"Range", "bytes=0-1"}},
+		{long, "20001 20000", []string{"X-Long", long[1:]}}, // more than there is room for at first
+		{"/headers", "||", nil},                             // and nothing of it is left
+	}
+	for language, all := range map[string][]dialogue{
+		"go":   common,
+		"rust": common,
+		"c": append([]dialogue{
+			{"/query?u=1&v=a%20b+c%2&v=2", "1 a b c%2", nil},
+			{"/query?v=%3Ca%3E&", "1 &lt;a&gt;", nil},
+			{"/query?vv=1", "0 ", nil},
+			{"/query?v", "1 ", nil},
+			{"/query", "0 ", nil},
+			{"/json?v=%22%5C%0a%c3%a3", `\"\\\u000aã`, nil},
+			{"/json?v=%ff%c3%80%80x%e0%80%80%ed%a0%80%f0%9f%a7%89", "\ufffd\u00c0\ufffdx" + strings.Repeat("\ufffd", 6) + "\U0001f9c9", nil},
+			{"/cookie", "1 b c", []string{"Cookie", "x=1; other=name", "Cookie", "name=\"b c\""}},
+			{"/cookie", "0 ", []string{"Cookie", "name=\xc3\xa3; xname=1"}},
+			{"/all", "a|b, c|", []string{"X-Two", "a", "x-two", "b, c"}},
+			{"/from", "192.0.2.1:1", nil},
+			{"/numbers", "18446744073709551615 12399", nil},
+			{"/memory", "1", nil},
+			{"/query?v=" + strings.Repeat(long, 3), "", nil}, // more than the arena holds
+		}, common...),
+	} {
+		t.Run(language, func(t *testing.T) {
+			_, m := project(t, language, map[string]string{"c": "testdata/calls.c", "go": "testdata/calls.go", "rust": "testdata/calls.rs"}[language])
+			for _, d := range all {
+				if r := handle(t, m, d.uri, d.header...); string(r.Body) != d.want {
+					t.Errorf("%.60s %.60q: got %d %.200q, want %.200q", d.uri, d.header, r.Status, r.Body, d.want)
+				}
+			}
+			if language == "go" && !m.About().Reseeds {
+				t.Error("it does not hear of being copied")
+			}
+		})
+	}
+}
+
 // TestProjects: what New writes is built by make, and answers.
 func TestProjects(t *testing.T) {
 	for _, language := range Languages() {
 		t.Run(language, func(t *testing.T) {
-			env := os.Environ()
-			switch language {
-			case "c":
-				if _, err := exec.LookPath("clang"); err != nil {
-					t.Skip("clang is not there: scripts/test installs it on Debian")
-				}
-			case "rust":
-				rustc, ok := rustTarget()
-				if !ok {
-					t.Skip("no rustc has the target wasm32-unknown-unknown: rustup target add, or Debian's libstd-rust-dev-wasm32")
-				}
-				env = append(env, "PATH="+filepath.Dir(rustc)+":"+os.Getenv("PATH"))
-			}
-			dir := filepath.Join(t.TempDir(), "project")
-			files, needed, err := New(language, dir, "hello-1")
-			if err != nil || len(files) < 3 || needed == "" {
-				t.Fatal(files, needed, err)
-			}
-			build := exec.Command("make", "-C", dir)
-			build.Env = append(env, "GOFLAGS=-mod=mod", "GOWORK=off")
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			wasm, err := os.ReadFile(filepath.Join(dir, "hello-1.wasm"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			h, err := functions.NewHost(t.Context(), functions.HostConfig{Limits: functions.Limits{Wall: time.Minute}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer h.Close()
-			m, err := h.Load(t.Context(), "hello-1", wasm, functions.ModuleOptions{Activation: functions.PerRequest})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for uri, want := range map[string]string{"/": "Hello, world!\n", "/?name=Ana": "Hello, Ana!\n"} {
-				r, err := m.Handle(t.Context(), &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.1:1")}, nil)
-				if err != nil || r.Status != 200 || string(r.Body) != want {
-					t.Errorf("%s: got %+v, %v", uri, r, err)
+			dir, m := project(t, language, "")
+			for uri, want := range map[string]string{
+				"/": "Hello, world!\n", "/?name=Ana": "Hello, Ana!\n", "/?username=Ana": "Hello, world!\n", "/?x=1&name=": "Hello, world!\n",
+				"/?x&name=Jo%C3%A3o+%3Cb%3E%26%22&name=Rui": "Hello, João &lt;b&gt;&amp;&#34;!\n",
+			} {
+				if r := handle(t, m, uri); r.Status != 200 || string(r.Body) != want {
+					t.Errorf("%s: got %d %q, want %q", uri, r.Status, r.Body, want)
 				}
 			}
 			for _, i := range m.About().Imports {
@@ -77,7 +169,6 @@ func TestProjects(t *testing.T) {
 					t.Errorf("it imports %s: hosts that are not ours could not run it", i)
 				}
 			}
-			t.Logf("%d bytes", len(wasm))
 			if _, _, err := New(language, dir, "hello-1"); err == nil || !strings.Contains(err.Error(), "exists") {
 				t.Errorf("a second time: %v", err)
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"perto"
 	"perto/functions"
@@ -57,21 +58,35 @@ func TestGreetingIsTheShops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cookie := range []string{"", "name=Ana", "a=b; name=João; c=d", "name=", "named=x", `name=<b>&"'`, "x; name=1;", "name=a=b"} {
+	lines := [][]string{{}, {"a=b", "name=Ana"}, {"name=Jo\xc3\xa3o", "name=Ana"}, {"name=Ana", "name=Rui"}}
+	for _, one := range []string{"name=Ana", "name=Jo%C3%A3o", "name=", "named=x", `name=<b>&'`, `name="<b>&'"`, "x; name=1;", "name=a=b",
+		"a=b; name=Jo\xc3\xa3o; c=d", "name=\xc3; name=z", `name=a"b`, `name=a\b`, "name=a\tb", "name =x", "name= x ", "name", `name="`, `name=""`, "Name=x", "name=" + strings.Repeat("&'", 2000)} {
+		lines = append(lines, []string{one})
+	}
+	rng := rand.New(rand.NewPCG(9, 10))
+	const odd = "name=name=;; \"\\<>&'\t\x7f\xc3\xa3x%"
+	for range 1000 {
+		b := make([]byte, rng.IntN(20))
+		for i := range b {
+			b[i] = odd[rng.IntN(len(odd))]
+		}
+		lines = append(lines, []string{strings.TrimSpace("name=" + string(b)), "name=last"})
+	}
+	for _, cookies := range lines {
 		w, q := httptest.NewRecorder(), httptest.NewRequest("GET", "/greeting", nil)
-		header := []string{}
-		if cookie != "" {
-			q.Header.Set("Cookie", cookie)
-			header = []string{"Cookie", cookie}
+		var header []string
+		for _, c := range cookies {
+			q.Header.Add("Cookie", c)
+			header = append(header, "Cookie", c)
 		}
 		shop.Handler().ServeHTTP(w, q)
 		r, body := ask(t, m, "/greeting", header...)
-		if want := w.Body.String(); body != want && !strings.ContainsAny(cookie, "\"<ã") { // net/http drops such cookies
-			t.Errorf("%q: got %q, want %q", cookie, body, want)
+		if want := w.Body.String(); body != want {
+			t.Errorf("%q: got %q, want %q", cookies, body, want)
 		}
 		for _, name := range []string{"content-type", "cache-control", "vary"} {
 			if v, _ := r.Header.Get(name); string(v) != w.Header().Get(name) {
-				t.Errorf("%q: %s is %q, want %q", cookie, name, v, w.Header().Get(name))
+				t.Errorf("%q: %s is %q, want %q", cookies, name, v, w.Header().Get(name))
 			}
 		}
 		if v, _ := r.Header.Get("x-ran-at"); string(v) != "gru-1 (edge)" {
@@ -84,7 +99,7 @@ func TestGreetingIsTheShops(t *testing.T) {
 }
 
 func TestPrices(t *testing.T) {
-	m := load(t, "prices", map[string]string{"BR": "BRL 5.40", "JP": "nonsense", "XX": "XXX 0.5"})
+	m := load(t, "prices", map[string]string{"BR": "BRL 5.40", "JP": "nonsense", "XX": "XXX 0.5", "IR": "IRR 600000", "ZW": "ZWL 99999999"})
 	type list struct {
 		Country, Currency string
 		Prices            []struct {
@@ -98,7 +113,10 @@ func TestPrices(t *testing.T) {
 		{"/prices?country=US", "USD", "89.00"},
 		{"/prices?country=JP", "JPY", "13400.00"}, // what cannot be read is not used
 		{"/prices?country=XX", "XXX", "44.50"},
+		{"/prices?country=IR", "IRR", "53000000.00"},
+		{"/prices?country=ZW", "USD", "89.00"}, // nor what is too large to count with
 		{"/prices?country=", "USD", "89.00"},
+		{"/prices?country=" + strings.Repeat("%01", 2000), "USD", "89.00"},
 		{"/prices?country=%22%5C", "USD", "89.00"},
 	} {
 		_, body := ask(t, m, tt.uri)
@@ -170,7 +188,7 @@ func TestSearchIsTheReference(t *testing.T) {
 	for _, p := range list {
 		vocabulary = append(vocabulary, strings.Fields(p.Name+" "+p.About)...)
 	}
-	questions := []string{"coffee", "CAFÉ", "cafe", "pao queijo", "jatobá", "jatoba wood", "", "   ", "zzz", "a", "Açaí", "acai", "2"}
+	questions := []string{strings.Repeat("xé", 66), "\U0001f9c9 mate", "coffee", "CAFÉ", "cafe", "pao queijo", "jatobá", "jatoba wood", "", "   ", "zzz", "a", "Açaí", "acai", "2"}
 	for range 300 {
 		var words []string
 		for range 1 + rng.IntN(3) {
@@ -194,13 +212,17 @@ func TestSearchIsTheReference(t *testing.T) {
 			t.Fatalf("%q: %v: %s", q, err, body)
 		}
 		total, want := reference(list, q, 7)
+		if got.Query != q {
+			t.Errorf("%q: it says that it was asked for %q", q, got.Query)
+		}
 		if got.Total != total || fmt.Sprint(got.Results) != fmt.Sprint(want) {
 			t.Errorf("%q: got %d %v, want %d %v", q, got.Total, got.Results, total, want)
 		}
 	}
 }
 
-// TestGuestsStandAnything: random targets and fields are answered.
+// TestGuestsStandAnything: random targets and fields are answered, by JSON that is
+// UTF-8 whatever was asked.
 func TestGuestsStandAnything(t *testing.T) {
 	const odd = "%?&=q country;name/ \xc3\xa9\"<\\+0Z"
 	rng := rand.New(rand.NewPCG(13, 14))
@@ -211,9 +233,13 @@ func TestGuestsStandAnything(t *testing.T) {
 			for i := range b {
 				b[i] = odd[rng.IntN(len(odd))]
 			}
-			if r, _ := ask(t, m, "/"+name+"?q="+string(b), "Cookie", "name="+string(b)); r.Status != 200 {
-				t.Fatalf("%s: %d", name, r.Status)
+			r, body := ask(t, m, "/"+name+"?q="+string(b)+"&country="+string(b), "Cookie", "name="+string(b))
+			if kind, _ := r.Header.Get("content-type"); r.Status != 200 || !utf8.ValidString(body) || (string(kind) == "application/json" && !json.Valid([]byte(body))) {
+				t.Fatalf("%s: %q: %d %q", name, b, r.Status, body)
 			}
+		}
+		if r, _ := ask(t, m, "/"+name+"?q="+strings.Repeat("a", 60<<10)); r.Status != 414 && name != "greeting" {
+			t.Errorf("%s: a target of 60 KiB: %d", name, r.Status)
 		}
 	}
 }

@@ -20,13 +20,16 @@ typedef long long i64;
 #define PERTO_EXPORT(name) __attribute__((export_name(name)))
 
 // The http_handler ABI (https://http-wasm.io/http-handler-abi/).
+PERTO_IMPORT("http_handler", "enable_features") u32 http_enable_features(u32 features);
 PERTO_IMPORT("http_handler", "get_config") u32 http_get_config(void *buf, u32 limit);
 PERTO_IMPORT("http_handler", "log") void http_log(i32 level, const void *text, u32 len);
 PERTO_IMPORT("http_handler", "get_method") u32 http_get_method(void *buf, u32 limit);
+PERTO_IMPORT("http_handler", "get_source_addr") u32 http_get_source_addr(void *buf, u32 limit);
 PERTO_IMPORT("http_handler", "get_uri") u32 http_get_uri(void *buf, u32 limit);
 PERTO_IMPORT("http_handler", "set_uri") void http_set_uri(const void *uri, u32 len);
 PERTO_IMPORT("http_handler", "get_header_values") u64 http_get_header_values(u32 kind, const void *name, u32 name_len, void *buf, u32 limit);
 PERTO_IMPORT("http_handler", "set_header_value") void http_set_header(u32 kind, const void *name, u32 name_len, const void *value, u32 len);
+PERTO_IMPORT("http_handler", "add_header_value") void http_add_header(u32 kind, const void *name, u32 name_len, const void *value, u32 len);
 PERTO_IMPORT("http_handler", "remove_header") void http_remove_header(u32 kind, const void *name, u32 name_len);
 PERTO_IMPORT("http_handler", "read_body") u64 http_read_body(u32 kind, void *buf, u32 limit);
 PERTO_IMPORT("http_handler", "write_body") void http_write_body(u32 kind, const void *text, u32 len);
@@ -42,6 +45,7 @@ PERTO_IMPORT("perto", "fetch") i32 perto_fetch(const void *uri, u32 len);
 PERTO_IMPORT("perto", "fetch_body") u64 perto_fetch_body(void *buf, u32 limit);
 
 enum { REQUEST = 0, RESPONSE = 1 }; // kinds of header fields and bodies
+enum { BUFFER_REQUEST = 1, BUFFER_RESPONSE = 2, TRAILERS = 4 }; // features: some hosts, not perto, give no body to read without
 enum { LOG_DEBUG = -1, LOG_INFO = 0, LOG_WARN = 1, LOG_ERROR = 2 };
 
 #define ANSWERED 0ull
@@ -56,7 +60,8 @@ static u64 perto_request(void);
 	static u64 perto_request(void)
 #define HANDLE_RESPONSE(token, failed) PERTO_EXPORT("handle_response") void perto_handle_response(u32 token, u32 failed)
 
-// The compiler makes calls of these three of loops and of copies of structures.
+// What compilers call without being asked, and what C people miss first. Those that
+// nobody calls are not linked.
 static inline void *perto_copy(void *to, const void *from, u32 n) { return __builtin_memcpy(to, from, n); }
 void *memcpy(void *to, const void *from, unsigned long n) {
 	u8 *d = to;
@@ -68,6 +73,19 @@ void *memset(void *to, int c, unsigned long n) {
 	u8 *d = to;
 	while (n--) *d++ = (u8)c;
 	return to;
+}
+void *memmove(void *to, const void *from, unsigned long n) {
+	u8 *d = to;
+	const u8 *s = from;
+	if (d <= s) return memcpy(to, from, n); // which goes upwards
+	while (n--) d[n] = s[n];
+	return to;
+}
+int memcmp(const void *a, const void *b, unsigned long n) {
+	const u8 *x = a, *y = b;
+	for (; n; n--, x++, y++)
+		if (*x != *y) return *x - *y;
+	return 0;
 }
 
 // str is a view of a text.
@@ -149,11 +167,32 @@ static inline void put_html(str *t, str s) {
 		}
 }
 
-// put_json writes the inside of a JSON string.
+// utf8 returns how many bytes the character at the beginning of a text has, 0 when
+// they are none (RFC 3629: neither too long, nor half of a pair, nor too large).
+static inline u32 utf8(str s) {
+	if (s.len == 0) return 0;
+	u8 c = (u8)s.at[0];
+	u32 n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+	if (n > s.len) return 0;
+	for (u32 i = 1; i < n; i++)
+		if (((u8)s.at[i] & 0xc0) != 0x80) return 0;
+	u8 next = n > 1 ? (u8)s.at[1] : 0;
+	if ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f) || (c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f)) return 0;
+	return n;
+}
+
+// put_json writes the inside of a JSON string, which is UTF-8: U+FFFD stands for a
+// byte that is not.
 static inline void put_json(str *t, str s) {
 	static const char hex[] = "0123456789abcdef";
 	for (u32 i = 0; i < s.len; i++) {
 		u8 c = (u8)s.at[i];
+		if (c >= 0x80) {
+			u32 n = utf8(str_from(s, i));
+			put(t, n ? (str){s.at + i, n} : S("\xef\xbf\xbd"));
+			i += n ? n - 1 : 0;
+			continue;
+		}
 		if (c == '"' || c == '\\') put_char(t, '\\');
 		if (c < 0x20) {
 			put(t, S("\\u00"));
@@ -174,21 +213,43 @@ static inline void put_json(str *t, str s) {
 	} while (0)
 static inline str get_uri(void) { PERTO_GET(http_get_uri(perto_arena + perto_used, room())); }
 static inline str get_method(void) { PERTO_GET(http_get_method(perto_arena + perto_used, room())); }
+static inline str get_source_addr(void) { PERTO_GET(http_get_source_addr(perto_arena + perto_used, room())); }
 static inline str get_config(void) { PERTO_GET(http_get_config(perto_arena + perto_used, room())); }
 static inline str edge_info(void) { PERTO_GET(perto_edge_info(perto_arena + perto_used, room())); }
 static inline str client_info(void) { PERTO_GET(perto_client_info(perto_arena + perto_used, room())); }
 
+// get_headers returns all values of a field, each with a zero byte behind it.
+static inline str get_headers(u32 kind, str name) { PERTO_GET((u32)http_get_header_values(kind, name.at, name.len, perto_arena + perto_used, room())); }
+
 // get_header returns the first value of a field, "" when there is none.
 static inline str get_header(u32 kind, str name) {
-	str t = text_begin();
-	u64 r = http_get_header_values(kind, name.at, name.len, perto_arena + perto_used, room());
-	u32 n = (u32)r;
-	if ((r >> 32) == 0 || n > room()) return t;
-	perto_used += n;
-	t.len = str_find((str){t.at, n}, 0);
-	return t;
+	str all = get_headers(kind, name);
+	return str_to(all, str_find(all, 0));
 }
 static inline void set_header(u32 kind, str name, str value) { http_set_header(kind, name.at, name.len, value.at, value.len); }
+static inline void add_header(u32 kind, str name, str value) { http_add_header(kind, name.at, name.len, value.at, value.len); }
+static inline void remove_header(u32 kind, str name) { http_remove_header(kind, name.at, name.len); }
+
+// PERTO_ALL gets a body part by part, or as much as there is room for; what did not
+// fit is what the next call returns.
+#define PERTO_ALL(call) \
+	do { \
+		str t = text_begin(); \
+		for (u64 r = 0; r >> 32 == 0 && room();) { \
+			r = (call); \
+			perto_used += (u32)r; \
+			t.len += (u32)r; \
+		} \
+		return t; \
+	} while (0)
+static inline str read_body(u32 kind) { PERTO_ALL(http_read_body(kind, perto_arena + perto_used, room())); }
+
+// fetch asks for another path of the service and returns its status; below zero it
+// failed: -2 says that a request may not ask for so many. fetched returns its body.
+static inline i32 fetch(str uri) { return perto_fetch(uri.at, uri.len); }
+static inline str fetched(void) { PERTO_ALL(perto_fetch_body(perto_arena + perto_used, room())); }
+
+// write_body appends to the answer's body; the first call replaces what was there.
 static inline void write_body(str s) {
 	if (s.len) http_write_body(RESPONSE, s.at, s.len);
 }
@@ -252,18 +313,28 @@ static inline str query(str uri, str name, int *found) {
 // path returns a target without its query.
 static inline str path(str uri) { return str_to(uri, str_find(uri, '?')); }
 
-// cookie returns a cookie's value (RFC 6265), without quotes around it.
-static inline str cookie(str name) {
-	str h = get_header(REQUEST, S("cookie"));
-	while (h.len) {
-		str pair = str_to(h, str_find(h, ';'));
-		h = str_from(h, pair.len + 1);
+// cookie returns a cookie's value without quotes around it; found may be null. As
+// net/http does it passes over values that RFC 6265 does not allow, so that code in C
+// and a Go server behind it agree on who is asking. Browsers do send UTF-8: programs
+// that mean to set such values encode them (encodeURIComponent).
+static inline str cookie(str name, int *found) {
+	str lines = get_headers(REQUEST, S("cookie"));
+	if (found) *found = 0;
+	for (u32 i = 0; i < lines.len; i++) // each pair ends with ";" or with its line
+		if (lines.at[i] == 0) perto_arena[(u32)(lines.at - perto_arena) + i] = ';';
+	while (lines.len) {
+		str pair = str_to(lines, str_find(lines, ';'));
+		lines = str_from(lines, pair.len + 1);
 		pair = str_trim(pair);
 		u32 eq = str_find(pair, '=');
-		if (!str_eq(str_to(pair, eq), name)) continue;
+		if (!str_eq(str_trim(str_to(pair, eq)), name)) continue;
 		str v = str_from(pair, eq + 1);
 		if (v.len >= 2 && v.at[0] == '"' && v.at[v.len - 1] == '"') v = (str){v.at + 1, v.len - 2};
+		u32 n = 0;
+		while (n < v.len && v.at[n] >= 0x20 && v.at[n] < 0x7f && v.at[n] != '"' && v.at[n] != '\\') n++;
+		if (n < v.len) continue;
+		if (found) *found = 1;
 		return v;
 	}
-	return (str){0, 0};
+	return lines;
 }

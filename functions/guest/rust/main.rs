@@ -5,16 +5,10 @@ use http::*;
 
 /// Answers and returns true, or returns false to let the cache and the origin answer.
 fn handle() -> bool {
-    let uri = uri();
-    let name = uri
-        .split_once("name=")
-        .map(|(_, rest)| rest.split('&').next().unwrap_or(""))
-        .filter(|name| !name.is_empty())
-        .unwrap_or("world");
-    let name: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    let name = query(&uri(), "name").filter(|name| !name.is_empty()).unwrap_or_else(|| "world".to_string());
     set_header(RESPONSE, "Content-Type", "text/html; charset=utf-8");
     set_header(RESPONSE, "Cache-Control", "no-store");
-    write(&format!("Hello, {name}!\n"));
+    write(&format!("Hello, {}!\n", html(&name)));
     true
 }
 

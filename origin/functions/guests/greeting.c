@@ -3,7 +3,7 @@
 #include "perto.h"
 
 HANDLE_REQUEST {
-	str name = cookie(S("name"));
+	str name = cookie(S("name"), 0);
 	if (name.len == 0) name = S("you");
 	str info = edge_info();
 	str ran = text_begin();

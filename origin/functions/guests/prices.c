@@ -16,18 +16,24 @@ static const struct {
 	{"JP", "JPY", 1510000}, {"KR", "KRW", 13900000}, {"SG", "SGD", 13300}, {"ID", "IDR", 160000000}, {"AU", "AUD", 15300},
 };
 
+enum {
+	MOST_RATE = 10000000, // units for a dollar: far from where 64 bits end, whatever a thing costs
+	LONGEST_URI = 8 << 10,
+};
+
 // rate_of finds a country's currency and rate: in the data, in the table, else dollars.
-static u32 rate_of(str country, str *currency) {
+static u64 rate_of(str country, str *currency) {
 	int found;
 	str v = kv(country, &found);
 	if (found && v.len >= 5 && v.at[3] == ' ') {
-		u32 whole = 0, part = 0, digits = 0, dot = 0, ok = 1;
+		u64 whole = 0, part = 0;
+		u32 digits = 0, dot = 0, ok = 1;
 		for (u32 i = 4; i < v.len; i++) {
 			char c = v.at[i];
 			if (c == '.' && !dot) dot = 1;
-			else if (c < '0' || c > '9' || whole > 99999) ok = 0;
-			else if (!dot) whole = whole * 10 + (u32)(c - '0');
-			else if (digits < 4) part = part * 10 + (u32)(c - '0'), digits++;
+			else if (c < '0' || c > '9' || whole > MOST_RATE / 10) ok = 0;
+			else if (!dot) whole = whole * 10 + (u64)(c - '0');
+			else if (digits < 4) part = part * 10 + (u64)(c - '0'), digits++;
 		}
 		for (; digits < 4; digits++) part *= 10;
 		if (ok && (whole || part)) {
@@ -46,7 +52,7 @@ static u32 rate_of(str country, str *currency) {
 }
 
 // price rounds to what people write on price tags: 0.90, 9.90, 45, 450, 4,500.
-static u64 price(u64 cents, u32 rate) {
+static u64 price(u64 cents, u64 rate) {
 	u64 v = (cents * rate + 5000) / 10000, step = 1;
 	while (step * 500 < v) step *= 10;
 	return (v + step / 2) / step * step;
@@ -54,10 +60,16 @@ static u64 price(u64 cents, u32 rate) {
 
 HANDLE_REQUEST {
 	int asked;
-	str country = query(get_uri(), S("country"), &asked);
+	str uri = get_uri();
+	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: there is not even room for it
+		http_set_status(414);
+		return ANSWERED;
+	}
+	str country = query(uri, S("country"), &asked);
+	if (asked && country.len != 2) country.len = 0; // none that there is
 	if (!asked) country = json_text(client_info(), S("country"));
 	str currency;
-	u32 rate = rate_of(country, &currency);
+	u64 rate = rate_of(country, &currency);
 	str ran = json_text(edge_info(), S("name"));
 	set_header(RESPONSE, S("Content-Type"), S("application/json"));
 	set_header(RESPONSE, S("Cache-Control"), S("private, max-age=60"));

@@ -5,7 +5,7 @@
 #include "perto.h"
 #include "catalogue.h"
 
-enum { MAX_WORDS = 8, MOST = 50, USUAL = 10 };
+enum { MAX_WORDS = 8, LONGEST = 200, LONGEST_URI = 8 << 10, MOST = 50, USUAL = 10 };
 
 // fold makes a letter of Latin-1 (in UTF-8) the letter that people type; 0 stands for
 // what is between words. It returns how many bytes it has read.
@@ -52,8 +52,13 @@ static u32 score_in(str text, str word) {
 
 HANDLE_REQUEST {
 	str uri = get_uri();
+	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: there is not even room for it
+		http_set_status(414);
+		return ANSWERED;
+	}
 	str asked = query(uri, S("q"), 0);
-	if (asked.len > 200) asked.len = 200;
+	if (asked.len > LONGEST)
+		for (asked.len = LONGEST; asked.len && ((u8)asked.at[asked.len] & 0xc0) == 0x80;) asked.len--; // not within a character
 	u32 most = str_number(query(uri, S("n"), 0), USUAL);
 	if (most > MOST) most = MOST;
 	str q = fold_text(asked.at, asked.len), words[MAX_WORDS];
