@@ -59,7 +59,7 @@ type Ask struct {
 	Source   netip.AddrPort
 	Header   fields.Header
 	Body     []byte
-	Trailer  fields.Header
+	Trailer  fields.Header // none comes, and none goes on
 }
 
 // Answer is a function's answer, or what it gets from the next one. Bodies that it
@@ -68,7 +68,7 @@ type Answer struct {
 	Status  int
 	Header  fields.Header
 	Body    []byte
-	Trailer fields.Header
+	Trailer fields.Header // none comes, and none goes on
 }
 
 // FunctionError is a function that failed.

@@ -48,9 +48,12 @@ func (m *Module) answer(ctx context.Context, c *call) (*Response, error) {
 		return nil, err
 	}
 	c.instance = in
+	answered := false
+	// A guest that broke off may have left its memory in any state. What is put back
+	// must be even when the next one panics.
+	defer func() { m.put(in, answered) }()
 	r, err := m.handle(ctx, c)
-	// A guest that broke off may have left its memory in any state.
-	m.put(in, err == nil)
+	answered = err == nil
 	return r, err
 }
 

@@ -20,8 +20,8 @@ const httpHandlerModule = "http_handler"
 const (
 	featureBufferRequest  = 1 << 0
 	featureBufferResponse = 1 << 1
-	featureTrailers       = 1 << 2
-	allFeatures           = featureBufferRequest | featureBufferResponse | featureTrailers
+	// Trailers (1 << 2) are not granted: nothing here carries them to a client.
+	allFeatures = featureBufferRequest | featureBufferResponse
 )
 
 // Kinds of header fields, and of bodies.

@@ -58,9 +58,6 @@ func newPool(a Activation, most int) pool {
 	return pool{activation: a, turns: make(chan struct{}, most)}
 }
 
-// maxIdle is how many idle instances of a module are kept.
-const maxIdle = 64
-
 // instance is a running copy of a module. It answers one request at a time.
 type instance struct {
 	module   api.Module
@@ -127,7 +124,7 @@ func (m *Module) put(in *instance, answered bool) {
 	keep := answered && (p.activation != PerRequest || m.reset(in))
 	if keep {
 		p.mu.Lock()
-		if keep = len(p.idle) < maxIdle && !p.closed; keep {
+		if keep = !p.closed; keep { // there are never more than turns
 			p.idle = append(p.idle, in)
 		}
 		p.mu.Unlock()

@@ -5,38 +5,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
-)
 
-// browser starts headless Chromium; proxy "" is none.
-func browser(t *testing.T, proxy string) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed; ./scripts/test installs it")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	if proxy != "" {
-		options = append(options, chromedp.ProxyServer("socks5://"+proxy), chromedp.Flag("proxy-bypass-list", "<-loopback>"),
-			chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
-	}
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	return ctx
-}
+	"perto/internal/headless"
+)
 
 // TestBrowse is "perto lab browse" without a window: a browser that is in Tokyo
 // loads the shop with its pictures, from Tokyo's edge, and again from its cache.
@@ -46,7 +21,8 @@ func TestBrowse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := browser(t, tokyo.String())
+	ctx := headless.Chromium(t, chromedp.ProxyServer("socks5://"+tokyo.String()), chromedp.Flag("proxy-bypass-list", "<-loopback>"),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
 	// The pictures below the fold load lazily: ask for them all.
 	const facts = `Promise.allSettled([...document.images].map(i => (i.loading = "eager", i.decode()))).then(all => ({
 		title: document.title,
@@ -75,17 +51,26 @@ func TestBrowse(t *testing.T) {
 	}
 }
 
-// TestPageInABrowser looks at the lab's own page: the map, who is served by whom,
-// and the site in six cities.
-func TestPageInABrowser(t *testing.T) {
-	l := sharedLab(t)
-	api, err := l.API()
+// labPage opens the lab's own page in a browser.
+func labPage(t *testing.T) context.Context {
+	t.Helper()
+	api, err := sharedLab(t).API()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := httptest.NewServer(http.Handler(api))
 	t.Cleanup(s.Close)
-	ctx := browser(t, "")
+	ctx := headless.Chromium(t)
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 1600), chromedp.Navigate(s.URL)); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// TestPageInABrowser looks at the lab's own page: the map, who is served by whom,
+// and the site in six cities.
+func TestPageInABrowser(t *testing.T) {
+	ctx := labPage(t)
 	const facts = `({
 		pops: document.querySelectorAll("svg .pop").length,
 		vantages: document.querySelectorAll("svg .vantage").length,
@@ -97,9 +82,6 @@ func TestPageInABrowser(t *testing.T) {
 	type overview struct {
 		PoPs, Vantages, Ways, Far, Frames int
 		Attribution                       bool
-	}
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 1600), chromedp.Navigate(s.URL)); err != nil {
-		t.Fatal(err)
 	}
 	page, err := chromedp.Run(ctx, chromedp.Evaluate[overview](facts))
 	if err != nil {
@@ -122,53 +104,38 @@ func TestPageInABrowser(t *testing.T) {
 // TestSameCodeInThreePlaces: the page's panel lets one module answer at the origin, at
 // the edge of a vantage and in the browser itself, and the answers are the same.
 func TestSameCodeInThreePlaces(t *testing.T) {
-	l := sharedLab(t)
-	api, err := l.API()
+	ctx := labPage(t)
+	const run = `new Promise(done => {
+		const section = document.getElementById("functions");
+		let clicked = false;
+		const look = () => {
+			if (!section.hidden && !clicked) {
+				clicked = true;
+				section.querySelector(".choice button").click();
+			}
+			const answers = [...section.querySelectorAll("dl, .failed")];
+			if (answers.length < 3) return;
+			watch.disconnect();
+			done({text: [...section.querySelectorAll("pre")].map(p => p.textContent), facts: answers.map(d => d.innerText).join(" | ")});
+		};
+		const watch = new MutationObserver(look);
+		watch.observe(section, {childList: true, subtree: true, attributes: true});
+		look();
+	})`
+	type answers struct {
+		Text  []string
+		Facts string
+	}
+	got, err := chromedp.Run(ctx, chromedp.Evaluate[answers](run, chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(http.Handler(api))
-	t.Cleanup(s.Close)
-	ctx := browser(t, "")
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 1600), chromedp.Navigate(s.URL)); err != nil {
-		t.Fatal(err)
+	if want := strings.Repeat("<p>Good to see you.</p>\n", 3); strings.Join(got.Text, "") != want {
+		t.Errorf("got %q", got.Text)
 	}
-	type answers struct {
-		Functions int
-		Text      []string
-		Facts     string
-	}
-	const look = `({
-		functions: document.querySelectorAll("#functions select option").length,
-		text: [...document.querySelectorAll("#functions pre")].map(p => p.textContent),
-		facts: [...document.querySelectorAll("#functions dl, #functions .failed")].map(d => d.innerText).join(" | "),
-	})`
-	clicked, deadline := false, time.Now().Add(60*time.Second)
-	for {
-		got, err := chromedp.Run(ctx, chromedp.Evaluate[answers](look))
-		if err != nil {
-			t.Fatal(err)
+	for _, want := range []string{"origin, asked from", "gru-", "this page", "of code"} {
+		if !strings.Contains(got.Facts, want) {
+			t.Errorf("%q is not in %q", want, got.Facts)
 		}
-		if !clicked && got.Functions > 0 {
-			clicked = true
-			if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.querySelector("#functions .choice button").click(), true`)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if len(got.Text) == 3 {
-			if want := "<p>Good to see you.</p>\n"; got.Text[0] != want || got.Text[1] != want || got.Text[2] != want {
-				t.Errorf("got %q", got.Text)
-			}
-			for _, want := range []string{"origin, asked from", "gru-", "this page", "of code"} {
-				if !strings.Contains(got.Facts, want) {
-					t.Errorf("%q is not in %q", want, got.Facts)
-				}
-			}
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after a minute: %+v", got)
-		}
-		time.Sleep(50 * time.Millisecond) // the page works
 	}
 }

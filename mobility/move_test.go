@@ -317,43 +317,51 @@ func TestPullPassesASilentSource(t *testing.T) {
 // TestPullOnce: those who want the same module at the same time share one fetch,
 // also when the first of them leaves.
 func TestPullOnce(t *testing.T) {
-	wasm := module("a")
-	var asked atomic.Int64
-	release := make(chan struct{})
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		<-release
-		w.Write(wasm)
-	}))
-	defer origin.Close()
-	s := open(t, StoreConfig{Dir: t.TempDir()})
-	apply(t, s, greeting(1, wasm))
-	p := &Puller{Store: s, Sources: func(perto.Service) []string { return []string{origin.URL} }}
-	first, leave := context.WithCancelCause(t.Context())
-	left := make(chan error)
-	go func() {
-		_, err := p.Get(first, "shop.cdn.example", Digest(wasm))
-		left <- err
-	}()
-	for asked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	leave(errors.New("went away"))
-	refused(t, "who left", <-left, perto.KindUnavailable, "went away")
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			if got, err := p.Get(t.Context(), "shop.cdn.example", Digest(wasm)); err != nil || !bytes.Equal(got, wasm) {
-				t.Errorf("got %q, %v", got, err)
-			}
-		})
-	}
-	time.Sleep(20 * time.Millisecond)
-	close(release)
-	wg.Wait()
-	if asked.Load() != 1 {
-		t.Errorf("asked %d times", asked.Load())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		wasm := module("a")
+		asked := 0
+		release := make(chan struct{})
+		network := memnet.New().Host("here")
+		listener, err := network.Listen(t.Context(), "tcp", "here:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			<-release
+			w.Write(wasm)
+		})}
+		served := make(chan struct{})
+		go func() { defer close(served); server.Serve(listener) }()
+		defer func() { server.Close(); <-served }()
+		s := open(t, StoreConfig{Dir: t.TempDir()})
+		apply(t, s, greeting(1, wasm))
+		p := &Puller{Store: s, Client: &http.Client{Transport: &http.Transport{DialContext: network.DialContext, DisableKeepAlives: true}},
+			Sources: func(perto.Service) []string { return []string{"http://here"} }}
+		first, leave := context.WithCancelCause(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := p.Get(first, "shop.cdn.example", Digest(wasm))
+			left <- err
+		}()
+		synctest.Wait() // the origin has been asked
+		leave(errors.New("went away"))
+		refused(t, "who left", <-left, perto.KindUnavailable, "went away")
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if got, err := p.Get(t.Context(), "shop.cdn.example", Digest(wasm)); err != nil || !bytes.Equal(got, wasm) {
+					t.Errorf("got %q, %v", got, err)
+				}
+			})
+		}
+		synctest.Wait() // they wait
+		close(release)
+		wg.Wait()
+		if asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
 }
 
 // TestPushToMany: more nodes than are told at a time, in order.

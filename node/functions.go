@@ -267,35 +267,55 @@ func placementOf(f *mobility.Function) string {
 
 // load makes the desired version run, and pulls its code first where it is not here.
 func (s *slot) load(ctx context.Context) (*running, error) {
+	for {
+		f := s.wanted()
+		// Outside of the lock: who waits for a source must not hold up a version whose
+		// code is here. The puller lets all who want one module share a fetch.
+		wasm, err := s.room.puller.Get(ctx, f.Service, f.Digest)
+		if now, current, err := s.take(ctx, &f, wasm, err); current {
+			return now, err
+		}
+	}
+}
+
+// wanted returns the version that should run.
+func (s *slot) wanted() mobility.Function {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.desired
+}
+
+// take makes a version run whose code was asked for; err says why it could not be had.
+// current is false when another version has been desired meanwhile.
+func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err error) (_ *running, current bool, _ error) {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	s.mu.Lock()
-	f := s.desired
-	s.mu.Unlock()
-	if now := s.running.Load(); now != nil && sameCode(&now.version, &f) {
-		return now, nil
+	if desired := s.wanted(); !sameCode(&desired, f) {
+		return nil, false, nil
 	}
-	r := s.room
-	wasm, err := r.puller.Get(ctx, f.Service, f.Digest)
+	if now := s.running.Load(); now != nil && sameCode(&now.version, f) {
+		return now, true, nil
+	}
 	var next *running
 	if err == nil {
-		next, err = s.compile(ctx, &f, wasm)
+		next, err = s.compile(ctx, f, wasm)
 	}
+	log := s.room.node.cfg.Logger.With("service", f.Service, "path", f.Path, "version", f.Version)
 	s.mu.Lock()
-	if s.desired.Version == f.Version && s.desired.Digest == f.Digest {
+	if sameCode(&s.desired, f) {
 		s.failed = err
 	}
 	s.mu.Unlock()
 	if err != nil {
-		r.node.cfg.Logger.Error("function does not run", "service", f.Service, "path", f.Path, "version", f.Version, "err", err)
-		return nil, err
+		log.Error("function does not run", "err", err)
+		return nil, true, err
 	}
 	old := s.running.Swap(next)
-	r.node.cfg.Logger.Info("function runs", "service", f.Service, "path", f.Path, "version", f.Version, "digest", f.Digest)
+	log.Info("function runs", "digest", f.Digest)
 	if old != nil {
 		old.module.Close()
 	}
-	return next, nil
+	return next, true, nil
 }
 
 // sameCode tells whether two versions do the same.
@@ -359,9 +379,7 @@ func (r *functionRoom) ofService(service perto.Service) []edge.Function {
 		if s.name.service != service {
 			continue
 		}
-		s.mu.Lock()
-		f := s.desired
-		s.mu.Unlock()
+		f := s.wanted()
 		if now := s.running.Load(); now != nil {
 			f = now.version
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"perto/console"
 	"perto/functions"
 	"perto/internal/memnet"
+	"perto/internal/snapshot"
 	"perto/mobility"
 )
 
@@ -40,6 +42,8 @@ type cdn struct {
 	nodes map[string]*Node
 	api   map[string]mobility.Client
 	data  string
+
+	changes snapshot.Var[string] // the node whose functions have changed
 }
 
 const functionWorld = `
@@ -108,6 +112,11 @@ func (c *cdn) start(name string) {
 	if err != nil {
 		c.Fatal(err)
 	}
+	changed := n.functions.changed
+	n.functions.changed = func() {
+		changed()
+		c.changes.Store(&name)
+	}
 	if err := n.Start(context.Background()); err != nil {
 		c.Fatal(err)
 	}
@@ -117,14 +126,29 @@ func (c *cdn) start(name string) {
 	c.nodes[name], c.api[name] = n, mobility.Client{Base: server.URL}
 }
 
-// get asks an edge, as a client at an address of São Paulo.
+// get asks an edge, as a client.
 func (c *cdn) get(edge, path string) (status int, body string, header http.Header) {
 	c.Helper()
-	local, _ := c.cfg.Find(edge)
+	local, err := c.cfg.Find(edge)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return c.ask(local.Addresses[0].String(), "shop.cdn.example", path)
+}
+
+// direct asks the origin without an edge.
+func (c *cdn) direct(path string) (status int, body string) {
+	c.Helper()
+	status, body, _ = c.ask("origin", "origin", path)
+	return status, body
+}
+
+func (c *cdn) ask(host, site, path string) (status int, body string, header http.Header) {
+	c.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return c.net.Host("client").DialContext(ctx, "tcp", local.Addresses[0].String()+":80")
+		return c.net.Host("client").DialContext(ctx, "tcp", host+":80")
 	}}}
-	r, err := client.Get("http://shop.cdn.example" + path)
+	r, err := client.Get("http://" + site + path)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -134,24 +158,6 @@ func (c *cdn) get(edge, path string) (status int, body string, header http.Heade
 		c.Fatal(err)
 	}
 	return r.StatusCode, string(text), r.Header
-}
-
-// direct asks the origin without an edge.
-func (c *cdn) direct(path string) (status int, body string) {
-	c.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return c.net.Host("client").DialContext(ctx, "tcp", "origin:80")
-	}}}
-	r, err := client.Get("http://origin" + path)
-	if err != nil {
-		c.Fatal(err)
-	}
-	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		c.Fatal(err)
-	}
-	return r.StatusCode, string(text)
 }
 
 func (c *cdn) release(version uint64, wasm []byte, settings mobility.Settings) mobility.Signed {
@@ -164,20 +170,29 @@ func (c *cdn) release(version uint64, wasm []byte, settings mobility.Settings) m
 	return s
 }
 
-// until waits for an answer.
-func (c *cdn) until(edge, path, want string) {
+// until waits for functions to change until something holds.
+func (c *cdn) until(what string, holds func() bool) {
 	c.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	for {
-		_, body, _ := c.get(edge, path)
-		if strings.Contains(body, want) {
+		_, version := c.changes.LoadVersion()
+		if holds() {
 			return
 		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%s%s: got %q, want %q", edge, path, body, want)
+		if _, _, err := c.changes.Wait(ctx, version); err != nil {
+			c.Fatalf("never: %s; %+v", what, c.nodes["one"].FunctionStatus())
 		}
-		time.Sleep(5 * time.Millisecond) // what is waited for has no other sign
 	}
+}
+
+// answers waits until an edge answers with some text.
+func (c *cdn) answers(edge, path, want string) {
+	c.Helper()
+	c.until(edge+path+" "+want, func() bool {
+		_, body, _ := c.get(edge, path)
+		return strings.Contains(body, want)
+	})
 }
 
 // TestOneModuleTwoPlaces: the same module runs at the edge or at the origin, as the
@@ -250,13 +265,13 @@ func TestPushAndRollback(t *testing.T) {
 			t.Errorf("%s: sent %d, %v", r.Target, r.SentBytes, r.Err)
 		}
 	}
-	c.until("one", "/where/x", "first {")
-	c.until("two", "/where/x", "first {")
+	c.answers("one", "/where/x", "first {")
+	c.answers("two", "/where/x", "first {")
 	begin := time.Now()
 	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(2, where(t), mobility.Settings{Config: "back "}), nil, false); r[0].Err != nil {
 		t.Error(r[0].Err)
 	}
-	c.until("one", "/where/x", "back {")
+	c.answers("one", "/where/x", "back {")
 	if took := time.Since(begin); took > 10*time.Second { // usually some milliseconds
 		t.Errorf("a rollback took %v", took)
 	}
@@ -277,10 +292,7 @@ func TestPushAndRollback(t *testing.T) {
 	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(3, broken, mobility.Settings{}), broken, false); r[0].Err != nil {
 		t.Error(r[0].Err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for c.nodes["one"].FunctionStatus()[0].Error == "" && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
-	}
+	c.until("an error", func() bool { return c.nodes["one"].FunctionStatus()[0].Error != "" })
 	if f := c.nodes["one"].FunctionStatus()[0]; f.State != "running" || f.Version != 2 || !strings.HasPrefix(f.Wanted, "3-") || !strings.Contains(f.Error, "exports nothing") {
 		t.Errorf("after code that does not load: %+v", f)
 	}
@@ -308,16 +320,63 @@ func TestCodeOnDemand(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for len(c.nodes["one"].FunctionStatus()) == 0 && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
-	}
+	c.until("a function", func() bool { return len(c.nodes["one"].FunctionStatus()) > 0 })
 	if f := c.nodes["one"].FunctionStatus(); len(f) != 1 || f[0].State != "absent" {
 		t.Fatalf("before the first request: %+v", f)
 	}
-	c.until("one", "/where/x", "pulled {")
+	c.answers("one", "/where/x", "pulled {")
 	c.nodes["origin"].Close() // the other edge has it from the first
-	c.until("two", "/where/x", "pulled {")
+	c.answers("two", "/where/x", "pulled {")
+}
+
+// TestASilentSourceHoldsUpNobody: while code is pulled from an origin that does not
+// answer, another version whose code comes with it takes over, and answers those who
+// wait too.
+func TestASilentSourceHoldsUpNobody(t *testing.T) {
+	c := newCDN(t, "", "")
+	c.nodes["origin"].Close()
+	silent, err := c.net.Host("origin").Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan net.Conn, 16)
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			asked <- conn
+		}
+	}()
+	defer silent.Close()
+	other := append(where(t), 0, 2, 1, 'x')
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(1, other, mobility.Settings{Config: "first "}), other, true); r[0].Err != nil {
+		t.Fatal(r[0].Err)
+	}
+	c.until("a function", func() bool { return len(c.nodes["one"].FunctionStatus()) > 0 })
+	waited := make(chan string)
+	go func() {
+		_, body, _ := c.get("one", "/where/x")
+		waited <- body
+	}()
+	conn := <-asked // the pull is under way
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(2, where(t), mobility.Settings{Config: "second "}), where(t), false); r[0].Err != nil {
+		t.Fatal(r[0].Err)
+	}
+	c.until("version 2 runs", func() bool {
+		f := c.nodes["one"].FunctionStatus()[0]
+		return f.State == "running" && f.Version == 2
+	})
+	conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("version 2 runs only since the pull of version 1 has ended (%v)", err)
+	}
+	c.answers("one", "/where/x", "second {")
+	conn.Close()
+	if body := <-waited; !strings.HasPrefix(body, "second {") {
+		t.Errorf("who waited got %q", body)
+	}
 }
 
 // TestAFunctionThatFailsFailsAlone: with a status and a reason; metrics and logs tell.

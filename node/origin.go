@@ -125,9 +125,8 @@ func cameThroughAnEdge(q *http.Request) bool {
 
 // placement returns where the function should run.
 func (s *slot) placement() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return placementOf(&s.desired)
+	f := s.wanted()
+	return placementOf(&f)
 }
 
 // sourceOf returns the client: whom the edge before us has seen, or who asks.

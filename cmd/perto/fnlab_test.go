@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -148,62 +147,33 @@ func TestFnNewAndDev(t *testing.T) {
 	next := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "behind") }))
 	defer next.Close()
 	ctx, stop := context.WithCancel(t.Context())
-	var served lockedBuilder
+	served := newOutput()
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"fn", "dev", file, "--listen", address, "--config=dev-", "--next", next.URL}, &served, &served)
+		done <- run(ctx, []string{"fn", "dev", file, "--listen", address, "--config=dev-", "--next", next.URL}, served, served)
 	}()
 	get := func(path, want string) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); ; {
-			if r, err := http.Get("http://" + address + path); err == nil {
-				body, _ := io.ReadAll(r.Body)
-				r.Body.Close()
-				if strings.Contains(string(body), want) {
-					return
-				}
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: never %q; %s", path, want, served.String())
-			}
-			time.Sleep(10 * time.Millisecond) // until it listens
+		r, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s: got %q, %v, want %q", path, body, err, want)
 		}
 	}
+	served.waitFor(t, "answers at")
 	get("/x", `dev-{"name":"`)
 	get("/x+", "<behind>")
 	if err := os.WriteFile(file, append(wasm, 0, 2, 1, 'x'), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(served.String(), "a new build: sha256"); {
-		if time.Now().After(deadline) {
-			t.Fatalf("no new build: %s", served.String())
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	served.waitFor(t, "a new build: sha256")
 	get("/x", `dev-{"name":"`)
+	served.waitFor(t, "asked") // the guest's log
 	stop()
 	if code := <-done; code != 0 {
-		t.Errorf("it ended with %d: %s", code, served.String())
+		t.Errorf("it ended with %d", code)
 	}
-	if !strings.Contains(served.String(), "asked") {
-		t.Errorf("its log was not shown: %s", served.String())
-	}
-}
-
-// lockedBuilder is a strings.Builder for several goroutines.
-type lockedBuilder struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuilder) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuilder) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -20,7 +20,7 @@ import (
 // place on purpose.
 var layers = map[string]int{
 	"": 0, "metrics": 0,
-	"internal/arch": 0, "internal/cable": 0, "internal/coarse": 0, "internal/fields": 0, "internal/lpm": 0, "internal/netx": 0,
+	"internal/arch": 0, "internal/cable": 0, "internal/coarse": 0, "internal/fields": 0, "internal/lpm": 0, "internal/headless": 0, "internal/netx": 0,
 	"internal/memnet": 0, "internal/netns": 0, "internal/ring": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/invariant": 0,
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
@@ -67,6 +67,7 @@ var fences = []struct {
 	{"github.com/vishvananda/netlink", []string{"lab/wan"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
 	{"github.com/hashicorp/hcl", []string{"config", "lab/expect"}},
+	{"github.com/chromedp/", []string{"internal/headless"}},
 	{"github.com/evanw/esbuild", []string{"cmd/perto"}},
 	{"github.com/prometheus/", []string{"metrics"}},
 }

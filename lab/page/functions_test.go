@@ -23,6 +23,7 @@ import (
 	"perto"
 	"perto/config"
 	"perto/console"
+	"perto/internal/headless"
 	"perto/lab/access"
 	"perto/mobility"
 	"perto/node"
@@ -96,7 +97,7 @@ func TestFunctionsPanel(t *testing.T) {
 	s := httptest.NewServer(console.Guard(mux))
 	t.Cleanup(s.Close)
 
-	ctx := browser(t)
+	ctx := headless.Chromium(t)
 	open := func(ctx context.Context) {
 		t.Helper()
 		if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(s.URL)); err != nil {
@@ -169,7 +170,7 @@ func TestFunctionsPanel(t *testing.T) {
 
 	// Legible and no wider than the window, in both colours.
 	for _, scheme := range []string{"dark", "light"} {
-		ctx := browser(t, chromedp.Flag("blink-settings", map[string]string{"dark": "preferredColorScheme=0", "light": "preferredColorScheme=1"}[scheme]))
+		ctx := headless.Chromium(t, chromedp.Flag("blink-settings", map[string]string{"dark": "preferredColorScheme=0", "light": "preferredColorScheme=1"}[scheme]))
 		open(ctx)
 		dark, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`matchMedia("(prefers-color-scheme: dark)").matches`))
 		if err != nil || dark != (scheme == "dark") {

@@ -12,7 +12,7 @@
 // Kinds of header fields and, the first two, of bodies.
 const REQUEST = 0, RESPONSE = 1, REQUEST_TRAILERS = 2, RESPONSE_TRAILERS = 3;
 
-const ALL_FEATURES = 1 | 2 | 4; // buffer the request, buffer the response, trailers
+const ALL_FEATURES = 1 | 2; // buffer the request, buffer the response; trailers reach nobody
 const LEVELS = {"-1": "debug", 0: "info", 1: "warn", 2: "error"};
 const FETCH_FAILED = -1, FETCH_LIMITED = -2;
 

@@ -26,29 +26,8 @@ import (
 	"perto"
 	"perto/functions"
 	"perto/internal/fields"
+	"perto/internal/headless"
 )
-
-// browser starts headless Chromium.
-func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed; ./scripts/test installs it")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox)
-	}
-	options = append(options, more...)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // guests are the modules that both hosts run: one in C, two in Go, built once.
 var guests = sync.OnceValues(func() (map[string][]byte, error) {
@@ -224,7 +203,7 @@ func inBrowser(t *testing.T, o told, all []asked) []answered {
 		}
 		return JSON.stringify(out);
 	})()`
-	ctx := browser(t)
+	ctx := headless.Chromium(t)
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.URL)); err != nil {
 		t.Fatal(err)
 	}
