@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -44,12 +45,15 @@ type Config struct {
 	Metrics *metrics.Registry // default: one of its own
 }
 
+// defaultCacheBytes is the memory of a cache whose size is not configured.
+const defaultCacheBytes = 64 << 20
+
 func (c *Config) defaults() {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{":80"}
 	}
 	if c.CacheBytes == 0 {
-		c.CacheBytes = 64 << 20
+		c.CacheBytes = defaultCacheBytes
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = 10_000
@@ -88,7 +92,8 @@ type Edge struct {
 	listening atomic.Bool
 	draining  atomic.Bool
 	load      loadMeter
-	pieces    sync.Pool // *[]byte of pieceBytes, for replies that are not stored
+	capacity  atomic.Uint64 // bytes a second, as a float64's bits; 0 when unknown
+	pieces    sync.Pool     // *[]byte of pieceBytes, for replies that are not stored
 
 	base   context.Context // of fetches; ends when the edge gives up on them
 	cancel context.CancelFunc
@@ -114,9 +119,20 @@ func New(cfg Config) (*Edge, error) {
 	cfg.Origin.Name, cfg.Origin.Network = e.name, cfg.Network
 	e.client = fetch.NewClient(cfg.Origin)
 	e.fetcher = fetch.NewFetcher(e.cache)
+	e.capacity.Store(math.Float64bits(cfg.CapacityBytes))
 	e.m.make(cfg.Metrics, e)
 	e.sites.Store(&table{})
 	return e, nil
+}
+
+// SetLimits replaces the memory of the cache, in bytes, and the capacity, in bytes a
+// second. Zero takes the default, as in [Config]. A smaller cache evicts at once.
+func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
+	if cacheBytes == 0 {
+		cacheBytes = defaultCacheBytes
+	}
+	e.cache.Resize(cache.Config{MaxBytes: cacheBytes})
+	e.capacity.Store(math.Float64bits(capacityBytes))
 }
 
 // SetSites replaces the sites. Requests that run finish with the old ones; what

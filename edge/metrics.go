@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,8 +79,8 @@ func (e *Edge) Load() float64 {
 	e.mu.Unlock()
 	load := float64(conns) / float64(e.cfg.MaxConns)
 	rate := e.load.bytesPerSecond(time.Now())
-	if e.cfg.CapacityBytes > 0 {
-		load = max(load, rate/e.cfg.CapacityBytes)
+	if capacity := math.Float64frombits(e.capacity.Load()); capacity > 0 {
+		load = max(load, rate/capacity)
 	}
 	return load
 }

@@ -52,7 +52,7 @@ type Body struct {
 // NewBody returns an empty body that one goroutine will fill. length is what the
 // origin promised in bytes, or -1.
 func (c *Cache) NewBody(length int64) *Body {
-	b := &Body{cache: c, length: length, limit: c.maxObject, readers: make(map[*Reader]struct{})}
+	b := &Body{cache: c, length: length, limit: c.maxObject.Load(), readers: make(map[*Reader]struct{})}
 	b.moved.L = &b.mu
 	return b
 }
@@ -97,7 +97,7 @@ func (b *Body) Fill(src io.Reader) error {
 func (b *Body) room() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes/fillShare {
+	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes.Load()/fillShare {
 		b.windowed = true
 		b.moved.Broadcast() // who waits for bytes without reading them must begin
 	}

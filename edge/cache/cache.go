@@ -26,8 +26,8 @@ const (
 
 // Cache is a memory cache of replies. Use [New].
 type Cache struct {
-	maxBytes  int64
-	maxObject int64
+	maxBytes  atomic.Int64
+	maxObject atomic.Int64
 	seed      maphash.Seed
 	shards    [shardCount]shard
 	filling   atomic.Int64 // bytes held by bodies that fill
@@ -56,11 +56,8 @@ type group struct {
 
 // New returns an empty cache.
 func New(cfg Config) *Cache {
-	c := &Cache{maxBytes: cfg.MaxBytes, maxObject: cfg.MaxObjectBytes, seed: maphash.MakeSeed(),
-		tags: make(map[string]map[*Object]struct{})}
-	if c.maxObject == 0 {
-		c.maxObject = c.maxBytes / 4
-	}
+	c := &Cache{seed: maphash.MakeSeed(), tags: make(map[string]map[*Object]struct{})}
+	c.limit(cfg)
 	for i := range c.shards {
 		c.shards[i].groups = make(map[uint64]*group)
 	}
@@ -68,8 +65,25 @@ func New(cfg Config) *Cache {
 	return c
 }
 
+func (c *Cache) limit(cfg Config) {
+	if cfg.MaxObjectBytes == 0 {
+		cfg.MaxObjectBytes = cfg.MaxBytes / 4
+	}
+	c.maxBytes.Store(cfg.MaxBytes)
+	c.maxObject.Store(cfg.MaxObjectBytes)
+}
+
+// Resize replaces the limits. A smaller cache evicts at once; bodies that already
+// fill keep the limit that they began with.
+func (c *Cache) Resize(cfg Config) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit(cfg)
+	c.evict()
+}
+
 // MaxObjectBytes returns the greatest size of a body that is stored.
-func (c *Cache) MaxObjectBytes() int64 { return c.maxObject }
+func (c *Cache) MaxObjectBytes() int64 { return c.maxObject.Load() }
 
 // Lookup returns the newest object under key that fits the request. When none
 // does, near is one of the others under that key, from which a caller learns
@@ -107,11 +121,11 @@ func (c *Cache) Variants(key []byte) []*Object {
 // it. It returns false, and stores nothing, when its body is not whole or larger
 // than an object may be.
 func (c *Cache) Put(o *Object) bool {
-	if _, n, whole := o.Body.Whole(); !whole || n > c.maxObject {
+	if _, n, whole := o.Body.Whole(); !whole || n > c.maxObject.Load() {
 		return false
 	}
 	o.size = o.memory()
-	if o.size > c.maxBytes {
+	if o.size > c.maxBytes.Load() {
 		return false
 	}
 	o.hash = maphash.String(c.seed, o.Key)

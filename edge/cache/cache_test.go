@@ -409,3 +409,25 @@ func BenchmarkLookup(b *testing.B) {
 		i += 7
 	}
 }
+
+func TestResizeEvictsAtOnce(t *testing.T) {
+	c := New(Config{MaxBytes: 1 << 20})
+	for i := range 8 {
+		put(t, c, fmt.Sprint(i), 100<<10)
+	}
+	c.Resize(Config{MaxBytes: 400 << 10})
+	if s := c.Stats(); s.Objects == 0 || s.Bytes > 400<<10 {
+		t.Errorf("after shrinking: %d objects of %d bytes, want some of at most %d bytes", s.Objects, s.Bytes, 400<<10)
+	}
+	if got := c.MaxObjectBytes(); got != 100<<10 {
+		t.Errorf("the largest object: got %d, want a quarter of the cache", got)
+	}
+	c.Resize(Config{MaxBytes: 2 << 20})
+	before := c.Stats().Objects
+	for i := range 8 {
+		put(t, c, fmt.Sprint("more", i), 100<<10)
+	}
+	if got := c.Stats().Objects; got != before+8 {
+		t.Errorf("after growing: %d objects, want %d", got, before+8)
+	}
+}

@@ -48,7 +48,7 @@ func (o *Object) File() *File {
 	if m := b.filed.file.Load(); m != nil || b.size < fileMinBytes || o.freq.Load() < maxFreq {
 		return m
 	}
-	if c := b.cache; c.files.Load() >= maxFiles || c.fileBytes.Load()+b.size > c.maxBytes/fileShare {
+	if c := b.cache; c.files.Load() >= maxFiles || c.fileBytes.Load()+b.size > c.maxBytes.Load()/fileShare {
 		return nil
 	}
 	return b.makeFile()

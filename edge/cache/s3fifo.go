@@ -94,7 +94,7 @@ func (g *ghost) take(hash uint64) bool {
 
 // grow accounts for n bytes more of a body that fills, making room for them.
 func (c *Cache) grow(n int64) {
-	if c.filling.Add(n) > c.maxBytes/smallShare {
+	if c.filling.Add(n) > c.maxBytes.Load()/smallShare {
 		c.mu.Lock()
 		c.evict()
 		c.mu.Unlock()
@@ -103,8 +103,8 @@ func (c *Cache) grow(n int64) {
 
 // evict removes objects until everything fits. The caller holds mu.
 func (c *Cache) evict() {
-	for c.small.count+c.main.count > 0 && c.small.bytes+c.main.bytes+c.filling.Load()+c.fileBytes.Load() > c.maxBytes {
-		if c.small.bytes > c.maxBytes/smallShare || c.main.count == 0 {
+	for c.small.count+c.main.count > 0 && c.small.bytes+c.main.bytes+c.filling.Load()+c.fileBytes.Load() > c.maxBytes.Load() {
+		if c.small.bytes > c.maxBytes.Load()/smallShare || c.main.count == 0 {
 			c.evictSmall()
 		} else {
 			c.evictMain()
@@ -123,7 +123,7 @@ func (c *Cache) evictSmall() {
 		c.main.push(o)
 		return
 	}
-	c.ghost.add(o.hash, o.size, c.maxBytes)
+	c.ghost.add(o.hash, o.size, c.maxBytes.Load())
 	c.drop(o)
 }
 
