@@ -31,8 +31,7 @@ type conn struct {
 	sender *sender // nil when the connection is no socket
 
 	phase      phase
-	idle       atomic.Bool // between requests: may be cut when draining
-	greeted    atomic.Bool // its first request was read
+	idle       atomic.Bool // between requests: closes after a grace when draining
 	readUntil  time.Time   // the read deadline that is armed
 	writeUntil time.Time
 	bodyFrom   time.Time // when the body was first waited for
@@ -79,12 +78,9 @@ func (c *conn) serve() {
 	defer c.nc.Close()
 	now := time.Now()
 	for {
-		if !c.await(now) {
-			return
-		}
+		c.await(now)
 		err := c.reader.ReadRequest(&c.req.q)
 		c.idle.Store(false)
-		c.greeted.Store(true)
 		if err != nil {
 			c.req.q = http1.Request{Header: c.req.q.Header[:0]}
 		}
@@ -104,36 +100,30 @@ func (c *conn) serve() {
 	}
 }
 
-// await arms the deadline for the next head; false when the edge closes.
-func (c *conn) await(now time.Time) bool {
+// await arms the deadline for the next head.
+func (c *conn) await(now time.Time) {
 	if c.reader.Buffered() > 0 {
 		c.phase = inHead
-		return true
+		return
 	}
 	c.phase = waiting
 	c.armRead(now, c.e.cfg.IdleTimeout)
 	c.idle.Store(true)
-	if !c.e.draining.Load() {
-		return true
+	if c.e.draining.Load() {
+		c.armRead(now, drainGrace)
 	}
-	c.armRead(now, greetTime)
-	return !c.greeted.Load()
 }
 
-// greetTime is how long the first request of a connection is waited for while the
-// edge drains: it is under way, and its sender could not know.
-const greetTime = time.Second
+// drainGrace is how long a connection without a request stays open while the edge
+// drains. A request that is under way is answered, with "Connection: close"; closing
+// at once would lose it (RFC 9112, section 9.6).
+const drainGrace = time.Second
 
-// drain wakes a connection that waits for a request, so that it closes.
+// drain makes a connection that waits for a request close after the grace.
 func (c *conn) drain() {
-	if !c.idle.Load() {
-		return
+	if c.idle.Load() {
+		c.nc.SetReadDeadline(time.Now().Add(drainGrace))
 	}
-	until := time.Unix(1, 0)
-	if !c.greeted.Load() {
-		until = time.Now().Add(greetTime)
-	}
-	c.nc.SetReadDeadline(until)
 }
 
 // refused answers what could not be read as a request; false when there is

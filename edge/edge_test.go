@@ -373,18 +373,26 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 		}
 		fresh, freshReader := b.dial() // accepted, and its request is under way
 		defer fresh.Close()
+		quiet, quietReader := b.dial()
+		defer quiet.Close()
 		c, br := b.dial()
 		defer c.Close()
 		io.WriteString(c, strings.Replace(get, "/a", "/slow", 1))
 		synctest.Wait()
 		begin := time.Now()
 		go b.edge.Close()
-		if n, err := idleReader.Read(make([]byte, 1)); n != 0 || err != io.EOF || time.Since(begin) != 0 {
-			b.Errorf("the idle connection: %v after %v", err, time.Since(begin))
+		synctest.Wait()
+		for name, c := range map[string]struct {
+			net.Conn
+			*bufio.Reader
+		}{"a kept connection": {idle, idleReader}, "a new connection": {fresh, freshReader}} {
+			io.WriteString(c, get)
+			if res, err := http.ReadResponse(c.Reader, nil); err != nil || res.StatusCode != 200 || !res.Close {
+				b.Errorf("%s: a request just after the end began: %v, %v", name, res, err)
+			}
 		}
-		io.WriteString(fresh, get)
-		if res, err := http.ReadResponse(freshReader, nil); err != nil || res.StatusCode != 200 || !res.Close {
-			b.Errorf("a request just after the end began: %v, %v", res, err)
+		if n, err := quietReader.Read(make([]byte, 1)); n != 0 || err != io.EOF || time.Since(begin) != drainGrace {
+			b.Errorf("a connection without a request: %v after %v, want its end after %v", err, time.Since(begin), drainGrace)
 		}
 		if b.edge.Listening() {
 			b.Error("still says that it listens")
