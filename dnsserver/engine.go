@@ -30,7 +30,7 @@ func (s *Server) servePackets(p net.PacketConn) {
 		if fast {
 			n, from, err := socket.ReadFromUDPAddrPort(in)
 			if err != nil {
-				if errors.Is(err, net.ErrClosed) {
+				if s.closing.Load() || isClosed(err) {
 					return
 				}
 				continue
@@ -42,7 +42,7 @@ func (s *Server) servePackets(p net.PacketConn) {
 		}
 		n, from, err := p.ReadFrom(in)
 		if err != nil {
-			if isClosed(err) {
+			if s.closing.Load() || isClosed(err) {
 				return
 			}
 			continue
@@ -104,12 +104,13 @@ func (c *connections) remove(conn net.Conn) {
 	delete(c.open, conn)
 }
 
-func (c *connections) closeAll() {
+// wake makes connections end that wait for a query. It admits no more.
+func (c *connections) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
 	for conn := range c.open {
-		conn.Close()
+		conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -143,6 +144,9 @@ func (s *Server) serveStream(conn net.Conn) {
 	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
 	for {
 		conn.SetReadDeadline(time.Now().Add(tcpIdle))
+		if s.closing.Load() { // after arming: Close wakes connections once
+			return
+		}
 		if _, err := io.ReadFull(conn, in[:2]); err != nil {
 			return
 		}

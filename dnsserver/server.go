@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"perto"
 	"perto/internal/netx"
@@ -35,6 +36,7 @@ type Server struct {
 	streams []net.Listener
 	conns   connections
 	running sync.WaitGroup
+	closing atomic.Bool
 
 	received []metrics.Counter // by transport
 	answered []metrics.Counter // by outcome
@@ -126,17 +128,25 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return out
 }
 
-// Close stops serving, breaks the TCP connections and waits for the goroutines
-// to end.
+// Close stops serving and waits for the goroutines to end. Queries that were read are
+// answered first; idle TCP connections are closed.
 func (s *Server) Close() error {
+	s.closing.Store(true)
 	var errs []error
 	for _, p := range s.packets {
-		errs = append(errs, p.Close())
+		// The reader wakes without losing a packet; it closes nothing under a
+		// response that is being written.
+		if p.SetReadDeadline(time.Unix(1, 0)) != nil {
+			errs = append(errs, p.Close())
+		}
 	}
 	for _, l := range s.streams {
 		errs = append(errs, l.Close())
 	}
-	s.conns.closeAll()
+	s.conns.wake()
 	s.running.Wait()
+	for _, p := range s.packets {
+		p.Close()
+	}
 	return errors.Join(errs...)
 }
