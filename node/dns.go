@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"perto"
 	"perto/config"
@@ -21,26 +22,25 @@ import (
 // edgeNameTTL is the time to live of the edges' own names, in seconds.
 const edgeNameTTL = 300
 
-// dnsRoom turns every new Fleet into a new View of the name server.
-type dnsRoom struct {
-	server   *dnsserver.Server
-	fleet    *snapshot.Var[replicas.Fleet]
-	zones    []zoneRoom
+// decider holds the zones and maps of one configuration, and the newest answers of
+// its services. Its publisher owns it.
+type decider struct {
+	zones    []builtZone
 	policies []*mapping.Policy
 	maps     []*mapping.Map // by policy; services with the same members share one
 	answers  []*mapping.Answers
 }
 
-// zoneRoom is a zone and which of the policies its services are.
-type zoneRoom struct {
+// builtZone is a zone and the indices of its services among the policies.
+type builtZone struct {
 	zone     *zone.Zone
 	services []int
 }
 
-// newDNSRoom builds zones and maps. Mistakes in zone files and policies are
-// errors: nothing is served from half of a configuration.
-func newDNSRoom(w *config.World, geo *geodata.Map, server *dnsserver.Server) (*dnsRoom, error) {
-	d := &dnsRoom{server: server}
+// newDecider builds zones and maps. Mistakes in zone files and policies are errors:
+// a configuration is served whole or not at all.
+func newDecider(w *config.World, geo *geodata.Map) (*decider, error) {
+	d := &decider{}
 	var errs []error
 	for i := range w.Services {
 		p, err := policyOf(&w.Services[i])
@@ -51,7 +51,7 @@ func newDNSRoom(w *config.World, geo *geodata.Map, server *dnsserver.Server) (*d
 		d.policies = append(d.policies, p)
 	}
 	for i := range w.Zones {
-		z, err := d.buildZone(w, &w.Zones[i])
+		z, err := buildZone(w, &w.Zones[i])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -142,21 +142,22 @@ func zoneOf(w *config.World, name string) string {
 	return best
 }
 
-func (d *dnsRoom) buildZone(w *config.World, z *config.Zone) (zoneRoom, error) {
+func buildZone(w *config.World, z *config.Zone) (builtZone, error) {
 	if z.DNSSEC {
-		return zoneRoom{}, &perto.Error{Op: "sign zone", Path: z.Name, Kind: perto.KindInvalid,
+		return builtZone{}, &perto.Error{Op: "sign zone", Path: z.Name, Kind: perto.KindInvalid,
 			Err: errors.New("this version does not sign zones"), Hint: "remove dnssec = true"}
 	}
 	cfg, services := zoneConfig(w, z)
 	built, err := zone.Build(cfg)
 	if err != nil {
-		return zoneRoom{}, err
+		return builtZone{}, err
 	}
-	return zoneRoom{built, services}, nil
+	return builtZone{built, services}, nil
 }
 
-// update decides everything again for a Fleet and publishes it.
-func (d *dnsRoom) update(f *replicas.Fleet) {
+// view decides the answers of all services for a Fleet and returns them packed. prev
+// may be nil; unchanged answers are taken from it.
+func (d *decider) view(f *replicas.Fleet, prev *dnsserver.View) *dnsserver.View {
 	for i, p := range d.policies {
 		d.answers[i] = mapping.Decide(d.maps[i], p, f, d.answers[i])
 	}
@@ -168,18 +169,46 @@ func (d *dnsRoom) update(f *replicas.Fleet) {
 		}
 		zones = append(zones, zs)
 	}
-	d.server.SetView(dnsserver.NewView(zones, d.server.View()))
+	return dnsserver.NewView(zones, prev)
+}
+
+// publisher gives the name server a View for every new Fleet and configuration.
+type publisher struct {
+	server *dnsserver.Server
+
+	mu      sync.Mutex // one View at a time; the last one published is the newest
+	decider *decider
+}
+
+// update publishes a View for the newest Fleet.
+func (p *publisher) update(fleet *snapshot.Var[replicas.Fleet]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server.SetView(p.decider.view(fleet.Load(), p.server.View()))
+}
+
+// replace changes the configuration. change makes the registry publish a Fleet of the
+// new one: no View is made of one configuration and the other's Fleet.
+func (p *publisher) replace(d *decider, fleet *snapshot.Var[replicas.Fleet], change func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := change(); err != nil {
+		return err
+	}
+	p.decider = d
+	p.server.SetView(d.view(fleet.Load(), p.server.View()))
+	return nil
 }
 
 // run publishes a View for every new Fleet until the context ends.
-func (d *dnsRoom) run(ctx context.Context) {
+func (p *publisher) run(ctx context.Context, fleet *snapshot.Var[replicas.Fleet]) {
 	var version uint64
 	for {
-		f, v, err := d.fleet.Wait(ctx, version)
+		_, v, err := fleet.Wait(ctx, version)
 		if err != nil {
 			return
 		}
-		d.update(f)
+		p.update(fleet)
 		version = v
 	}
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"sync"
 
 	"perto"
 	"perto/edge"
@@ -11,34 +10,43 @@ import (
 
 // newEdge builds the edge of a node, with the services that its PoP serves and their
 // functions.
-func newEdge(cfg *Config, n *Node) (*edge.Edge, error) {
+func (n *Node) newEdge() error {
+	cfg := n.cfg()
 	room, err := newFunctionRoom(context.Background(), n, placeEdge)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.functions = room
 	pop, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	e, err := edge.New(edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
+	n.edge, err = edge.New(edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
 		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: room.store.Module, Logger: cfg.Logger, Metrics: n.metrics})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := setSites(e, cfg, pop, nil); err != nil {
-		return nil, err
+	sites, err := sitesOfEdge(cfg, nil)
+	if err != nil {
+		return err
 	}
-	var setting sync.Mutex // what is set last is what is true last
-	room.changed = func() {
-		setting.Lock()
-		defer setting.Unlock()
-		if err := setSites(e, cfg, pop, room); err != nil {
-			cfg.Logger.Error("functions cannot be set", "err", err)
-		}
-	}
-	return e, nil
+	n.edge.SetSites(sites)
+	room.changed = n.setSites
+	return nil
 }
 
-// setSites gives an edge the services that its PoP serves.
-func setSites(e *edge.Edge, cfg *Config, pop perto.PoP, functions *functionRoom) error {
+// setSites gives the edge the services that its PoP serves now, with their functions.
+func (n *Node) setSites() {
+	n.setting.Lock() // the sites that are set last are the newest
+	defer n.setting.Unlock()
+	sites, err := sitesOfEdge(n.cfg(), n.functions)
+	if err != nil {
+		n.cfg().Logger.Error("the edge keeps its old sites", "err", err)
+		return
+	}
+	n.edge.SetSites(sites)
+}
+
+// sitesOfEdge returns the services that an edge's PoP serves. functions may be nil.
+func sitesOfEdge(cfg *Config, functions *functionRoom) (*edge.Sites, error) {
+	pop, _ := edgeOf(&cfg.World, cfg.Local.Name)
 	var sites []edge.Site
 	for i := range cfg.World.Services {
 		s := &cfg.World.Services[i]
@@ -56,8 +64,7 @@ func setSites(e *edge.Edge, cfg *Config, pop perto.PoP, functions *functionRoom)
 	}
 	set, err := edge.NewSites(sites...)
 	if err != nil {
-		return &perto.Error{Op: "serve sites on", Path: cfg.Local.Name, Kind: perto.KindInvalid, Err: err}
+		return nil, &perto.Error{Op: "serve sites on", Path: cfg.Local.Name, Kind: perto.KindInvalid, Err: err}
 	}
-	e.SetSites(set)
-	return nil
+	return set, nil
 }

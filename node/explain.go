@@ -23,7 +23,7 @@ func (n *Node) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, fam
 			Err: errors.New("this node does not serve DNS"), Hint: "ask a node with the role dns"}
 	}
 	if n.dns.View() == nil {
-		n.dnsRoom.update(assumedUp(&n.cfg.World))
+		n.dns.SetView(n.publisher.decider.view(assumedUp(&n.cfg().World), nil))
 	}
 	a, err := n.dns.View().Answers(n.serviceOf(perto.CanonicalName(name)))
 	if err != nil {
@@ -50,7 +50,7 @@ func Offline(w config.World, geo *geodata.Map) (*Node, error) {
 
 // serviceOf returns the service that a name is an alias of, else the name.
 func (n *Node) serviceOf(name string) string {
-	for _, s := range n.cfg.World.Services {
+	for _, s := range n.cfg().World.Services {
 		if slices.Contains(s.Aliases, name) {
 			return string(s.Name)
 		}

@@ -68,17 +68,13 @@ type running struct {
 const functionsFolder = "functions"
 
 func newFunctionRoom(ctx context.Context, n *Node, placement string) (*functionRoom, error) {
-	cfg := &n.cfg
+	cfg := n.cfg()
 	r := &functionRoom{node: n, placement: placement, slots: make(map[slotName]*slot), changed: func() {}}
-	sc := mobility.StoreConfig{Logger: cfg.Logger, Trust: slices.Clone(cfg.Trust)}
-	for _, text := range cfg.World.Trust {
-		key, err := mobility.ParsePublicKey(text)
-		if err != nil {
-			return nil, &perto.Error{Op: "read trusted key", Kind: perto.KindInvalid, Err: err}
-		}
-		sc.Trust = append(sc.Trust, key)
+	trust, err := trustOf(cfg)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	sc := mobility.StoreConfig{Logger: cfg.Logger, Trust: trust}
 	compiled := "" // in memory only
 	if cfg.Local.Data != "" {
 		sc.Dir, compiled = filepath.Join(cfg.Local.Data, functionsFolder), filepath.Join(cfg.Local.Data, functionsFolder, "compiled")
@@ -98,17 +94,33 @@ func newFunctionRoom(ctx context.Context, n *Node, placement string) (*functionR
 		}
 		hc.Cache = r.cache
 	}
-	if geo := cfg.Geo; geo != nil {
-		hc.Locate = func(a netip.Addr) (perto.Place, bool) {
-			p := geo.LookupPlace(a)
-			return p, p != perto.Place{}
+	hc.Locate = func(a netip.Addr) (perto.Place, bool) {
+		geo := n.cfg().Geo
+		if geo == nil {
+			return perto.Place{}, false
 		}
+		p := geo.LookupPlace(a)
+		return p, p != perto.Place{}
 	}
 	if r.host, err = functions.NewHost(ctx, hc); err != nil {
 		return nil, err
 	}
 	r.measure()
 	return r, nil
+}
+
+// trustOf returns the keys that may sign releases: those of the machine and those of
+// the World.
+func trustOf(cfg *Config) ([]mobility.PublicKey, error) {
+	trust := slices.Clone(cfg.Trust)
+	for _, text := range cfg.World.Trust {
+		key, err := mobility.ParsePublicKey(text)
+		if err != nil {
+			return nil, &perto.Error{Op: "read trusted key", Kind: perto.KindInvalid, Err: err}
+		}
+		trust = append(trust, key)
+	}
+	return trust, nil
 }
 
 // declaredFunctions are those of the World's file.
@@ -137,21 +149,21 @@ func cutDigest(module string) (digest string, ok bool) {
 
 // self is what functions hear of where they run.
 func (r *functionRoom) self() functions.Self {
-	local := &r.node.cfg.Local
-	pop, _ := edgeOf(&r.node.cfg.World, local.Name)
+	local := &r.node.cfg().Local
+	pop, _ := edgeOf(&r.node.cfg().World, local.Name)
 	return functions.Self{Name: local.Name, PoP: string(pop), City: local.Place.Name, Country: local.Place.Country, Placement: r.placement}
 }
 
 // sources are where code is pulled from: the other edges of the PoP, which are near,
 // and the origins.
 func (r *functionRoom) sources(service perto.Service) (out []string) {
-	w := &r.node.cfg.World
+	w := &r.node.cfg().World
 	for _, p := range w.PoPs {
-		if !slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return string(e.Name) == r.node.cfg.Local.Name }) {
+		if !slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return string(e.Name) == r.node.cfg().Local.Name }) {
 			continue
 		}
 		for _, e := range p.Edges {
-			if string(e.Name) != r.node.cfg.Local.Name && len(e.Addresses) > 0 {
+			if string(e.Name) != r.node.cfg().Local.Name && len(e.Addresses) > 0 {
 				at := netip.AddrPortFrom(e.Addresses[0], httpPort(w, string(e.Name)))
 				out = append(out, "http://"+at.String())
 			}
@@ -300,7 +312,7 @@ func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err 
 	if err == nil {
 		next, err = s.compile(ctx, f, wasm)
 	}
-	log := s.room.node.cfg.Logger.With("service", f.Service, "path", f.Path, "version", f.Version)
+	log := s.room.node.cfg().Logger.With("service", f.Service, "path", f.Path, "version", f.Version)
 	s.mu.Lock()
 	if sameCode(&s.desired, f) {
 		s.failed = err

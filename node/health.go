@@ -17,20 +17,26 @@ const stateFile = "replicas.state"
 // newRegistry builds the registry of a node that serves DNS and opens its
 // heartbeat port. Without keys nobody can report, and probes alone decide.
 func newRegistry(ctx context.Context, cfg *Config, n *Node) (*replicas.Registry, error) {
-	rc := replicas.Config{Network: cfg.Network, Keys: cfg.Keys, Listen: cfg.Local.Heartbeat, Sites: sitesOf(&cfg.World),
-		Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0), Logger: cfg.Logger, Metrics: n.metrics}
+	rc := replicas.Config{Network: cfg.Network, Listen: cfg.Local.Heartbeat, Settings: registrySettings(cfg), Logger: cfg.Logger, Metrics: n.metrics}
 	if cfg.Local.Roles.Has(config.RoleEdge) {
 		rc.Self = perto.Replica(cfg.Local.Name)
-	}
-	for _, s := range heartbeatTargets(&cfg.World) {
-		if s.name != cfg.Local.Name {
-			rc.Witnesses = append(rc.Witnesses, s.at)
-		}
 	}
 	if cfg.Local.Data != "" {
 		rc.File = filepath.Join(cfg.Local.Data, stateFile)
 	}
 	return replicas.New(ctx, rc)
+}
+
+// registrySettings returns the part of the registry's configuration that a reload
+// changes.
+func registrySettings(cfg *Config) replicas.Settings {
+	s := replicas.Settings{Keys: cfg.Keys, Sites: sitesOf(&cfg.World), Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0)}
+	for _, t := range heartbeatTargets(&cfg.World) {
+		if t.name != cfg.Local.Name {
+			s.Witnesses = append(s.Witnesses, t.at)
+		}
+	}
+	return s
 }
 
 // declaredOf returns the edges of a World with the probes of the services that
@@ -133,24 +139,27 @@ func edgeOf(w *config.World, name string) (perto.PoP, uint64) {
 	return "", 0
 }
 
-// newSender makes the heartbeats of an edge, or returns nil when there is nobody
-// to report to or no key to sign with.
+// newSender makes the heartbeats of an edge, or returns nil when there is no key to
+// sign with.
 func newSender(cfg *Config, n *Node) (*replicas.Sender, error) {
-	targets := heartbeatTargets(&cfg.World)
-	if len(targets) == 0 || len(cfg.Keys) == 0 {
+	if len(cfg.Keys) == 0 {
 		return nil, nil
 	}
-	_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	sc := replicas.SenderConfig{Network: cfg.Network, Name: perto.Replica(cfg.Local.Name), Keys: cfg.Keys, Logger: cfg.Logger,
-		Status: func() replicas.Status { return n.report(capacity) }}
-	for _, t := range targets {
-		sc.Targets = append(sc.Targets, t.at)
+	return replicas.NewSender(replicas.SenderConfig{Network: cfg.Network, Name: perto.Replica(cfg.Local.Name), Keys: cfg.Keys, Logger: cfg.Logger,
+		Targets: senderTargets(cfg), Status: n.report})
+}
+
+// senderTargets returns the heartbeat ports of all machines that serve DNS.
+func senderTargets(cfg *Config) (out []netip.AddrPort) {
+	for _, t := range heartbeatTargets(&cfg.World) {
+		out = append(out, t.at)
 	}
-	return replicas.NewSender(sc)
+	return out
 }
 
 // report is what the node's edge says of itself: one listener, HTTP.
-func (n *Node) report(capacity uint64) replicas.Status {
+func (n *Node) report() replicas.Status {
+	_, capacity := edgeOf(&n.cfg().World, n.cfg().Local.Name)
 	s := replicas.Status{Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
 	if !n.edge.Listening() {
 		s.Failing = 1

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perto/config"
@@ -36,16 +37,21 @@ type Config struct {
 // Node is one running perto. New builds it, Start opens its sockets, Close ends
 // it; a Node runs once.
 type Node struct {
-	cfg     Config
+	current atomic.Pointer[Config] // replaced by Reload
 	metrics *metrics.Registry
 	started time.Time
 
-	dns      *dnsserver.Server // role dns
-	dnsRoom  *dnsRoom
-	registry *replicas.Registry
-	edge     *edge.Edge // role edge
-	sender   *replicas.Sender
-	origin   *origin.Shop // role origin
+	reloading sync.Mutex // one Reload at a time
+	reloads   []metrics.Counter
+	loaded    atomic.Int64 // when the current configuration was taken over, in nanoseconds since 1970
+
+	dns       *dnsserver.Server // role dns
+	publisher *publisher
+	registry  *replicas.Registry
+	edge      *edge.Edge // role edge
+	setting   sync.Mutex // one change of the edge's sites at a time
+	sender    *replicas.Sender
+	origin    *origin.Shop // role origin
 
 	functions *functionRoom // roles edge and origin
 
@@ -63,21 +69,21 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: cfg, metrics: metrics.New()}
+	n := &Node{metrics: metrics.New()}
+	n.use(&cfg)
+	n.measureReloads()
 	if cfg.Local.Roles.Has(config.RoleDNS) {
 		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics})
-		room, err := newDNSRoom(&cfg.World, cfg.Geo, n.dns)
+		decider, err := newDecider(&cfg.World, cfg.Geo)
 		if err != nil {
 			return nil, err
 		}
-		n.dnsRoom = room
+		n.publisher = &publisher{server: n.dns, decider: decider}
 	}
 	if cfg.Local.Roles.Has(config.RoleEdge) {
-		e, err := newEdge(&n.cfg, n)
-		if err != nil {
+		if err := n.newEdge(); err != nil {
 			return nil, err
 		}
-		n.edge = e
 	}
 	if cfg.Local.Roles.Has(config.RoleOrigin) {
 		if err := n.newOrigin(); err != nil {
@@ -86,6 +92,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	return n, nil
 }
+
+// cfg returns the configuration that is in force.
+func (n *Node) cfg() *Config { return n.current.Load() }
 
 // Start opens the sockets and runs the Node until Close. What cannot be opened
 // is an error, and then nothing is left running.
@@ -115,7 +124,7 @@ func (n *Node) start(ctx, run context.Context) error {
 			return err
 		}
 		n.running.Go(func() { n.edge.Run(run) })
-		sender, err := newSender(&n.cfg, n)
+		sender, err := newSender(n.cfg(), n)
 		if err != nil {
 			return err
 		}
@@ -126,17 +135,17 @@ func (n *Node) start(ctx, run context.Context) error {
 		}
 	}
 	if n.dns != nil {
-		registry, err := newRegistry(ctx, &n.cfg, n)
+		registry, err := newRegistry(ctx, n.cfg(), n)
 		if err != nil {
 			return err
 		}
-		n.registry, n.dnsRoom.fleet = registry, registry.Fleet()
+		n.registry = registry
 		n.running.Go(func() { registry.Run(run) })
-		n.dnsRoom.update(registry.Fleet().Load()) // answers are there before the first question
+		n.publisher.update(registry.Fleet()) // answers are there before the first question
 		if err := n.dns.Start(ctx); err != nil {
 			return err
 		}
-		n.running.Go(func() { n.dnsRoom.run(run) })
+		n.running.Go(func() { n.publisher.run(run, registry.Fleet()) })
 	}
 	return nil
 }

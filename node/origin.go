@@ -30,7 +30,7 @@ func (n *Node) newOrigin() error {
 	}
 	n.functions = room
 	modules := mobility.ServeModules(room.store)
-	n.origin, err = origin.New(origin.Config{Network: n.cfg.Network, Listen: n.cfg.Local.HTTP, Logger: n.cfg.Logger,
+	n.origin, err = origin.New(origin.Config{Network: n.cfg().Network, Listen: n.cfg().Local.HTTP, Logger: n.cfg().Logger,
 		Around: func(shop http.Handler) http.Handler {
 			mux := http.NewServeMux()
 			mux.Handle(mobility.ModulePath, modules)
@@ -93,7 +93,7 @@ func (r *functionRoom) find(q *http.Request) *slot {
 	if err != nil {
 		host = q.Host
 	}
-	service, ok := serviceOfHost(&r.node.cfg.World, perto.CanonicalName(host))
+	service, ok := serviceOfHost(&r.node.cfg().World, perto.CanonicalName(host))
 	if !ok {
 		return nil
 	}

@@ -17,6 +17,7 @@ type Status struct {
 	Name     string           `json:"name"`
 	Roles    []string         `json:"roles"`
 	Started  time.Time        `json:"started"`
+	Loaded   time.Time        `json:"loaded"`        // when the configuration in force was taken over
 	DNS      []string         `json:"dns,omitempty"` // addresses served on
 	Zones    []ZoneStatus     `json:"zones,omitempty"`
 	Services []ServiceStatus  `json:"services,omitempty"`
@@ -66,7 +67,7 @@ var _ console.Source = (*Node)(nil)
 func (n *Node) Status() any { return n.status() }
 
 func (n *Node) status() *Status {
-	s := &Status{Name: n.cfg.Local.Name, Roles: n.cfg.Local.Roles.Names(), Started: n.started, Replicas: []ReplicaStatus{}}
+	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}}
 	if n.edge != nil {
 		c := n.edge.CacheStats()
 		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes)}
@@ -86,7 +87,7 @@ func (n *Node) status() *Status {
 		z := view.Zones().At(i)
 		s.Zones = append(s.Zones, ZoneStatus{Name: z.Name, Serial: z.Serial, Names: len(z.Names())})
 	}
-	for _, svc := range n.cfg.World.Services {
+	for _, svc := range n.cfg().World.Services {
 		if a, err := view.Answers(string(svc.Name)); err == nil {
 			s.Services = append(s.Services, ServiceStatus{Name: svc.Name, Classes: a.Map.Classes(), Answers: a.Current()})
 		}

@@ -16,7 +16,7 @@ func BenchmarkRegistry(b *testing.B) {
 	for i := range 1000 {
 		declared = append(declared, Declared{Name: perto.Replica(fmt.Sprintf("e-%d", i)), Beats: true})
 	}
-	r, err := New(b.Context(), Config{Network: new(netx.OS), Listen: "127.0.0.1:0", Keys: []Key{testKey(1)}, Declared: declared})
+	r, err := New(b.Context(), Config{Network: new(netx.OS), Listen: "127.0.0.1:0", Settings: Settings{Keys: []Key{testKey(1)}, Declared: declared}})
 	if err != nil {
 		b.Fatal(err)
 	}

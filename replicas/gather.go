@@ -24,7 +24,8 @@ type message struct {
 // here, so that a flood of forged packets does not keep the owner from its
 // leases.
 func (r *Registry) read() {
-	keys := NewKeyring(r.cfg.Keys...)
+	var current *[]Key
+	var keys *Keyring
 	// One byte more than allowed, so that too long a packet is seen as such.
 	p := make([]byte, MaxPacket+1)
 	for {
@@ -36,6 +37,9 @@ func (r *Registry) read() {
 			r.log.Warn("cannot read heartbeats", "error", err)
 			time.Sleep(tick)
 			continue
+		}
+		if k := r.readerKeys.Load(); k != current {
+			current, keys = k, NewKeyring(*k...)
 		}
 		var m message
 		kind, body, reject := keys.open(p[:n])

@@ -157,8 +157,11 @@ func TestOverTheOperatingSystem(t *testing.T) {
 	}
 	port := netip.MustParseAddrPort(l.Addr().String()).Port()
 	reg, err := New(t.Context(), Config{
-		Network: &network, Listen: "127.0.0.1:0", Keys: []Key{testKey(1)},
-		Declared: []Declared{{Name: "e-0", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Beats: true, Probes: []Probe{{Kind: ProbeTCP, Port: port, Interval: 500 * ms}}}},
+		Network: &network, Listen: "127.0.0.1:0",
+		Settings: Settings{
+			Keys:     []Key{testKey(1)},
+			Declared: []Declared{{Name: "e-0", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Beats: true, Probes: []Probe{{Kind: ProbeTCP, Port: port, Interval: 500 * ms}}}},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

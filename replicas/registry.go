@@ -8,9 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"perto"
@@ -65,18 +64,15 @@ type Config struct {
 	Network netx.Network
 	// Listen is the UDP address for heartbeats, ":5399"; "" turns them off, as
 	// does a lack of Keys. Then probes alone decide.
-	Listen    string
-	Keys      []Key            // the first signs, all are believed
-	Witnesses []netip.AddrPort // the heartbeat ports of other DNS nodes
+	Listen string
+	Settings
 	// Self is the replica on this machine, if there is one: that it is heard
 	// does not prove that the network works.
-	Self     perto.Replica
-	Sites    []Site
-	Declared []Declared
-	File     string      // where the state survives a restart; "" for nowhere
-	TLS      *tls.Config // for https probes; nil checks no certificates
-	Metrics  *metrics.Registry
-	Logger   *slog.Logger
+	Self    perto.Replica
+	File    string      // where the state survives a restart; "" for nowhere
+	TLS     *tls.Config // for https probes; nil checks no certificates
+	Metrics *metrics.Registry
+	Logger  *slog.Logger
 }
 
 // Registry gathers evidence about replicas and publishes the Fleet. [Registry.Run]
@@ -87,10 +83,12 @@ type Registry struct {
 	stats  *stats
 	conn   net.PacketConn // nil when heartbeats are off
 	probes prober
-	keys   *Keyring // the owner's; the reader has its own
-	store  *store
-	fleet  snapshot.Var[Fleet]
-	events eventRing
+	keys   *Keyring // the owner's
+	// readerKeys are the keys of which the reader makes a Keyring of its own.
+	readerKeys atomic.Pointer[[]Key]
+	store      *store
+	fleet      snapshot.Var[Fleet]
+	events     eventRing
 
 	inbox    chan message
 	results  chan result
@@ -136,6 +134,7 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 		asked:    make(map[uint64]question),
 		nonce:    rand.Uint64(),
 	}
+	r.readerKeys.Store(&cfg.Keys)
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -406,29 +405,39 @@ func (r *Registry) reported(name perto.Replica, e Evidence, now time.Time) {
 // [AdminUp], [AdminDown], or "" to take it back. It wins over all evidence
 // until a time; the zero time means without end. It survives a restart.
 func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string, until time.Time) error {
-	fail := func(kind perto.Kind, err error) error {
-		return &perto.Error{Op: "set admin state of", Path: string(name), Kind: kind, Err: err}
-	}
+	const op = "set admin state of"
 	if !slices.Contains([]string{"", AdminDrain, AdminUp, AdminDown}, word) {
-		return fail(perto.KindInvalid, fmt.Errorf("no such word: %q", word))
+		return &perto.Error{Op: op, Path: string(name), Kind: perto.KindInvalid, Err: fmt.Errorf("no such word: %q", word)}
 	}
-	answer := make(chan error, 1)
-	f := func(now time.Time) {
+	return r.do(ctx, op, string(name), func(now time.Time) error {
 		m := r.members[name]
 		if m == nil {
-			answer <- fail(perto.KindNotFound, nil)
-			return
+			return &perto.Error{Op: op, Path: string(name), Kind: perto.KindNotFound}
 		}
 		m.admin, m.adminUntil = word, until
 		r.changed = true
 		r.judge(m, now, r.lonely(now))
-		r.publishChanges() // before the answer: who asked sees it done
-		answer <- nil
+		return nil
+	})
+}
+
+// do runs a function on the owner's goroutine, publishes the changes that it made, and
+// returns its error. A context or a registry that ends is an error of kind
+// Unavailable.
+func (r *Registry) do(ctx context.Context, op, path string, f func(now time.Time) error) error {
+	ended := func() error {
+		return &perto.Error{Op: op, Path: path, Kind: perto.KindUnavailable, Err: errors.New("the registry has ended")}
+	}
+	answer := make(chan error, 1)
+	command := func(now time.Time) {
+		err := f(now)
+		r.publishChanges() // before the answer: the caller sees its change in the Fleet
+		answer <- err
 	}
 	select {
-	case r.commands <- f:
+	case r.commands <- command:
 	case <-r.done:
-		return fail(perto.KindUnavailable, errors.New("the registry has ended"))
+		return ended()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -436,45 +445,8 @@ func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string
 	case err := <-answer:
 		return err
 	case <-r.done:
-		return fail(perto.KindUnavailable, errors.New("the registry has ended"))
+		return ended()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// SetDeclared takes over a new configuration. Replicas that stay keep what is
-// known of them; those that go take their probes with them. It takes effect within
-// moments, once Run runs; after the end it does nothing.
-func (r *Registry) SetDeclared(sites []Site, declared []Declared) {
-	select {
-	case r.commands <- func(now time.Time) { r.declare(sites, declared, now) }:
-	case <-r.done:
-	}
-}
-
-func (r *Registry) declare(sites []Site, declared []Declared, now time.Time) {
-	r.sites = slices.SortedFunc(slices.Values(sites), func(a, b Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	stay := make(map[perto.Replica]*member, len(declared))
-	r.sorted = r.sorted[:0]
-	for _, d := range declared {
-		m := r.members[d.Name]
-		if m == nil {
-			m = newMember(d, now)
-		} else {
-			m.declare(d, now)
-		}
-		stay[d.Name] = m
-	}
-	for name, m := range r.members {
-		if stay[name] == nil {
-			m.stop()
-		}
-	}
-	r.members = stay
-	for _, m := range stay {
-		r.sorted = append(r.sorted, m)
-	}
-	defer r.setQuiet()
-	slices.SortFunc(r.sorted, func(a, b *member) int { return strings.Compare(string(a.declared.Name), string(b.declared.Name)) })
-	r.changed = true
 }

@@ -589,7 +589,7 @@ func TestRestartRemembersTheDead(t *testing.T) {
 	})
 }
 
-func TestSetDeclaredKeepsAndDrops(t *testing.T) {
+func TestReconfigureKeepsAndDrops(t *testing.T) {
 	probe := Probe{Kind: ProbeHTTP, Port: 80, Interval: time.Second}
 	simTest(t, simOptions{edges: 3, probes: []Probe{probe}}, func(t *testing.T, s *sim) {
 		s.settle()
@@ -598,8 +598,13 @@ func TestSetDeclaredKeepsAndDrops(t *testing.T) {
 		reg := s.nodes[0].reg
 		declared := s.declared()
 		declared[1].Weight = 7
-		reg.SetDeclared([]Site{{Name: "p"}}, declared[:2])
-		time.Sleep(ms)
+		reconfigure := func(declared []Declared) {
+			t.Helper()
+			if err := reg.Reconfigure(t.Context(), Settings{Keys: s.keys, Sites: []Site{{Name: "p"}}, Declared: declared}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reconfigure(declared[:2])
 		f := reg.Fleet().Load()
 		if len(f.Members) != 2 || f.Members[0].State != StateDown || f.Members[1].State != StateUp || f.Members[1].Weight != 7 {
 			t.Errorf("got %+v", f.Members)
@@ -610,12 +615,53 @@ func TestSetDeclaredKeepsAndDrops(t *testing.T) {
 		if got := s.edges[2].accepted.Load() - before; got != 0 {
 			t.Errorf("%d probes of a replica that is no more", got)
 		}
-		reg.SetDeclared([]Site{{Name: "p"}}, declared)
-		time.Sleep(ms)
+		reconfigure(declared)
 		if m := s.member(0, 2); m.State != StateUnknown {
 			t.Errorf("declared again: got %v, want unknown", m.State)
 		}
 		s.until(0, 2, 2*time.Second, StateUp)
+	})
+}
+
+// TestKeyRotationLosesNoReplica: the key is replaced in the three steps of
+// docs/formats/heartbeat.md while registry and senders run.
+func TestKeyRotationLosesNoReplica(t *testing.T) {
+	simTest(t, simOptions{edges: 2, nodes: 2, witness: true}, func(t *testing.T, s *sim) {
+		s.settle()
+		before, after := s.keys[0], testKey(9)
+		for _, keys := range [][]Key{{before, after}, {after, before}, {after}} {
+			for i, n := range s.nodes {
+				settings := Settings{Keys: keys, Sites: []Site{{Name: "p"}}, Declared: s.declared(),
+					Witnesses: []netip.AddrPort{netip.AddrPortFrom(s.nodes[1-i].host.Addr(), 5399)}}
+				if err := n.reg.Reconfigure(t.Context(), settings); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, e := range s.edges {
+				e.sender.SetKeys(keys)
+			}
+			time.Sleep(10 * time.Second)
+			for i := range s.edges {
+				if m := s.member(0, i); m.State != StateUp {
+					t.Errorf("with the keys %v: %s is %v (%s)", keys, m.Name, m.State, m.Reason)
+				}
+			}
+		}
+		if got := s.changes(0, 0); got != "up" {
+			t.Errorf("changes of state: got %q, want none after the first", got)
+		}
+	})
+}
+
+func TestReconfigureAfterTheEnd(t *testing.T) {
+	simTest(t, simOptions{}, func(t *testing.T, s *sim) {
+		s.settle()
+		s.stopNode(0)
+		s.nodes[0].cancel = nil
+		err := s.nodes[0].reg.Reconfigure(t.Context(), Settings{})
+		if e, ok := errors.AsType[*perto.Error](err); !ok || e.Kind != perto.KindUnavailable {
+			t.Errorf("got %v, want an error of kind unavailable", err)
+		}
 	})
 }
 
@@ -766,7 +812,7 @@ func TestRegistryEndsCleanly(t *testing.T) {
 		if err := reg.SetAdmin(context.Background(), "e-0", AdminUp, time.Time{}); err == nil {
 			t.Error("an ended registry took an order")
 		}
-		if _, err := New(t.Context(), Config{Network: s.nodes[0].host, Listen: ":5399", Keys: s.keys}); err != nil {
+		if _, err := New(t.Context(), Config{Network: s.nodes[0].host, Listen: ":5399", Settings: Settings{Keys: s.keys}}); err != nil {
 			t.Errorf("the port is still taken: %v", err)
 		}
 		if reg.Addr().String() != netip.AddrPortFrom(s.nodes[0].host.Addr(), 5399).String() {

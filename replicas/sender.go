@@ -39,7 +39,7 @@ type SenderConfig struct {
 // Sender sends an edge's whole record to every DNS node, again and again.
 type Sender struct {
 	cfg     SenderConfig
-	keys    *Keyring
+	keys    atomic.Pointer[Keyring] // used by Run's goroutine only
 	targets atomic.Pointer[[]net.Addr]
 	failed  bool // the last heartbeat could not be sent: say so once
 	hushed  atomic.Bool
@@ -64,10 +64,14 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Sender{cfg: cfg, keys: NewKeyring(cfg.Keys...)}
+	s := &Sender{cfg: cfg}
+	s.SetKeys(cfg.Keys)
 	s.SetTargets(cfg.Targets)
 	return s, nil
 }
+
+// SetKeys replaces the keys, of which the first signs; there must be one.
+func (s *Sender) SetKeys(keys []Key) { s.keys.Store(NewKeyring(keys...)) }
 
 // SetTargets changes where heartbeats go.
 func (s *Sender) SetTargets(targets []netip.AddrPort) {
@@ -115,7 +119,7 @@ func (s *Sender) Run(ctx context.Context) error {
 // send makes one packet and sends it to all.
 func (s *Sender) send(conn net.PacketConn, h *Heartbeat, buf []byte) {
 	h.Sequence++
-	p := AppendHeartbeat(buf[:0], h, s.keys)
+	p := AppendHeartbeat(buf[:0], h, s.keys.Load())
 	failed := false
 	for _, to := range *s.targets.Load() {
 		if _, err := conn.WriteTo(p, to); err != nil {

@@ -61,6 +61,7 @@ type edgeSim struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	epoch    uint64
+	sender   *Sender
 	accepted atomic.Int64 // connections
 	answer   atomic.Pointer[string]
 
@@ -124,7 +125,7 @@ func (s *sim) startNode(i int) {
 	s.t.Helper()
 	n := s.nodes[i]
 	n.metrics = metrics.New()
-	cfg := Config{Network: n.host, Listen: ":5399", Keys: s.keys, Sites: []Site{{Name: "p"}}, Declared: s.declared(), File: n.file, Metrics: n.metrics}
+	cfg := Config{Network: n.host, Listen: ":5399", Settings: Settings{Keys: s.keys, Sites: []Site{{Name: "p"}}, Declared: s.declared()}, File: n.file, Metrics: n.metrics}
 	if s.opts.noKeys {
 		cfg.Keys = nil
 	}
@@ -188,7 +189,7 @@ func (s *sim) startEdge(i int) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	e.cancel, e.done = cancel, done
+	e.cancel, e.done, e.sender = cancel, done, sender
 	go func() { defer close(done); sender.Run(ctx) }()
 }
 

@@ -2,11 +2,21 @@ package main
 
 import "log/slog"
 
-// logger returns where nodes log to: stderr, warnings only unless verbose.
+// newLogger returns a log on stderr of the lines from a level on.
+func newLogger(e *env, level slog.Level, asJSON bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(e.err, options))
+	}
+	return slog.New(slog.NewTextHandler(e.err, options))
+}
+
+// logger returns the log of a command that runs nodes in its own process: warnings
+// only unless verbose.
 func logger(e *env, verbose bool) *slog.Logger {
 	level := slog.LevelWarn
 	if verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+	return newLogger(e, level, false)
 }

@@ -96,8 +96,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func fail(stderr io.Writer, err error) int {
 	fmt.Fprintln(stderr, "perto:", err)
+	return exitCode(err)
+}
+
+// exitCode returns the exit status of a command that ends with an error.
+func exitCode(err error) int {
 	if e, ok := errors.AsType[*perto.Error](err); ok {
 		return e.Kind.ExitCode()
+	}
+	if e, ok := errors.AsType[*workerError](err); ok {
+		return e.ExitCode()
 	}
 	return 1
 }

@@ -48,18 +48,24 @@ func (o *output) Write(b []byte) (int, error) {
 
 func (o *output) waitFor(t *testing.T, part string) string {
 	t.Helper()
+	return o.waitForMany(t, part, 1)
+}
+
+// waitForMany waits until a text was written so often.
+func (o *output) waitForMany(t *testing.T, part string, times int) string {
+	t.Helper()
 	deadline := time.After(2 * time.Minute)
 	for {
 		o.mu.Lock()
 		text := o.text.String()
 		o.mu.Unlock()
-		if strings.Contains(text, part) {
+		if strings.Count(text, part) >= times {
 			return text
 		}
 		select {
 		case <-o.more:
 		case <-deadline:
-			t.Fatalf("waited for %q, got\n%s", part, text)
+			t.Fatalf("waited for %d times %q, got\n%s", times, part, text)
 		}
 	}
 }

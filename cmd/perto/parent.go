@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime/debug"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,14 +21,18 @@ import (
 )
 
 // parent owns the sockets of a node and keeps a worker alive that serves on them.
-// While there is none, packets and connections wait in the sockets: a crash or a
-// reload refuses nobody.
+// While no worker runs, packets and connections wait in the sockets.
 type parent struct {
 	cmd     *runCmd
 	env     *env
+	log     *slog.Logger
 	sockets netx.Sockets
 	maps    bool // the node needs the world map
+	served  bool // a worker has served since the start
+	leaving sync.WaitGroup
 }
+
+func newParent(c *runCmd, e *env) *parent { return &parent{cmd: c, env: e, log: c.logger(e)} }
 
 // Restarting a worker: at once the first time, then with growing pauses while it
 // keeps dying young.
@@ -34,30 +42,35 @@ const (
 	livedEnough = 10 * time.Second
 )
 
-// open loads the configuration and opens its sockets. When either fails, those
-// that are open stay.
-func (p *parent) open() error {
-	l, err := p.cmd.load()
+// addresses reads the configuration and returns what the node listens on.
+func (p *parent) addresses() ([]netx.Address, error) {
+	cfg, local, err := p.cmd.machine()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := node.New(l.node); err != nil { // what is wrong with it is known before anything opens
-		return err
-	}
-	defer debug.FreeOSMemory() // the check took as much as a worker, the parent needs next to nothing
-	p.maps = needsMap(l.local, &l.node.World)
-	if err := p.sockets.Set(p.env.ctx, l.sockets()); err != nil {
-		return &perto.Error{Op: "open the sockets of", Path: l.local.Name, Kind: perto.KindUnavailable, Err: err,
-			Hint: "another process may hold the port, or it takes a privilege; dns, http, heartbeat and api in the node block say where to listen"}
+	p.maps = needsMap(local, &cfg.World)
+	return node.Sockets(local, local.KeyFile != ""), nil
+}
+
+// open opens sockets that are not open yet.
+func (p *parent) open(list []netx.Address) error {
+	if err := p.sockets.Open(p.env.ctx, list); err != nil {
+		return &perto.Error{Op: "open the sockets of", Path: p.cmd.Config, Kind: perto.KindUnavailable, Err: err,
+			Hint: "another process may hold the port, or it takes a privilege; dns, http, heartbeat and api in the node block set the addresses"}
 	}
 	return nil
 }
 
 // supervise keeps a worker running until the context ends.
 func (p *parent) supervise() error {
-	if err := p.open(); err != nil {
+	list, err := p.addresses()
+	if err != nil {
 		return err
 	}
+	if err := p.open(list); err != nil {
+		return err
+	}
+	defer p.leaving.Wait()
 	defer p.sockets.Close()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -70,41 +83,39 @@ func (p *parent) supervise() error {
 			return err
 		}
 		again, err := p.watch(w, hup)
-		w.alive.Close()
 		if !again {
 			return err
 		}
 		if time.Since(started) > livedEnough {
 			pause = 0
 		}
-		if err != nil {
-			fmt.Fprintf(p.env.err, "perto: the worker ended (%v) and is started again in %s\n", err, pause)
-			select {
-			case <-time.After(pause):
-			case <-p.env.ctx.Done():
-				return nil
-			}
-			pause = min(max(firstPause, 2*pause), longPause)
+		p.log.Error("the worker ended and is started again", "err", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-hup: // the operator has mended the cause
+		case <-p.env.ctx.Done():
+			return nil
 		}
+		pause = min(max(firstPause, 2*pause), longPause)
 	}
 }
 
-// worker is a running child.
-type worker struct {
-	process *os.Process
-	// alive is the worker's standard input. The worker ends when it does: a parent
-	// that is killed leaves none behind.
-	alive io.Closer
-	ended <-chan error
+// child is a running worker as its parent sees it.
+type child struct {
+	process  *os.Process
+	commands io.WriteCloser // the worker ends when this is closed
+	replies  <-chan reply   // closed when the worker has ended
+	ended    chan error     // holds the result of the process
+	refusal  error          // why it could not start
 }
 
 // start starts a worker on the sockets.
-func (p *parent) start() (*worker, error) {
+func (p *parent) start() (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"run", "--worker", "-c", p.cmd.Config}
+	args := []string{"run", "--worker", "-c", p.cmd.Config, "--log-format", p.cmd.LogFormat}
 	if p.cmd.Node != "" {
 		args = append(args, "--node", p.cmd.Node)
 	}
@@ -116,46 +127,182 @@ func (p *parent) start() (*worker, error) {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Stdout, cmd.Stderr = p.env.out, p.env.err
-	files, variable := p.sockets.Pass()
-	cmd.ExtraFiles, cmd.Env = files, append(os.Environ(), variable)
-	alive, err := cmd.StdinPipe()
+	from, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	defer to.Close()
+	files, variable := p.sockets.Pass()
+	cmd.ExtraFiles = append(files, to)
+	cmd.Env = append(os.Environ(), variable, repliesEnv+"="+strconv.Itoa(netx.FirstFile+len(files)))
+	commands, err := cmd.StdinPipe()
+	if err != nil {
+		from.Close()
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	return &worker{cmd.Process, alive, ended}, nil
+	if err := cmd.Start(); err != nil {
+		from.Close()
+		return nil, err
+	}
+	replies := make(chan reply)
+	w := &child{process: cmd.Process, commands: commands, replies: replies, ended: make(chan error, 1)}
+	go func() {
+		defer from.Close()
+		decoder := json.NewDecoder(bufio.NewReader(from))
+		for {
+			var r reply
+			if decoder.Decode(&r) != nil {
+				break
+			}
+			replies <- r
+		}
+		w.ended <- cmd.Wait()
+		close(replies)
+	}()
+	return w, nil
 }
 
-// watch waits for one worker's end. again asks for a new one; an error with it is
-// a crash.
-func (p *parent) watch(w *worker, hup <-chan os.Signal) (again bool, err error) {
+// watch follows one worker, and its successors at reloads, until the end of the last.
+// again asks for a new one; an error with it is the reason.
+func (p *parent) watch(w *child, hup <-chan os.Signal) (again bool, err error) {
 	for {
 		select {
-		case err := <-w.ended:
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == exitUsage {
-				return false, &perto.Error{Op: "run", Path: p.cmd.Config, Kind: perto.KindInvalid, Err: errors.New("the worker refused the configuration")}
+		case r, ok := <-w.replies:
+			switch {
+			case !ok:
+				return p.buried(w)
+			case r.Event == eventReady:
+				p.served = true
+			case r.Event == eventRefused:
+				w.refusal = refusal(r)
 			}
-			if err == nil {
-				err = errors.New("without a reason")
-			}
-			return true, err
 		case <-hup:
-			if err := p.open(); err != nil {
-				fmt.Fprintln(p.env.err, "perto: not reloaded, the old configuration goes on:", err)
-				continue
-			}
-			w.process.Signal(syscall.SIGHUP)
-			<-w.ended
-			return true, nil
+			w = p.reload(w)
 		case <-p.env.ctx.Done():
-			p.sockets.Close() // who connects from now on is refused and goes elsewhere
+			p.sockets.Close() // new clients are refused and go elsewhere
 			w.process.Signal(syscall.SIGTERM)
-			<-w.ended
+			w.bury()
 			return false, nil
 		}
+	}
+}
+
+// bury waits for the end of a worker and returns its result.
+func (w *child) bury() error {
+	for range w.replies { // closed when the process has ended
+	}
+	w.commands.Close()
+	return <-w.ended
+}
+
+// buried settles what follows from the end of a worker that was not asked to end. A
+// configuration that was never served is the operator's to mend; one that was served
+// before a crash may be mended later.
+func (p *parent) buried(w *child) (again bool, err error) {
+	err = w.bury()
+	switch {
+	case w.refusal != nil:
+		return p.served, w.refusal
+	case err == nil:
+		err = errors.New("it ended without a reason")
+	}
+	return true, err
+}
+
+// refusal is the error of a worker that could not start or reload.
+func refusal(r reply) error { return &workerError{text: r.Error, code: r.Code} }
+
+type workerError struct {
+	text string
+	code int
+}
+
+func (e *workerError) Error() string { return e.text }
+
+// ExitCode returns the exit code of the worker's error.
+func (e *workerError) ExitCode() int { return e.code }
+
+// reload makes the worker take over the configuration, or starts a successor where
+// that cannot be done in the running process. It returns the worker that serves.
+func (p *parent) reload(w *child) *child {
+	began := time.Now()
+	if _, err := io.WriteString(w.commands, commandReload+"\n"); err != nil {
+		return w // it ended; watch notices
+	}
+	for {
+		var r reply
+		var ok bool
+		select {
+		case r, ok = <-w.replies:
+		case <-p.env.ctx.Done():
+			return w
+		}
+		switch {
+		case !ok:
+			p.log.Error("not reloaded: the worker ended")
+			return w
+		case r.Event == eventReady: // it was still starting
+			p.served = true
+			continue
+		case r.Event == eventReloaded:
+			p.log.Info("the configuration is reloaded", "file", p.cmd.Config, "took", time.Since(began).Round(time.Millisecond))
+			return w
+		case r.Event == eventRestart:
+			next, err := p.handOver(w)
+			if err != nil {
+				p.log.Error("not reloaded, the old configuration stays in force", "file", p.cmd.Config, "err", err)
+				return w
+			}
+			p.log.Info("the configuration is reloaded by a new process", "file", p.cmd.Config, "reason", r.Error, "took", time.Since(began).Round(time.Millisecond))
+			return next
+		default:
+			p.log.Error("not reloaded, the old configuration stays in force", "file", p.cmd.Config, "err", r.Error)
+			return w
+		}
+	}
+}
+
+// handOver starts a worker with the new configuration beside the old one, on the same
+// sockets where they stay the same. Once it serves, the old worker finishes its
+// requests and ends.
+func (p *parent) handOver(w *child) (*child, error) {
+	before := p.sockets.List()
+	list, err := p.addresses()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.open(list); err != nil {
+		return nil, err
+	}
+	next, err := p.start()
+	if err == nil {
+		err = next.waitReady(p.env.ctx)
+	}
+	if err != nil {
+		p.sockets.Keep(before)
+		return nil, err
+	}
+	p.sockets.Keep(list)
+	io.WriteString(w.commands, commandYield+"\n") // a worker that has ended needs no command
+	p.leaving.Go(func() { w.bury() })
+	return next, nil
+}
+
+// waitReady waits until a worker serves. A worker that does not come to it is ended.
+func (w *child) waitReady(ctx context.Context) error {
+	select {
+	case r, ok := <-w.replies:
+		switch {
+		case !ok:
+			return errors.Join(errors.New("the new worker ended"), w.bury())
+		case r.Event == eventReady:
+			return nil
+		}
+		w.bury()
+		return refusal(r)
+	case <-ctx.Done():
+		w.commands.Close()
+		w.bury()
+		return context.Cause(ctx)
 	}
 }

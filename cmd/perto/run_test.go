@@ -48,6 +48,85 @@ func childOf(t *testing.T, pid int) int {
 	return 0
 }
 
+// runningNode is "perto run" in a process of its own: DNS, edge, heartbeats and API on
+// loopback.
+type runningNode struct {
+	t                                    *testing.T
+	dir                                  string
+	dnsPort, httpPort, apiPort, beatPort int
+	process                              *exec.Cmd
+	log                                  *output
+}
+
+// config returns the node's configuration with more text in the node block and in the
+// service block.
+func (n *runningNode) config(origin, inNode, inService string) string {
+	return fmt.Sprintf(`
+node "one" {
+  roles     = ["dns", "edge"]
+  data      = %q
+  dns       = ["127.0.0.1:%d"]
+  http      = ["127.0.0.1:%d"]
+  heartbeat = "127.0.0.1:%d"
+  api       = "127.0.0.1:%d"
+  key       = %q
+  %s
+}
+pop "here" {
+  place = "Lisbon, PT"
+  edge "one" { addresses = ["127.0.0.1"] }
+}
+zone "cdn.example" { file = "cdn.zone" }
+service "shop.cdn.example" {
+  origin %q {}
+  %s
+}
+`, filepath.Join(n.dir, "data"), n.dnsPort, n.httpPort, n.beatPort, n.apiPort, filepath.Join(n.dir, "key"), inNode, origin, inService)
+}
+
+func (n *runningNode) write(name, text string) {
+	n.t.Helper()
+	if err := os.WriteFile(filepath.Join(n.dir, name), []byte(text), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// startNode starts a node and waits until it serves.
+func startNode(t *testing.T, origin string) *runningNode {
+	t.Helper()
+	n := &runningNode{t: t, dir: t.TempDir(), dnsPort: freePort(t), httpPort: freePort(t), apiPort: freePort(t), beatPort: freePort(t), log: newOutput()}
+	n.write("perto.hcl", n.config(origin, "", ""))
+	n.write("cdn.zone", testZone(1))
+	n.write("key", replicas.NewKey().File())
+	// testscript.Main runs this binary as "perto" when it is called so; the parent
+	// starts its worker by the path of its own executable.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	perto := filepath.Join(n.dir, "perto")
+	if err := os.WriteFile(perto, binary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.process = exec.Command(perto, "run", "-c", filepath.Join(n.dir, "perto.hcl"))
+	n.process.Stderr = n.log
+	if err := n.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.process.Process.Kill() })
+	n.log.waitFor(t, "the node is up")
+	return n
+}
+
+// testZone is a zone whose name "serial" has the address 192.0.2.SERIAL.
+func testZone(serial int) string {
+	return fmt.Sprintf("$TTL 60\n@ IN SOA ns1 h %d 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\nserial IN A 192.0.2.%[1]d\n", serial)
+}
+
 // TestRunServesOnTheRealNetwork runs a node as an operator would: parent and
 // worker on loopback. It asks for DNS and a page, kills the worker, reloads with
 // a bad file, and stops it.
@@ -57,60 +136,8 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 		io.WriteString(w, "from the origin")
 	}))
 	defer origin.Close()
-	dir := t.TempDir()
-	dnsPort, httpPort, apiPort, beatPort := freePort(t), freePort(t), freePort(t), freePort(t)
-	conf := filepath.Join(dir, "perto.hcl")
-	good := fmt.Sprintf(`
-node "one" {
-  roles     = ["dns", "edge"]
-  data      = %q
-  dns       = ["127.0.0.1:%d"]
-  http      = ["127.0.0.1:%d"]
-  heartbeat = "127.0.0.1:%d"
-  api       = "127.0.0.1:%d"
-  key       = %q
-}
-pop "here" {
-  place = "Lisbon, PT"
-  edge "one" { addresses = ["127.0.0.1"] }
-}
-zone "cdn.example" { file = "cdn.zone" }
-service "shop.cdn.example" {
-  origin %q {}
-}
-`, filepath.Join(dir, "data"), dnsPort, httpPort, beatPort, apiPort, filepath.Join(dir, "key"), origin.URL)
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("perto.hcl", good)
-	write("cdn.zone", "$TTL 60\n@ IN SOA ns1 h 1 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\n")
-	write("key", replicas.NewKey().File())
-
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// testscript.Main runs this binary as "perto" when it is called so; the parent
-	// starts its worker by the path of its own executable.
-	perto := filepath.Join(dir, "perto")
-	binary, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(perto, binary, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	out, diagnostics := newOutput(), newOutput()
-	parent := exec.Command(perto, "run", "-c", conf)
-	parent.Stdout, parent.Stderr = out, diagnostics
-	if err := parent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer parent.Process.Kill()
-	out.waitFor(t, "one is up")
-
+	n := startNode(t, origin.URL)
+	parent, diagnostics, httpPort, dnsPort, apiPort, write := n.process, n.log, n.httpPort, n.dnsPort, n.apiPort, n.write
 	fetchShop := func() string {
 		req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/", httpPort), nil)
 		req.Host = "shop.cdn.example"
@@ -150,7 +177,7 @@ service "shop.cdn.example" {
 		t.Errorf("after the crash: got %q", got)
 	}
 	t.Logf("served again %v after the crash", time.Since(crashed))
-	out.waitFor(t, "one is up\none is up")
+	diagnostics.waitForMany(t, "the node is up", 2)
 
 	// A reload: nobody is refused either.
 	var reloading sync.WaitGroup
@@ -169,14 +196,14 @@ service "shop.cdn.example" {
 		}
 	})
 	parent.Process.Signal(syscall.SIGHUP)
-	out.waitFor(t, "one is up\none is up\none is up")
+	diagnostics.waitFor(t, "the configuration is reloaded")
 	close(stop)
 	reloading.Wait()
 
 	// A bad file is not loaded; what served goes on.
 	write("perto.hcl", "nonsense {")
 	parent.Process.Signal(syscall.SIGHUP)
-	diagnostics.waitFor(t, "not reloaded, the old configuration goes on")
+	diagnostics.waitFor(t, "not reloaded, the old configuration stays in force")
 	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
 		t.Errorf("after a bad reload: got %q", got)
 	}

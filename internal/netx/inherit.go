@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +22,9 @@ type Sockets struct {
 	open map[Address]*os.File
 }
 
-// Set opens the sockets of a list that are not open yet and closes those that are
-// not in it any more. When one cannot be opened nothing changes.
-func (s *Sockets) Set(ctx context.Context, list []Address) error {
+// Open opens the sockets of a list that are not open yet. When one cannot be opened
+// nothing changes.
+func (s *Sockets) Open(ctx context.Context, list []Address) error {
 	opened := make(map[Address]*os.File)
 	for _, a := range list {
 		if s.open[a] != nil || opened[a] != nil {
@@ -37,35 +39,44 @@ func (s *Sockets) Set(ctx context.Context, list []Address) error {
 		}
 		opened[a] = f
 	}
-	for _, a := range list {
-		if f := s.open[a]; f != nil {
-			opened[a] = f
-			delete(s.open, a)
-		}
+	if s.open == nil {
+		s.open = make(map[Address]*os.File)
 	}
-	s.Close()
-	s.open = opened
+	maps.Copy(s.open, opened)
 	return nil
 }
 
-// openFile opens a socket and returns it as a file; the first of its closers is
-// the caller.
+// List returns the addresses of the sockets that are open.
+func (s *Sockets) List() []Address { return slices.Collect(maps.Keys(s.open)) }
+
+// Keep closes the sockets whose addresses are not in a list.
+func (s *Sockets) Keep(list []Address) {
+	for a, f := range s.open {
+		if !slices.Contains(list, a) {
+			f.Close()
+			delete(s.open, a)
+		}
+	}
+}
+
+// openFile opens a socket and returns it as a file, which the caller closes.
 func openFile(ctx context.Context, a Address) (*os.File, error) {
 	var config net.ListenConfig
 	if strings.HasPrefix(a.Network, "udp") {
+		config.Control = growReceiveBuffer
 		p, err := config.ListenPacket(ctx, a.Network, a.Address)
 		if err != nil {
 			return nil, err
 		}
 		defer p.Close()
-		return p.(*net.UDPConn).File()
+		return duplicate(p.(*net.UDPConn), a)
 	}
 	l, err := config.Listen(ctx, a.Network, a.Address)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	return l.(*net.TCPListener).File()
+	return duplicate(l.(*net.TCPListener), a)
 }
 
 // Close closes all sockets. Children keep theirs.
@@ -80,15 +91,15 @@ func (s *Sockets) Close() {
 // "tcp 127.0.0.1:80=3,udp :53=4".
 const inheritEnv = "PERTO_SOCKETS"
 
-// firstFile is the descriptor of the first of [os/exec.Cmd.ExtraFiles].
-const firstFile = 3
+// FirstFile is the descriptor of the first of [os/exec.Cmd.ExtraFiles] in the child.
+const FirstFile = 3
 
 // Pass returns what a child needs to take the sockets over: its extra files and a
 // variable of its environment.
 func (s *Sockets) Pass() (files []*os.File, env string) {
 	var entries []string
 	for a, f := range s.open {
-		entries = append(entries, fmt.Sprintf("%s %s=%d", a.Network, a.Address, firstFile+len(files)))
+		entries = append(entries, fmt.Sprintf("%s %s=%d", a.Network, a.Address, FirstFile+len(files)))
 		files = append(files, f)
 	}
 	return files, inheritEnv + "=" + strings.Join(entries, ",")
@@ -114,7 +125,7 @@ func Inherit() (*Inherited, error) {
 		name, number, ok := strings.Cut(entry, "=")
 		network, address, ok2 := strings.Cut(name, " ")
 		fd, err := strconv.Atoi(number)
-		if !ok || !ok2 || err != nil || fd < firstFile {
+		if !ok || !ok2 || err != nil || fd < FirstFile {
 			return nil, fmt.Errorf("%s has %q; it takes \"tcp 127.0.0.1:80=3\"", inheritEnv, entry)
 		}
 		n.left[Address{network, address}] = fd

@@ -1,3 +1,5 @@
+//go:build unix
+
 package netx
 
 import (
@@ -8,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the test binary be the child that takes sockets over.
@@ -65,11 +69,14 @@ func TestInherit(t *testing.T) {
 	var s Sockets
 	t.Cleanup(s.Close)
 	list := []Address{{"tcp", address}, {"udp", address}}
-	if err := s.Set(t.Context(), list); err != nil {
+	if err := s.Open(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Set(t.Context(), append(list, Address{"tcp", "192.0.2.1:1"})); err == nil {
+	if err := s.Open(t.Context(), append(list, Address{"tcp", "192.0.2.1:1"})); err == nil {
 		t.Error("a foreign address was opened")
+	}
+	if got := s.List(); len(got) != len(list) {
+		t.Errorf("open sockets: got %v, want %v", got, list)
 	}
 	for range 2 {
 		tcp, err := net.Dial("tcp", address) // before there is a child
@@ -82,6 +89,12 @@ func TestInherit(t *testing.T) {
 		}
 		fmt.Fprint(udp, "there and")
 		files, variable := s.Pass()
+		for _, f := range files {
+			// Starting a process calls Fd; the mode is that of the socket, not of the file.
+			if mode, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0); err != nil || mode&unix.O_NONBLOCK == 0 {
+				t.Errorf("%s: got mode %#x, %v; want it non-blocking", f.Name(), mode, err)
+			}
+		}
 		cmd := exec.Command(os.Args[0], address)
 		cmd.ExtraFiles, cmd.Env = files, append(os.Environ(), variable, "NETX_TEST_CHILD=1")
 		out, err := cmd.CombinedOutput()
@@ -98,9 +111,7 @@ func TestInherit(t *testing.T) {
 		tcp.Close()
 		udp.Close()
 	}
-	if err := s.Set(t.Context(), list[1:]); err != nil {
-		t.Fatal(err)
-	}
+	s.Keep(list[1:])
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
 		t.Error("a socket that left the list is still open")

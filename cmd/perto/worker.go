@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"perto"
+	"perto/console"
+	"perto/internal/netx"
+	"perto/node"
+)
+
+// The parent sends commands to its worker over the worker's standard input, a line
+// each. The end of the input means that the parent is gone.
+const (
+	commandReload = "reload" // read the configuration again; a reply follows
+	commandYield  = "yield"  // a successor serves: finish the running requests and end
+)
+
+// reply is a worker's message to its parent: a line of JSON.
+type reply struct {
+	Event string `json:"event"`
+	Error string `json:"error,omitempty"` // why, of eventRefused and eventRestart
+	Code  int    `json:"code,omitempty"`  // the exit code of that error
+}
+
+// The events of replies.
+const (
+	eventReady    = "ready"    // the worker serves
+	eventReloaded = "reloaded" // the new configuration is in force
+	eventRefused  = "refused"  // the configuration is wrong; a worker that serves goes on with the old one
+	eventRestart  = "restart"  // the change takes a new worker
+)
+
+// repliesEnv holds the number of the descriptor on which a worker writes replies.
+const repliesEnv = "PERTO_REPLIES"
+
+// replies writes to the parent. Without a parent it discards.
+type replies struct{ to io.Writer }
+
+func openReplies() (replies, error) {
+	text := os.Getenv(repliesEnv)
+	if text == "" {
+		return replies{io.Discard}, nil
+	}
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd <= 2 {
+		return replies{}, fmt.Errorf("%s has %q; it takes the number of a descriptor above 2", repliesEnv, text)
+	}
+	return replies{os.NewFile(uintptr(fd), "replies")}, nil
+}
+
+func (r replies) send(event string, err error) {
+	m := reply{Event: event}
+	if err != nil {
+		m.Error, m.Code = err.Error(), exitCode(err)
+	}
+	json.NewEncoder(r.to).Encode(m) // a parent that is gone is noticed by the end of the input
+}
+
+// worker serves a node until its context or its parent ends, and carries out the
+// parent's commands.
+type worker struct {
+	load    *loader
+	log     *slog.Logger
+	node    *node.Node
+	replies replies
+}
+
+// work is the whole life of a worker.
+func (c *runCmd) work(e *env) error {
+	signal.Ignore(syscall.SIGHUP) // the parent's; "pkill -HUP perto" signals both
+	to, err := openReplies()
+	if err != nil {
+		return err
+	}
+	w := &worker{replies: to, log: c.logger(e)}
+	err = w.serve(e, c)
+	if w.node == nil && err != nil {
+		w.replies.send(eventRefused, err)
+	}
+	return err
+}
+
+func (w *worker) serve(e *env, c *runCmd) error {
+	// Nothing of what is loaded is garbage: collecting costs a quarter of the time in
+	// which no process serves.
+	percent := debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(percent)
+	sockets, err := netx.Inherit()
+	if err != nil {
+		return err
+	}
+	w.load = newLoader(c, sockets)
+	cfg, err := w.load.node()
+	if err != nil {
+		return err
+	}
+	cfg.Logger = w.log
+	n, err := node.New(*cfg)
+	if err != nil {
+		return err
+	}
+	stopAPI, err := w.serveAPI(e, n, cfg)
+	if err != nil {
+		return err
+	}
+	defer stopAPI()
+	if err := n.Start(e.ctx); err != nil {
+		return err
+	}
+	w.node = n
+	debug.SetGCPercent(percent)
+	w.log.Info("the node is up", "node", cfg.Local.Name)
+	w.replies.send(eventReady, nil)
+	go debug.FreeOSMemory() // what loading left behind
+	return w.obey(e)
+}
+
+// serveAPI serves the node's API, if it has an address.
+func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
+	if cfg.Local.API == "" {
+		return func() {}, nil
+	}
+	listener, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
+	if err != nil {
+		return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
+	}
+	server := &http.Server{Handler: console.Guard(apiOf(n)), ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			w.log.Error("the API ended", "err", err)
+		}
+	}()
+	return func() { server.Close() }, nil
+}
+
+func apiOf(n *node.Node) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", console.Handler(n))
+	if api := n.FunctionAPI(console.WriteError); api != nil {
+		mux.Handle("/api/functions", api)
+		mux.Handle("/api/functions/", api)
+	}
+	return mux
+}
+
+// obey carries out commands until the node has to end, and ends it.
+func (w *worker) obey(e *env) error {
+	commands := make(chan string)
+	go func() {
+		defer close(commands)
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			commands <- in.Text()
+		}
+	}()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return w.node.Close()
+		case command, ok := <-commands:
+			switch {
+			case !ok: // the parent is gone
+				return w.node.Close()
+			case command == commandYield:
+				return w.node.Kill()
+			case command == commandReload:
+				w.reload(e)
+			}
+		}
+	}
+}
+
+// reload takes over the configuration as it is now. A mistake changes nothing.
+func (w *worker) reload(e *env) {
+	cfg, err := w.load.node()
+	if err != nil {
+		w.node.ReloadRefused()
+		w.replies.send(eventRefused, err)
+		return
+	}
+	err = w.node.Reload(e.ctx, *cfg)
+	switch {
+	case errors.Is(err, node.ErrRestart):
+		w.replies.send(eventRestart, err)
+	case err != nil:
+		w.replies.send(eventRefused, err)
+	default:
+		w.replies.send(eventReloaded, nil)
+	}
+	go debug.FreeOSMemory() // the old configuration
+}

@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/edge"
+)
+
+// ErrRestart is wrapped by the error of a [Node.Reload] that the running Node cannot
+// carry out: it concerns sockets, roles or folders, which a Node has for life. A new
+// Node with the configuration can take over.
+var ErrRestart = errors.New("this change takes a new process")
+
+// reloadTimeout bounds how long a reload waits for the registry. The registry answers
+// within milliseconds unless the machine is stalled.
+const reloadTimeout = 10 * time.Second
+
+// What became of reloads, as the metric's label.
+const (
+	reloadDone = iota
+	reloadRefused
+)
+
+var reloadNames = [...]string{"done", "refused"}
+
+func (n *Node) measureReloads() {
+	n.reloads = n.metrics.CounterSet("perto_config_reloads_total", "Reloads of the configuration, by result.", "result", reloadNames[:]...)
+	n.metrics.Gauge("perto_config_loaded_timestamp_seconds", "When the configuration in force was taken over, in seconds since 1970.", func() float64 {
+		return float64(n.loaded.Load()) / float64(time.Second)
+	})
+}
+
+// use makes a configuration the one in force.
+func (n *Node) use(cfg *Config) {
+	n.current.Store(cfg)
+	n.loaded.Store(time.Now().UnixNano())
+}
+
+// ReloadRefused counts a reload that failed before there was a configuration for
+// [Node.Reload], for example because the file has a mistake.
+func (n *Node) ReloadRefused() { n.reloads[reloadRefused].Inc() }
+
+// Reload replaces the configuration of a started Node while it serves. The sockets, the
+// cache, the connections and the state of the replicas stay; requests that run finish
+// with the old configuration. When it returns an error nothing has changed; the error
+// wraps [ErrRestart] when only a new Node can carry the change out.
+func (n *Node) Reload(ctx context.Context, cfg Config) error {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	cfg.Logger, cfg.Network = n.cfg().Logger, n.cfg().Network
+	err := n.reload(ctx, &cfg)
+	switch {
+	case err == nil:
+		n.reloads[reloadDone].Inc()
+	case !errors.Is(err, ErrRestart):
+		n.reloads[reloadRefused].Inc()
+	}
+	return err
+}
+
+func (n *Node) reload(ctx context.Context, cfg *Config) error {
+	if what := restartFor(n.cfg(), cfg); what != "" {
+		return &perto.Error{Op: "reload", Path: cfg.Local.Name, Kind: perto.KindConflict, Err: fmt.Errorf("%s changed: %w", what, ErrRestart)}
+	}
+	// First everything that can fail.
+	var decided *decider
+	var sites *edge.Sites
+	var err error
+	if n.dns != nil {
+		if decided, err = newDecider(&cfg.World, cfg.Geo); err != nil {
+			return err
+		}
+	}
+	if n.edge != nil {
+		if sites, err = sitesOfEdge(cfg, n.functions); err != nil {
+			return err
+		}
+	}
+	trust, err := trustOf(cfg)
+	if err != nil {
+		return err
+	}
+	old := n.cfg()
+	if n.functions != nil {
+		if err := n.functions.store.Declare(declaredFunctions(&cfg.World)); err != nil {
+			return err
+		}
+	}
+	if n.dns != nil {
+		bounded, cancel := context.WithTimeout(ctx, reloadTimeout)
+		defer cancel()
+		err := n.publisher.replace(decided, n.registry.Fleet(), func() error { return n.registry.Reconfigure(bounded, registrySettings(cfg)) })
+		if err != nil {
+			if n.functions != nil {
+				err = errors.Join(err, n.functions.store.Declare(declaredFunctions(&old.World)))
+			}
+			return err
+		}
+	}
+	n.use(cfg)
+	if n.functions != nil {
+		n.functions.store.SetTrust(trust)
+	}
+	if n.edge != nil {
+		_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
+		n.edge.SetLimits(int64(cfg.Local.CacheBytes), float64(capacity)/8)
+		n.edge.SetSites(sites)
+		n.setSites() // functions may have changed since the sites were built
+	}
+	if n.sender != nil {
+		n.sender.SetKeys(cfg.Keys)
+		n.sender.SetTargets(senderTargets(cfg))
+	}
+	return nil
+}
+
+// restartFor names the first difference that a running Node cannot take over, or
+// returns "".
+func restartFor(old, cfg *Config) string {
+	a, b := &old.Local, &cfg.Local
+	popBefore, _ := edgeOf(&old.World, a.Name)
+	popNow, _ := edgeOf(&cfg.World, b.Name)
+	for _, d := range []struct {
+		name string
+		same bool
+	}{
+		{"the node's name", a.Name == b.Name},
+		{"roles", a.Roles == b.Roles},
+		{"data", a.Data == b.Data},
+		{"dns", slices.Equal(a.DNS, b.DNS) || !a.Roles.Has(config.RoleDNS)},
+		{"http", slices.Equal(a.HTTP, b.HTTP) || !a.Roles.Has(config.RoleEdge) && !a.Roles.Has(config.RoleOrigin)},
+		{"heartbeat", a.Heartbeat == b.Heartbeat || !a.Roles.Has(config.RoleDNS)},
+		{"api", a.API == b.API},
+		{"the edge's PoP", popBefore == popNow},
+		{"the node's place", a.Place == b.Place},
+		{"having a key", (len(old.Keys) > 0) == (len(cfg.Keys) > 0)},
+	} {
+		if !d.same {
+			return d.name
+		}
+	}
+	return ""
+}
