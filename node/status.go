@@ -32,6 +32,8 @@ type EdgeStatus struct {
 	Load      float64 `json:"load"`
 	Objects   int64   `json:"objects"` // stored
 	Bytes     int64   `json:"bytes"`   // stored
+	// Rejections are the name servers that reject the edge's heartbeats.
+	Rejections []replicas.Rejection `json:"rejections,omitempty"`
 }
 
 // ZoneStatus is one zone.
@@ -71,6 +73,9 @@ func (n *Node) status() *Status {
 	if n.edge != nil {
 		c := n.edge.CacheStats()
 		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes)}
+		if n.sender != nil {
+			s.Edge.Rejections = n.sender.Rejections()
+		}
 	}
 	if n.dns == nil {
 		return s

@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 	"net"
@@ -15,6 +16,7 @@ type message struct {
 	kind  uint8
 	beat  Heartbeat // its Name is in name
 	query inquiry   // likewise
+	proof proof
 	from  net.Addr
 	size  int
 	name  [maxName]byte
@@ -24,8 +26,9 @@ type message struct {
 // here, so that a flood of forged packets does not keep the owner from its
 // leases.
 func (r *Registry) read() {
-	var current *[]Key
-	var keys *Keyring
+	var ring currentKeys
+	var noticed time.Time
+	notice := make([]byte, 0, MaxPacket)
 	// One byte more than allowed, so that too long a packet is seen as such.
 	p := make([]byte, MaxPacket+1)
 	for {
@@ -38,11 +41,8 @@ func (r *Registry) read() {
 			time.Sleep(tick)
 			continue
 		}
-		if k := r.readerKeys.Load(); k != current {
-			current, keys = k, NewKeyring(*k...)
-		}
 		var m message
-		kind, body, reject := keys.open(p[:n])
+		kind, body, reject := ring.of(&r.readerKeys).open(p[:n])
 		if reject == Accepted {
 			m.kind, m.from = kind, from
 			switch kind {
@@ -50,16 +50,28 @@ func (r *Registry) read() {
 				m.beat, reject = parseHeartbeat(p[:n], body)
 				m.size = copy(m.name[:], m.beat.Name)
 				m.beat.Name = nil // part of p, which is read into again
-			case kindQuery, kindAnswer:
+			case kindQuery, kindAnswer, kindChallenge:
 				m.query, reject = parseInquiry(p[:n], body)
 				m.size = copy(m.name[:], m.query.name)
 				m.query.name = nil
+			case kindProof:
+				var name []byte
+				m.proof, name, reject = parseProof(p[:n], body)
+				m.size = copy(m.name[:], name)
 			default:
 				reject = RejectForm
 			}
 		}
 		if reject != Accepted {
 			r.stats.received[reject].Inc()
+			if reject != RejectKey && reject != RejectMAC {
+				continue
+			}
+			r.reject(rejected{claimedName(p[:n]), reject, binary.BigEndian.Uint32(p[8:]), from})
+			if now := time.Now(); now.Sub(noticed) >= noticeEvery {
+				noticed = now
+				r.conn.WriteTo(appendNotice(notice[:0], reject, p[:n]), from)
+			}
 			continue
 		}
 		select {
@@ -70,24 +82,44 @@ func (r *Registry) read() {
 	}
 }
 
+// reject hands a rejected packet to the owner, unless too many wait.
+func (r *Registry) reject(j rejected) {
+	select {
+	case r.rejects <- j:
+	default:
+	}
+}
+
 // receive takes a message on the owner's goroutine.
 func (r *Registry) receive(msg *message) {
 	now := time.Now()
 	m := r.members[perto.Replica(msg.name[:msg.size])]
-	if msg.kind != kindHeartbeat {
+	switch msg.kind {
+	case kindQuery, kindAnswer:
 		r.life(now)
 		r.witness(msg, m, now)
 		return
+	case kindProof:
+		r.proved(msg.proof, m, now)
+		return
+	case kindChallenge:
+		return // for senders
 	}
 	if m == nil {
 		r.stats.received[RejectName].Inc()
+		r.noteRejected(rejected{perto.Replica(msg.name[:msg.size]), RejectName, 0, msg.from}, now)
 		return
 	}
 	reject := m.beat(&msg.beat, now)
 	r.stats.received[reject].Inc()
+	if reject == RejectEpoch {
+		r.noteRejected(rejected{m.declared.Name, reject, 0, msg.from}, now)
+		r.challenge(m, msg.from, now)
+	}
 	if reject != Accepted {
 		return
 	}
+	m.rejection = rejection{}
 	if m.declared.Name != r.cfg.Self {
 		r.life(now)
 	}

@@ -43,6 +43,9 @@ type member struct {
 	counted         time.Time // the last that counted for run
 	renewed         bool      // the process is another than the one that went down
 	farewell        bool
+	rejection       rejection // the newest, since the last heartbeat that was accepted
+	challenged      time.Time // when a challenge was sent; zero: none is open
+	nonce           uint64    // of that challenge
 
 	// Other evidence.
 	sign     time.Time // when it was last known to live by a weaker sign: a probe's answer, a witness
@@ -269,8 +272,23 @@ func (m *member) update(c circumstances) (removal time.Duration) {
 		}
 	}
 	m.judged, m.why = state, reason
+	if why := m.rejected(c.now); why != "" {
+		reason = "its heartbeats are rejected: " + why
+	}
 	m.publish(state, reason, c.now)
 	return removal
+}
+
+// rejected returns why heartbeats of the replica are rejected, if they are and no
+// accepted one is fresh; else "".
+func (m *member) rejected(now time.Time) string {
+	if m.rejection.text == "" || now.Sub(m.rejection.at) >= rejectionLasts {
+		return ""
+	}
+	if !m.heard.IsZero() && now.Sub(m.heard) < m.suspectAfter() {
+		return ""
+	}
+	return m.rejection.text
 }
 
 // recovered reports whether there is enough evidence that a removed replica is

@@ -39,6 +39,9 @@ const (
 	// inboxSize is how many packets may wait for the registry: two intervals of
 	// a thousand edges.
 	inboxSize = 2048
+	// maxRejects is how many rejected packets may wait to be shown; more are counted
+	// only.
+	maxRejects = 16
 )
 
 // The words of an administrator.
@@ -91,6 +94,7 @@ type Registry struct {
 	events     eventRing
 
 	inbox    chan message
+	rejects  chan rejected
 	results  chan result
 	commands chan func(now time.Time)
 	done     chan struct{}
@@ -109,6 +113,8 @@ type Registry struct {
 	changed   bool                // the Fleet must be published
 	loaded    time.Time           // when a mere change of load was published last
 	scratch   []byte
+	// rejectLogged is when a rejection for each reason was logged last.
+	rejectLogged [len(rejectNames)]time.Time
 }
 
 // question is a witness query that waits for its answer.
@@ -127,6 +133,7 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 		probes:   prober{cfg.Network, cfg.TLS},
 		keys:     NewKeyring(cfg.Keys...),
 		inbox:    make(chan message, inboxSize),
+		rejects:  make(chan rejected, maxRejects),
 		results:  make(chan result, maxProbing),
 		commands: make(chan func(time.Time), 16),
 		done:     make(chan struct{}),
@@ -215,6 +222,9 @@ func (r *Registry) Run(ctx context.Context) error {
 		case m := <-r.inbox:
 			r.wake()
 			r.receive(&m)
+		case j := <-r.rejects:
+			r.wake()
+			r.noteRejected(j, time.Now())
 		case res := <-r.results:
 			r.wake()
 			r.probed(res)
@@ -292,7 +302,7 @@ func (r *Registry) look(ctx context.Context) {
 	if lonely != r.wasLonely {
 		r.wasLonely = lonely
 		if lonely {
-			r.log.Warn("nobody is heard, our own network is suspected: silence removes nobody")
+			r.log.Warn("no heartbeat or probe arrives: this node's own network is suspected, and silence removes no replica")
 		} else {
 			r.log.Info("the network is back")
 		}

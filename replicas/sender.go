@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +29,9 @@ type SenderConfig struct {
 	Targets  []netip.AddrPort // the heartbeat ports of all DNS nodes
 	Status   func() Status    // asked before each heartbeat; must not block
 	Interval time.Duration    // 0 means DefaultInterval
-	// Epoch is when the process started, as a number that grows with each
-	// start; 0 means the clock's microseconds. Heartbeats of a lower epoch than
-	// one heard before are not believed, so a clock that was set back must not
-	// be used: keep the last epoch on disk.
+	// Epoch is when the process started, as a number that grows with each start; 0
+	// means the clock's microseconds. A receiver rejects a lower epoch than an
+	// earlier one until the sender has answered a challenge.
 	Epoch  uint64
 	Logger *slog.Logger
 }
@@ -39,7 +39,9 @@ type SenderConfig struct {
 // Sender sends an edge's whole record to every DNS node, again and again.
 type Sender struct {
 	cfg     SenderConfig
-	keys    atomic.Pointer[Keyring] // used by Run's goroutine only
+	keys    atomic.Pointer[[]Key]
+	ring    currentKeys // Run's
+	inbound inbound
 	targets atomic.Pointer[[]net.Addr]
 	failed  bool // the last heartbeat could not be sent: say so once
 	hushed  atomic.Bool
@@ -71,7 +73,7 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 }
 
 // SetKeys replaces the keys, of which the first signs; there must be one.
-func (s *Sender) SetKeys(keys []Key) { s.keys.Store(NewKeyring(keys...)) }
+func (s *Sender) SetKeys(keys []Key) { s.keys.Store(&keys) }
 
 // SetTargets changes where heartbeats go.
 func (s *Sender) SetTargets(targets []netip.AddrPort) {
@@ -89,6 +91,9 @@ func (s *Sender) Run(ctx context.Context) error {
 	if err != nil {
 		return &perto.Error{Op: "send heartbeats of", Path: string(s.cfg.Name), Kind: perto.KindUnavailable, Err: err}
 	}
+	var listening sync.WaitGroup
+	listening.Go(func() { s.listen(conn) })
+	defer listening.Wait()
 	defer conn.Close()
 	h := Heartbeat{Name: []byte(s.cfg.Name), Epoch: s.cfg.Epoch, Interval: s.cfg.Interval}
 	buf := make([]byte, 0, MaxPacket)
@@ -119,7 +124,8 @@ func (s *Sender) Run(ctx context.Context) error {
 // send makes one packet and sends it to all.
 func (s *Sender) send(conn net.PacketConn, h *Heartbeat, buf []byte) {
 	h.Sequence++
-	p := AppendHeartbeat(buf[:0], h, s.keys.Load())
+	p := AppendHeartbeat(buf[:0], h, s.ring.of(&s.keys))
+	s.inbound.note(p, h.Sequence)
 	failed := false
 	for _, to := range *s.targets.Load() {
 		if _, err := conn.WriteTo(p, to); err != nil {

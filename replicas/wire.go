@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,9 @@ const (
 	kindHeartbeat = 1
 	kindQuery     = 2
 	kindAnswer    = 3
+	kindChallenge = 4
+	kindProof     = 5
+	kindNotice    = 6
 )
 
 // Key is a secret that machines of one cluster share.
@@ -68,6 +72,19 @@ func NewKeyring(keys ...Key) *Keyring {
 		r.macs = append(r.macs, hmac.New(sha256.New, k.Secret[:]))
 	}
 	return r
+}
+
+// currentKeys is the keyring of one goroutine, made anew when the keys change.
+type currentKeys struct {
+	keys *[]Key
+	ring *Keyring
+}
+
+func (c *currentKeys) of(keys *atomic.Pointer[[]Key]) *Keyring {
+	if now := keys.Load(); now != c.keys {
+		c.keys, c.ring = now, NewKeyring(*now...)
+	}
+	return c.ring
 }
 
 func (r *Keyring) mac(i int, data []byte) []byte {

@@ -50,6 +50,11 @@ func (c *statusCmd) Run(e *env) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, r.Reason)
 		}
 		t.Flush()
+		if s.Edge != nil {
+			for _, r := range s.Edge.Rejections {
+				fmt.Fprintf(w, "\nthe name server %s rejects the heartbeats of this edge: %s", r.Target, r.Reason)
+			}
+		}
 		for _, z := range s.Zones {
 			fmt.Fprintf(w, "\nzone %s: serial %d, %d names", z.Name, z.Serial, z.Names)
 		}
