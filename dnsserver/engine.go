@@ -8,47 +8,28 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"perto/internal/netx"
 )
 
 // maxPacket is the largest query that is read, in bytes. Queries are small: a
 // name, an OPT, perhaps a signature.
 const maxPacket = 4096
 
-// udpSocket is what the operating system's UDP sockets offer beyond
-// net.PacketConn: reading and writing without allocation.
-type udpSocket interface {
-	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
-	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
-}
-
 // servePackets is the portable UDP engine: one packet at a time on any
 // net.PacketConn.
-func (s *Server) servePackets(p net.PacketConn) {
+func (s *Server) servePackets(r *netx.Responder) {
 	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
-	socket, fast := p.(udpSocket)
 	for {
-		if fast {
-			n, from, err := socket.ReadFromUDPAddrPort(in)
-			if err != nil {
-				if s.closing.Load() || isClosed(err) {
-					return
-				}
-				continue
-			}
-			if reply := s.handle(in[:n], from.Addr(), overUDP, out); len(reply) > 0 {
-				socket.WriteToUDPAddrPort(reply, from)
-			}
-			continue
-		}
-		n, from, err := p.ReadFrom(in)
+		n, from, err := r.Read(in)
 		if err != nil {
 			if s.closing.Load() || isClosed(err) {
 				return
 			}
 			continue
 		}
-		if reply := s.handle(in[:n], addrOf(from), overUDP, out); len(reply) > 0 {
-			p.WriteTo(reply, from)
+		if reply := s.handle(in[:n], from, overUDP, out); len(reply) > 0 {
+			r.Reply(reply) // a reply that cannot be sent is a lost packet: the resolver asks again
 		}
 	}
 }
@@ -60,11 +41,8 @@ func isClosed(err error) bool {
 }
 
 func addrOf(a net.Addr) netip.Addr {
-	switch a := a.(type) {
-	case *net.UDPAddr:
-		return a.AddrPort().Addr().Unmap()
-	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap()
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap()
 	}
 	ap, _ := netip.ParseAddrPort(a.String())
 	return ap.Addr().Unmap()

@@ -72,10 +72,18 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		s.packets, s.streams = append(s.packets, p), append(s.streams, l)
 	}
-	for _, p := range s.packets {
+	var responders []*netx.Responder
+	for i, p := range s.packets {
 		for range max(1, s.cfg.Readers) {
-			s.running.Go(func() { s.servePackets(p) })
+			r, err := netx.NewResponder(p)
+			if err != nil {
+				return s.startFailed(s.cfg.Listen[i], err)
+			}
+			responders = append(responders, r)
 		}
+	}
+	for _, r := range responders {
+		s.running.Go(func() { s.servePackets(r) })
 	}
 	for _, l := range s.streams {
 		s.running.Go(func() { s.serveStreams(l) })

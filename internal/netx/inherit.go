@@ -69,7 +69,13 @@ func openFile(ctx context.Context, a Address) (*os.File, error) {
 			return nil, err
 		}
 		defer p.Close()
-		return duplicate(p.(*net.UDPConn), a)
+		c := p.(*net.UDPConn)
+		if isWildcard(c) { // packets that wait for a child keep their destination
+			if _, err := reportDestination(c); err != nil {
+				return nil, err
+			}
+		}
+		return duplicate(c, a)
 	}
 	l, err := config.Listen(ctx, a.Network, a.Address)
 	if err != nil {

@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,13 +49,18 @@ func child() int {
 	}
 	io.WriteString(c, "child")
 	c.Close()
-	b := make([]byte, 100)
-	k, from, err := p.ReadFrom(b)
+	r, err := NewResponder(p)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	p.WriteTo(append(b[:k], " back"...), from)
+	b := make([]byte, 100)
+	k, _, err := r.Read(b)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	r.Reply(append(b[:k], " back"...))
 	return 0
 }
 
@@ -115,6 +122,53 @@ func TestInherit(t *testing.T) {
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
 		t.Error("a socket that left the list is still open")
+	}
+}
+
+// TestInheritedSocketRepliesFromAskedAddress asks a second address of the host
+// before there is a child. A connected socket receives replies of that address
+// only.
+func TestInheritedSocketRepliesFromAskedAddress(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no socket reports destinations here")
+	}
+	for _, host := range []string{"", "0.0.0.0"} {
+		t.Run("host "+host, func(t *testing.T) {
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, _ := net.SplitHostPort(free.Addr().String())
+			free.Close()
+			address := net.JoinHostPort(host, port)
+			var s Sockets
+			t.Cleanup(s.Close)
+			if err := s.Open(t.Context(), []Address{{"tcp", address}, {"udp", address}}); err != nil {
+				t.Fatal(err)
+			}
+			tcp, err := net.Dial("tcp", "127.0.0.1:"+port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tcp.Close()
+			udp, err := net.Dial("udp", "127.0.0.2:"+port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer udp.Close()
+			fmt.Fprint(udp, "there and")
+			files, variable := s.Pass()
+			cmd := exec.Command(os.Args[0], address)
+			cmd.ExtraFiles, cmd.Env = files, append(os.Environ(), variable, "NETX_TEST_CHILD=1")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			b := make([]byte, 100)
+			udp.SetDeadline(time.Now().Add(5 * time.Second))
+			if n, err := udp.Read(b); err != nil || string(b[:n]) != "there and back" {
+				t.Errorf("got %q, %v", b[:n], err)
+			}
+		})
 	}
 }
 

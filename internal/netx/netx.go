@@ -3,8 +3,8 @@
 //
 // Every room that listens or dials gets a [Network] and uses nothing else, so
 // that the same Node runs in all three. What only real sockets can do (batched
-// reads, TCP_INFO, descriptor passing) is asked for by a type assertion on the
-// connection, never assumed.
+// reads, TCP_INFO, descriptor passing, the destination of a packet) is asked for
+// by a type assertion on the connection, never assumed.
 package netx
 
 import (

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package netx
+
+import "net"
+
+// controlSize is not used: no socket reports destinations here.
+const controlSize = 0
+
+// reportDestination does nothing on this operating system. On a host with
+// several addresses, name each of them in the list of listeners.
+func reportDestination(*net.UDPConn) (bool, error) { return false, nil }
+
+func replyControl([]byte) []byte { return nil }
