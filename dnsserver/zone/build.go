@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
-	"perto"
 	"perto/dnsserver/wire"
 )
 
@@ -47,6 +46,7 @@ func Build(cfg Config) (*Zone, error) {
 		cfg:  cfg,
 		zone: &Zone{Name: cfg.Name, apex: apex, nodes: make(map[string]*node)},
 		sets: make(map[string]map[uint16][]dns.RR),
+		seen: make(map[string]bool),
 	}
 	b.parse()
 	b.addHosts()
@@ -62,15 +62,33 @@ func Build(cfg Config) (*Zone, error) {
 	return b.zone, nil
 }
 
+// builder collects the records of a zone. Names are keys in lower-case wire form:
+// text has many spellings of one name ("\\065bc" is "abc").
 type builder struct {
 	cfg  Config
 	zone *Zone
-	sets map[string]map[uint16][]dns.RR // by canonical name, then type
+	sets map[string]map[uint16][]dns.RR // by name, then type
+	seen map[string]bool                // name, type and data of every record
 	errs []error
 
-	services map[string]int // canonical name -> index+1
+	services map[string]int // by name; index+1
 	cuts     map[string]bool
 }
+
+// keyOf returns the key of a name in text. A name that cannot be packed is a
+// mistake of the zone and has no key.
+func (b *builder) keyOf(name string) (string, bool) {
+	packed, err := wire.PackName(name)
+	if err != nil {
+		b.fail("%s: %v", name, err)
+		return "", false
+	}
+	var buf [wire.MaxName]byte
+	return string(wire.Lower(&buf, packed)), true
+}
+
+// text returns a key as error messages show it.
+func text(key string) string { return cmpName(wire.NameString([]byte(key))) }
 
 func (b *builder) fail(format string, args ...any) {
 	if len(b.errs) < maxErrors {
@@ -78,10 +96,12 @@ func (b *builder) fail(format string, args ...any) {
 	}
 }
 
-// within reports whether a canonical name is the zone's apex or below it.
-func (b *builder) within(name string) bool {
-	return b.cfg.Name == "" || name == b.cfg.Name || strings.HasSuffix(name, "."+b.cfg.Name)
+// within reports whether a name is the zone's apex or below it.
+func (b *builder) within(key string) bool {
+	return wire.IsSuffix([]byte(key), b.zone.apex)
 }
+
+func (b *builder) isApex(key string) bool { return key == string(b.zone.apex) }
 
 func (b *builder) parse() {
 	p := dns.NewZoneParser(bytes.NewReader(b.cfg.Data), dns.Fqdn(b.cfg.Name), b.cfg.File)
@@ -91,14 +111,15 @@ func (b *builder) parse() {
 			break
 		}
 		h := rr.Header()
-		name := perto.CanonicalName(h.Name)
+		key, ok := b.keyOf(h.Name)
 		switch {
+		case !ok:
 		case h.Class != dns.ClassINET:
 			b.fail("%s: class %s: only IN is served", h.Name, dns.ClassToString[h.Class])
-		case !b.within(name):
+		case !b.within(key):
 			b.fail("%s lies outside the zone %s", h.Name, dns.Fqdn(b.cfg.Name))
 		default:
-			b.add(name, rr)
+			b.add(key, rr)
 		}
 	}
 	if err := p.Err(); err != nil && !errors.Is(err, io.EOF) {
@@ -113,32 +134,38 @@ func cmpName(name string) string {
 	return name
 }
 
-func (b *builder) add(name string, rr dns.RR) {
-	if b.sets[name] == nil {
-		b.sets[name] = make(map[uint16][]dns.RR)
-	}
+func (b *builder) add(key string, rr dns.RR) {
 	t := rr.Header().Rrtype
-	for _, have := range b.sets[name][t] {
-		if dns.IsDuplicate(have, rr) {
-			return // RFC 2181, section 5: an RRset has no duplicates
-		}
+	data, err := canonicalData(rr)
+	if err != nil {
+		b.fail("%s %s: %v", text(key), dns.TypeToString[t], err)
+		return
 	}
-	b.sets[name][t] = append(b.sets[name][t], rr)
+	id := fmt.Sprintf("%s %d %s", key, t, data)
+	if b.seen[id] {
+		return // RFC 2181, section 5: an RRset has no duplicates
+	}
+	b.seen[id] = true
+	if b.sets[key] == nil {
+		b.sets[key] = make(map[uint16][]dns.RR)
+	}
+	b.sets[key][t] = append(b.sets[key][t], rr)
 }
 
 func (b *builder) addHosts() {
 	for name, addrs := range b.cfg.Hosts {
-		if b.sets[name] != nil {
+		key, ok := b.keyOf(name)
+		if !ok || b.sets[key] != nil {
 			continue
 		}
 		for _, a := range addrs {
 			h := dns.RR_Header{Name: dns.Fqdn(name), Class: dns.ClassINET, Ttl: b.cfg.HostTTL}
 			if a.Is4() {
 				h.Rrtype = dns.TypeA
-				b.add(name, &dns.A{Hdr: h, A: a.AsSlice()})
+				b.add(key, &dns.A{Hdr: h, A: a.AsSlice()})
 			} else {
 				h.Rrtype = dns.TypeAAAA
-				b.add(name, &dns.AAAA{Hdr: h, AAAA: a.AsSlice()})
+				b.add(key, &dns.AAAA{Hdr: h, AAAA: a.AsSlice()})
 			}
 		}
 	}
@@ -148,67 +175,73 @@ func (b *builder) addHosts() {
 func (b *builder) marks() {
 	b.services = make(map[string]int, len(b.cfg.Services))
 	for i, s := range b.cfg.Services {
-		name := perto.CanonicalName(s)
-		if !b.within(name) {
+		key, ok := b.keyOf(s)
+		if !ok {
+			continue
+		}
+		if !b.within(key) {
 			b.fail("service %s lies outside the zone %s", s, cmpName(b.cfg.Name))
 			continue
 		}
-		b.services[name] = i + 1
+		b.services[key] = i + 1
 	}
 	b.cuts = make(map[string]bool)
-	for name, set := range b.sets {
-		if name != b.cfg.Name && len(set[dns.TypeNS]) > 0 {
-			b.cuts[name] = true
+	for key, set := range b.sets {
+		if !b.isApex(key) && len(set[dns.TypeNS]) > 0 {
+			b.cuts[key] = true
 		}
 	}
 }
 
-// cutAbove returns the zone cut that name lies at or below, if any.
-func (b *builder) cutAbove(name string) (string, bool) {
-	for b.within(name) && name != b.cfg.Name {
-		if b.cuts[name] {
-			return name, true
+// cutAbove returns the zone cut that a name lies at or below, if any.
+func (b *builder) cutAbove(key string) (string, bool) {
+	for b.within(key) && !b.isApex(key) {
+		if b.cuts[key] {
+			return key, true
 		}
-		_, parent, ok := strings.Cut(name, ".")
-		if !ok {
-			parent = ""
-		}
-		name = parent
+		key = string(wire.Parent([]byte(key)))
 	}
 	return "", false
 }
 
 func (b *builder) check() {
-	apex := b.sets[b.cfg.Name]
+	apex := b.sets[string(b.zone.apex)]
 	if n := len(apex[dns.TypeSOA]); n != 1 {
 		b.fail("the zone %s needs one SOA record and has %d", cmpName(b.cfg.Name), n)
 	}
 	if len(apex[dns.TypeNS]) == 0 {
 		b.fail("the zone %s has no NS record", cmpName(b.cfg.Name))
 	}
-	for name, set := range b.sets {
-		if len(set[dns.TypeSOA]) > 0 && name != b.cfg.Name {
-			b.fail("%s: a SOA record stands at the apex only", name)
-		}
-		if c := set[dns.TypeCNAME]; len(c) > 0 && (len(c) > 1 || len(set) > 1 || b.services[name] > 0) {
-			b.fail("%s: a CNAME stands alone (RFC 1034, section 3.6.2)", name)
-		}
-		if b.services[name] > 0 && (len(set[dns.TypeA]) > 0 || len(set[dns.TypeAAAA]) > 0) {
-			b.fail("%s is a service: its addresses are decided for each query; remove its A and AAAA records", name)
-		}
-		for _, rr := range set[dns.TypeNS] {
-			b.checkGlue(name, perto.CanonicalName(rr.(*dns.NS).Ns))
-		}
+	for _, key := range slices.Sorted(maps.Keys(b.sets)) {
+		b.checkName(key, b.sets[key])
 	}
-	for name := range b.services {
-		if cut, below := b.cutAbove(name); below {
-			b.fail("service %s lies in a delegated zone (%s)", name, cut)
+	for key := range b.services {
+		if cut, below := b.cutAbove(key); below {
+			b.fail("service %s lies in a delegated zone (%s)", text(key), text(cut))
 		}
 	}
 }
 
-// checkGlue: a name server inside the zone must have an address there, or
-// nobody can reach it.
+// checkName checks what a name holds.
+func (b *builder) checkName(key string, set map[uint16][]dns.RR) {
+	if len(set[dns.TypeSOA]) > 0 && !b.isApex(key) {
+		b.fail("%s: a SOA record stands at the apex only", text(key))
+	}
+	if c := set[dns.TypeCNAME]; len(c) > 0 && (len(c) > 1 || len(set) > 1 || b.services[key] > 0) {
+		b.fail("%s: a CNAME stands alone (RFC 1034, section 3.6.2)", text(key))
+	}
+	if b.services[key] > 0 && (len(set[dns.TypeA]) > 0 || len(set[dns.TypeAAAA]) > 0) {
+		b.fail("%s is a service: its addresses are decided for each query; remove its A and AAAA records", text(key))
+	}
+	for _, rr := range set[dns.TypeNS] {
+		if target, ok := b.keyOf(rr.(*dns.NS).Ns); ok {
+			b.checkGlue(key, target)
+		}
+	}
+}
+
+// checkGlue: a name server inside the zone must have an address there, or no
+// resolver can reach it.
 func (b *builder) checkGlue(owner, target string) {
 	if !b.within(target) {
 		return
@@ -218,7 +251,7 @@ func (b *builder) checkGlue(owner, target string) {
 	}
 	set := b.sets[target]
 	if len(set[dns.TypeA]) == 0 && len(set[dns.TypeAAAA]) == 0 {
-		b.fail("%s NS %s: that name server has no address in the zone", cmpName(owner), target)
+		b.fail("%s NS %s: that name server has no address in the zone", text(owner), text(target))
 	}
 }
 

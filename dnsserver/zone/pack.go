@@ -8,16 +8,15 @@ import (
 
 	"github.com/miekg/dns"
 
-	"perto"
 	"perto/dnsserver/wire"
 )
 
 // pack turns the record sets into nodes with packed tails.
 func (b *builder) pack() {
-	for name, set := range b.sets {
-		n := b.node(name)
-		if cut, below := b.cutAbove(name); below {
-			n.cut = cut == name
+	for key, set := range b.sets {
+		n := b.node(key)
+		if cut, below := b.cutAbove(key); below {
+			n.cut = cut == key
 			n.referral = b.referral(cut)
 			if ds := set[dns.TypeDS]; n.cut && len(ds) > 0 {
 				n.rrsets = map[uint16]*wire.Tail{dns.TypeDS: b.answer(ds)}
@@ -35,43 +34,39 @@ func (b *builder) pack() {
 			n.rrsets[dns.TypeANY] = anyAnswer()
 		}
 	}
-	for name, index := range b.services {
-		n := b.node(name)
+	for key, index := range b.services {
+		n := b.node(key)
 		n.service = index
 		if n.rrsets == nil {
 			n.rrsets = make(map[uint16]*wire.Tail)
 		}
 		n.rrsets[dns.TypeANY] = anyAnswer()
 	}
-	if w := perto.CanonicalName(b.cfg.Whoami); w != "" && b.within(w) && b.sets[w] == nil && b.services[w] == 0 {
-		b.node(w).whoami = true
+	if b.cfg.Whoami != "" {
+		if w, ok := b.keyOf(b.cfg.Whoami); ok && b.within(w) && b.sets[w] == nil && b.services[w] == 0 {
+			b.node(w).whoami = true
+		}
 	}
 	b.packNegative()
 	for key, n := range b.zone.nodes { // empty non-terminals on the way to glue
-		if cut, below := b.cutAbove(wire.NameString([]byte(key))); below && n.referral == nil {
+		if cut, below := b.cutAbove(key); below && n.referral == nil {
 			n.referral = b.referral(cut)
 		}
 	}
 }
 
-// node returns the node of a canonical name, made with the empty non-terminals
-// above it.
-func (b *builder) node(name string) *node {
-	packed, err := wire.PackName(name)
-	if err != nil {
-		b.fail("%s: %v", name, err)
-		return new(node)
-	}
-	for up := wire.Parent(packed); len(up) >= len(b.zone.apex); up = wire.Parent(up) {
+// node returns the node of a name, made with the empty non-terminals above it.
+func (b *builder) node(key string) *node {
+	for up := wire.Parent([]byte(key)); len(up) >= len(b.zone.apex); up = wire.Parent(up) {
 		if b.zone.nodes[string(up)] != nil {
 			break
 		}
 		b.zone.nodes[string(up)] = new(node)
 	}
-	n := b.zone.nodes[string(packed)]
+	n := b.zone.nodes[key]
 	if n == nil {
 		n = new(node)
-		b.zone.nodes[string(packed)] = n
+		b.zone.nodes[key] = n
 	}
 	return n
 }
@@ -79,7 +74,7 @@ func (b *builder) node(name string) *node {
 // packNegative packs the SOA for negative answers, whose time to live is the
 // smaller of its own and its MINIMUM field (RFC 2308, section 3).
 func (b *builder) packNegative() {
-	soa := b.sets[b.cfg.Name][dns.TypeSOA][0].(*dns.SOA)
+	soa := b.sets[string(b.zone.apex)][dns.TypeSOA][0].(*dns.SOA)
 	b.zone.Serial = soa.Serial
 	neg := dns.Copy(soa).(*dns.SOA)
 	neg.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
@@ -127,18 +122,17 @@ func anyAnswer() *wire.Tail {
 // referral packs the NS records of a cut and the addresses of those servers
 // that the zone knows.
 func (b *builder) referral(cut string) *wire.Tail {
-	owner, _ := wire.PackName(cut)
+	owner := []byte(cut)
 	ns := b.sets[cut][dns.TypeNS]
 	t := &wire.Tail{Authority: uint16(len(ns))}
 	for _, rr := range ns {
 		b.appendRR(t, withTTL(rr, lowestTTL(ns)), owner)
 	}
 	for _, rr := range ns {
-		target := perto.CanonicalName(rr.(*dns.NS).Ns)
-		packed, _ := wire.PackName(target)
+		target, _ := b.keyOf(rr.(*dns.NS).Ns)
 		for _, rrtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 			for _, glue := range b.sets[target][rrtype] {
-				b.appendRR(t, glue, packed)
+				b.appendRR(t, glue, []byte(target))
 				t.Additional++
 			}
 		}
@@ -157,14 +151,14 @@ func (b *builder) follow(first *dns.CNAME) *alias {
 	for range maxChain {
 		b.appendRR(a.only, rr, owner)
 		a.only.Answers++
-		target := perto.CanonicalName(rr.Target)
-		if !b.within(target) {
+		target, ok := b.keyOf(rr.Target)
+		if !ok || !b.within(target) {
 			return a
 		}
 		if _, below := b.cutAbove(target); below {
 			return a
 		}
-		owner, _ = wire.PackName(target)
+		owner = []byte(target)
 		if s := b.services[target]; s > 0 {
 			a.service, a.owner = s, owner
 			return a
@@ -234,7 +228,7 @@ func (b *builder) appendData(t *wire.Tail, rr dns.RR) error {
 		}
 		return nil
 	}
-	buf := make([]byte, dns.MaxMsgSize)
+	buf := make([]byte, dns.Len(rr)+1)
 	end, err := dns.PackRR(rr, buf, 0, nil, false)
 	if err != nil {
 		return fmt.Errorf("cannot be packed: %w", err)
@@ -269,4 +263,30 @@ func (b *builder) appendName(t *wire.Tail, name []byte) {
 	t.Bytes = append(t.Bytes, name[:cut]...)
 	t.Pointers = append(t.Pointers, uint16(len(t.Bytes)))
 	t.Bytes = append(t.Bytes, 0, 0)
+}
+
+// canonicalData returns a record's data in the form in which two equal ones are
+// alike (RFC 4034, section 6.2): uncompressed, the names of the types of RFC 1035
+// and of SRV in lower case.
+func canonicalData(rr dns.RR) ([]byte, error) {
+	plain := &builder{zone: &Zone{apex: []byte{0}}} // the root compresses nothing
+	var t wire.Tail
+	if err := plain.appendData(&t, rr); err != nil {
+		return nil, err
+	}
+	from := len(t.Bytes) // where names start
+	switch rr.(type) {
+	case *dns.NS, *dns.CNAME, *dns.PTR:
+		from = 0
+	case *dns.MX:
+		from = 2
+	case *dns.SRV:
+		from = 6
+	}
+	for i, c := range t.Bytes[from:] {
+		if 'A' <= c && c <= 'Z' {
+			t.Bytes[from+i] = c + 'a' - 'A'
+		}
+	}
+	return t.Bytes, nil
 }
