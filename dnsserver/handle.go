@@ -99,31 +99,39 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	if found.Kind != zone.Referral {
 		r.SetAuthoritative()
 	}
+	for n := 1; found.Kind == zone.Alias; n++ {
+		r.AppendAlias(found.Tail, z.ApexLen())
+		if found.Target == nil || n == zone.MaxAliases {
+			found = zone.Result{Kind: zone.Answer} // the resolver goes on from here
+			break
+		}
+		found = z.Find(found.Target, q.Type)
+	}
 	if found.Tail != nil {
 		r.Append(found.Tail, z.ApexLen())
 	}
 	o, scope := outcomeAnswer, uint8(0)
 	switch found.Kind {
-	case zone.Answer:
 	case zone.NoData:
 		o = outcomeNoData
-	case zone.NXDomain:
+	case zone.NXDomain: // also of the last name of a chain (RFC 6604, section 3)
 		o = outcomeNXDomain
 		r.SetRcode(wire.RcodeNXDomain)
 	case zone.Referral:
 		o = outcomeReferral
 	case zone.ToService:
 		o = outcomeService
-		scope = s.service(&r, view.services[i][found.Service], q, source, z, &found)
+		scope = s.service(&r, view.services[i][found.Service], q, source, z)
 	case zone.Whoami:
-		return s.whoami(packet, q, source, t, out, view, i)
+		o = outcomeWhoami
+		scope = s.whoami(&r, q, source, view.services[i])
 	}
 	s.answered[o].Inc()
 	return r.Finish(scope, 0)
 }
 
-// service adds the addresses of a service and returns the scope.
-func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source netip.Addr, z *zone.Zone, found *zone.Result) uint8 {
+// service adds the addresses of a service and returns the scope of the response.
+func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source netip.Addr, z *zone.Zone) uint8 {
 	var ecs mapping.Subnet
 	if q.HasECS {
 		ecs = mapping.Subnet{Addr: q.ECS.Addr, Bits: q.ECS.Source}
@@ -135,12 +143,10 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 	}
 	choice := svc.answers.Choose(family, at.Class, at.Hash)
 	if choice < 0 {
-		if found.Tail == nil {
-			r.Append(z.Negative(), z.ApexLen())
-		}
+		r.Append(z.Negative(), z.ApexLen()) // NODATA, also behind aliases (RFC 2308, section 2.2)
 		return at.Scope
 	}
 	set := &svc.sets[choice]
-	r.AppendAddresses(found.Owner, q.Type, set.ttl, set.rdata, size)
+	r.AppendAddresses(q.Type, set.ttl, set.rdata, size)
 	return at.Scope
 }

@@ -43,6 +43,12 @@ func testView(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{decide(t, nil)}}}, nil)
+}
+
+// decide returns the answers of the service of testView with another policy.
+func decide(t testing.TB, edit func(*mapping.Policy)) *mapping.Answers {
+	t.Helper()
 	world, err := geodata.World()
 	if err != nil {
 		t.Fatal(err)
@@ -65,11 +71,14 @@ func testView(t testing.TB) *View {
 		t.Fatal(err)
 	}
 	p := &mapping.Policy{Service: "shop.cdn.example", Steps: steps, Answers: 2, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
+	if edit != nil {
+		edit(p)
+	}
 	m, err := mapping.NewMap(geo, sites, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{mapping.Decide(m, p, fleet, nil)}}}, nil)
+	return mapping.Decide(m, p, fleet, nil)
 }
 
 var (
@@ -95,7 +104,7 @@ func ecs(addr string, bits uint8) func(*dns.Msg) {
 }
 
 // brief shows a response in one line: code, flags, answers, scope.
-func brief(t *testing.T, packet []byte) string {
+func brief(t testing.TB, packet []byte) string {
 	t.Helper()
 	m := new(dns.Msg)
 	if err := m.Unpack(packet); err != nil {

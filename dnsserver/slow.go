@@ -58,10 +58,10 @@ func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte)
 	return append(out[:0], b...)
 }
 
-// whoami answers TXT with what the server sees of the asker: the way to find out
-// which resolver one really uses, and what it tells of its clients.
-func (s *Server) whoami(packet []byte, q *wire.Query, source netip.Addr, t transport, out []byte, view *View, zoneIndex int) []byte {
-	s.answered[outcomeWhoami].Inc()
+// whoami adds TXT records with what the server sees of the client: the way to find
+// out which resolver a client really uses, and which subnet the resolver sends. It
+// returns the scope of the response.
+func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, services []*service) uint8 {
 	var ecs mapping.Subnet
 	lines := []string{"resolver=" + source.Unmap().String()}
 	if q.HasECS && q.ECS.Addr.IsValid() {
@@ -74,7 +74,7 @@ func (s *Server) whoami(packet []byte, q *wire.Query, source netip.Addr, t trans
 	if ecs.Addr.Is6() {
 		scope = min(q.ECS.Source, 56)
 	}
-	for _, svc := range view.services[zoneIndex] {
+	for _, svc := range services {
 		e := svc.answers.Explain(source, ecs, mapping.IPv4)
 		lines = append(lines,
 			fmt.Sprintf("place=%s", asciiPlace(e.Place.Name, e.Place.Country, e.Place.Lat, e.Place.Lon)),
@@ -85,12 +85,10 @@ func (s *Server) whoami(packet []byte, q *wire.Query, source netip.Addr, t trans
 	if s.cfg.Name != "" {
 		lines = append(lines, "server="+s.cfg.Name)
 	}
-	r := wire.Begin(out, packet, q, limit(t, q))
-	r.SetAuthoritative()
 	for _, line := range lines {
 		r.AppendText(0, line)
 	}
-	return r.Finish(scope, 0)
+	return scope
 }
 
 func describeAnswer(e *mapping.Explanation) string {

@@ -9,13 +9,18 @@ import (
 // the question always ends in: the pointers at Pointers hold offsets from the
 // apex and are moved to where the apex lies in each question.
 //
-// Invariant: every pointer position p satisfies p+2 <= len(Bytes).
+// Records of the question's name start with the pointer OwnerIsQuestion. Where
+// aliases led to the tail, its owner is the target of the last one, and the
+// pointers at Owners are moved there.
+//
+// Invariant: every position p of a pointer satisfies p+2 <= len(Bytes).
 type Tail struct {
 	Bytes      []byte
 	Answers    uint16 // records in the answer section
 	Authority  uint16 // records in the authority section
 	Additional uint16 // records in the additional section, without OPT
 	Pointers   []uint16
+	Owners     []uint16
 }
 
 // OwnerIsQuestion is the pointer to the question's name, which starts right
@@ -27,6 +32,9 @@ type Response struct {
 	buf  []byte
 	max  int // the largest size allowed, in bytes, OPT included
 	full bool
+	// owner is a pointer to the name that the next records belong to: the
+	// question's, or the target of the alias that was added last.
+	owner uint16
 
 	// What is needed of the query, by value: a pointer would move every Query to
 	// the heap.
@@ -59,7 +67,7 @@ func Begin(buf, packet []byte, q *Query, max int) Response {
 	if end > HeaderSize {
 		buf[5] = 1
 	}
-	return Response{buf: buf, max: max, nameLen: len(q.Name), questionEnd: end, edns: q.EDNS, do: q.DO, hasECS: q.HasECS, ecs: q.ECS}
+	return Response{buf: buf, max: max, owner: OwnerIsQuestion, nameLen: len(q.Name), questionEnd: end, edns: q.EDNS, do: q.DO, hasECS: q.HasECS, ecs: q.ECS}
 }
 
 // UDPLimit returns how long a response to q may be over UDP, in bytes.
@@ -109,28 +117,35 @@ func (r *Response) Append(t *Tail, apexLen int) {
 		at := r.buf[start+int(p):]
 		binary.BigEndian.PutUint16(at, 0xc000|(binary.BigEndian.Uint16(at)+apex))
 	}
+	if r.owner != OwnerIsQuestion {
+		for _, p := range t.Owners {
+			binary.BigEndian.PutUint16(r.buf[start+int(p):], r.owner)
+		}
+	}
 	r.count(6, t.Answers)
 	r.count(8, t.Authority)
 	r.count(10, t.Additional)
 }
 
+// recordHead is a record without its data whose owner is a pointer, in bytes.
+const recordHead = 2 + 2 + 2 + 4 + 2
+
+// AppendAlias adds a tail that is one CNAME record. Records that are added later
+// belong to its target.
+func (r *Response) AppendAlias(t *Tail, apexLen int) {
+	target := len(r.buf) + recordHead
+	r.Append(t, apexLen)
+	r.owner = 0xc000 | uint16(target)
+}
+
 // AppendAddresses adds address records: rdata is count addresses of size bytes
-// each (4 for A, 16 for AAAA). owner is what the records are owned by, in wire
-// form, or nil for the question's name.
-func (r *Response) AppendAddresses(owner []byte, rrtype uint16, ttl uint32, rdata []byte, size int) {
-	ownerLen := 2
-	if owner != nil {
-		ownerLen = len(owner)
-	}
-	if !r.room(len(rdata) / size * (ownerLen + 10 + size)) {
+// each (4 for A, 16 for AAAA).
+func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int) {
+	if !r.room(len(rdata) / size * (recordHead + size)) {
 		return
 	}
 	for i := 0; i+size <= len(rdata); i += size {
-		if owner == nil {
-			r.buf = append(r.buf, OwnerIsQuestion>>8, OwnerIsQuestion&0xff)
-		} else {
-			r.buf = append(r.buf, owner...)
-		}
+		r.buf = binary.BigEndian.AppendUint16(r.buf, r.owner)
 		r.buf = binary.BigEndian.AppendUint16(r.buf, rrtype)
 		r.buf = binary.BigEndian.AppendUint16(r.buf, ClassIN)
 		r.buf = binary.BigEndian.AppendUint32(r.buf, ttl)
@@ -185,14 +200,15 @@ func AppendError(buf, packet []byte, q *Query, rcode int, max int) []byte {
 	return r.Finish(0, uint8(rcode>>4))
 }
 
-// AppendText adds a TXT record of the question's name with one line of text,
+// AppendText adds a TXT record with one line of text,
 // cut at 255 bytes. It is for rare questions about the server itself.
 func (r *Response) AppendText(ttl uint32, line string) {
 	line = line[:min(len(line), 255)]
-	if !r.room(12 + 1 + len(line)) {
+	if !r.room(recordHead + 1 + len(line)) {
 		return
 	}
-	r.buf = append(r.buf, OwnerIsQuestion>>8, OwnerIsQuestion&0xff, 0, TypeTXT, 0, ClassIN)
+	r.buf = binary.BigEndian.AppendUint16(r.buf, r.owner)
+	r.buf = append(r.buf, 0, TypeTXT, 0, ClassIN)
 	r.buf = binary.BigEndian.AppendUint32(r.buf, ttl)
 	r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(1+len(line)))
 	r.buf = append(append(r.buf, byte(len(line))), line...)

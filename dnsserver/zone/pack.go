@@ -3,8 +3,8 @@ package zone
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -27,11 +27,12 @@ func (b *builder) pack() {
 		for _, t := range sortedTypes(set) {
 			n.rrsets[t] = b.answer(set[t])
 		}
-		if len(set[dns.TypeCNAME]) == 1 {
-			n.cname = b.follow(set[dns.TypeCNAME][0].(*dns.CNAME))
-		}
 		if len(set) > 0 {
 			n.rrsets[dns.TypeANY] = anyAnswer()
+		}
+		if cname := set[dns.TypeCNAME]; len(cname) == 1 {
+			n.alias = b.aliasOf(cname[0].(*dns.CNAME))
+			n.rrsets[dns.TypeANY] = n.alias.tail // RFC 8482, section 4.2: no HINFO beside a CNAME
 		}
 	}
 	for key, index := range b.services {
@@ -53,6 +54,7 @@ func (b *builder) pack() {
 			n.referral = b.referral(cut)
 		}
 	}
+	b.checkLoops()
 }
 
 // node returns the node of a name, made with the empty non-terminals above it.
@@ -113,7 +115,7 @@ func withTTL(rr dns.RR, ttl uint32) dns.RR {
 // anyAnswer is the minimal answer to ANY (RFC 8482, section 4.2).
 func anyAnswer() *wire.Tail {
 	const text = "RFC8482"
-	t := &wire.Tail{Answers: 1, Bytes: binary.BigEndian.AppendUint16(nil, wire.OwnerIsQuestion)}
+	t := &wire.Tail{Answers: 1, Bytes: binary.BigEndian.AppendUint16(nil, wire.OwnerIsQuestion), Owners: []uint16{0}}
 	t.Bytes = append(t.Bytes, 0, wire.TypeHINFO, 0, wire.ClassIN, 0, 0, 0x0e, 0x10, 0, byte(2+len(text)), byte(len(text)))
 	t.Bytes = append(append(t.Bytes, text...), 0)
 	return t
@@ -140,52 +142,45 @@ func (b *builder) referral(cut string) *wire.Tail {
 	return t
 }
 
-// maxChain is how many CNAMEs of a chain inside the zone are answered at once.
-const maxChain = 8
-
-// follow packs a CNAME together with what it leads to inside the zone.
-func (b *builder) follow(first *dns.CNAME) *alias {
-	a := &alias{only: new(wire.Tail), chain: make(map[uint16]*wire.Tail)}
-	var owner []byte // nil: the question's name
-	rr := first
-	for range maxChain {
-		b.appendRR(a.only, rr, owner)
-		a.only.Answers++
-		target, ok := b.keyOf(rr.Target)
-		if !ok || !b.within(target) {
-			return a
-		}
-		if _, below := b.cutAbove(target); below {
-			return a
-		}
-		owner = []byte(target)
-		if s := b.services[target]; s > 0 {
-			a.service, a.owner = s, owner
-			return a
-		}
-		set := b.sets[target]
-		next := set[dns.TypeCNAME]
-		if len(next) == 0 {
-			for _, t := range sortedTypes(set) {
-				tail := &wire.Tail{Bytes: slices.Clone(a.only.Bytes), Pointers: slices.Clone(a.only.Pointers), Answers: a.only.Answers}
-				for _, rr := range set[t] {
-					b.appendRR(tail, withTTL(rr, lowestTTL(set[t])), owner)
-					tail.Answers++
-				}
-				a.chain[t] = tail
-			}
-			return a
-		}
-		rr = next[0].(*dns.CNAME)
+// aliasOf packs a CNAME record.
+func (b *builder) aliasOf(rr *dns.CNAME) *alias {
+	a := &alias{tail: b.answer([]dns.RR{rr})}
+	if target, ok := b.keyOf(rr.Target); ok && b.within(target) {
+		a.target = []byte(target)
 	}
-	b.fail("%s: more than %d CNAMEs in a row", strings.TrimSuffix(first.Hdr.Name, "."), maxChain)
 	return a
+}
+
+// checkLoops reports aliases that lead back to themselves. It looks names up as
+// queries do, so that it also finds loops through wildcards.
+func (b *builder) checkLoops() {
+	ends := make(map[string]bool) // names whose chain is known to end
+	for _, key := range slices.Sorted(maps.Keys(b.sets)) {
+		if len(b.sets[key][dns.TypeCNAME]) == 0 {
+			continue
+		}
+		chain := make(map[string]bool)
+		for at := key; !ends[at]; {
+			if chain[at] {
+				b.fail("%s: the CNAME chain leads back to %s; point one of its records elsewhere", text(key), text(at))
+				break
+			}
+			chain[at] = true
+			r := b.zone.Find([]byte(at), dns.TypeNone)
+			if r.Kind != Alias || r.Target == nil {
+				break
+			}
+			at = string(r.Target)
+		}
+		maps.Copy(ends, chain) // or the loop was reported
+	}
 }
 
 // appendRR adds one record to a tail. owner is its owner in wire form, or nil
 // for the question's name.
 func (b *builder) appendRR(t *wire.Tail, rr dns.RR, owner []byte) {
 	if owner == nil {
+		t.Owners = append(t.Owners, uint16(len(t.Bytes)))
 		t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, wire.OwnerIsQuestion)
 	} else {
 		b.appendName(t, owner)

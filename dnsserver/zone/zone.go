@@ -22,20 +22,17 @@ type Zone struct {
 // non-terminal, which exists all the same (RFC 4592, section 2.2.2).
 type node struct {
 	rrsets   map[uint16]*wire.Tail
-	cname    *alias
+	alias    *alias
 	referral *wire.Tail // at and below a zone cut
 	cut      bool       // the cut itself
 	service  int        // index+1 into Config.Services; 0: none
 	whoami   bool
 }
 
-// alias is a CNAME at a node: its record, and the records it leads to inside
-// the zone.
+// alias is a CNAME at a node.
 type alias struct {
-	chain   map[uint16]*wire.Tail // CNAME records and the target's RRset, by type
-	only    *wire.Tail            // CNAME records alone
-	service int                   // index+1 of the service the chain ends at
-	owner   []byte                // that service's name in wire form
+	tail   *wire.Tail // the record
+	target []byte     // in wire form and lower case; nil outside the zone
 }
 
 // Kind says what a name and a type lead to.
@@ -47,8 +44,9 @@ const (
 	NoData                // the name exists, the type does not; Tail is the SOA
 	NXDomain              // the name does not exist; Tail is the SOA
 	Referral              // the name lies in a delegated zone; Tail is NS and glue
-	ToService             // addresses of Service; before them Tail when not nil (CNAMEs)
-	Whoami                // the server tells what it sees of the asker
+	Alias                 // Tail is the CNAME record; the answer goes on at Target
+	ToService             // the addresses of Service
+	Whoami                // the server reports what it sees of the client
 )
 
 // Result is what Find returns. Tail's pointers are relative to the zone's apex.
@@ -56,8 +54,12 @@ type Result struct {
 	Kind    Kind
 	Tail    *wire.Tail
 	Service int    // index into Config.Services, for ToService
-	Owner   []byte // what the addresses are owned by, in wire form; nil: the question's name
+	Target  []byte // of an Alias, in wire form and lower case; nil when it lies outside the zone
 }
+
+// MaxAliases is how many CNAME records one response follows. A resolver goes on
+// from the last one (BIND follows 11, Knot DNS 20).
+const MaxAliases = 16
 
 // ApexLen returns the length of the apex in wire form, in bytes.
 func (z *Zone) ApexLen() int { return len(z.apex) }
@@ -65,9 +67,10 @@ func (z *Zone) ApexLen() int { return len(z.apex) }
 // Negative returns the SOA record for negative answers.
 func (z *Zone) Negative() *wire.Tail { return &z.negative }
 
-// Find looks up a name at or below the apex, in wire form and lower case. It
-// follows RFC 1034, section 4.3.2 with RFC 4592 for wildcards, and allocates
-// nothing.
+// Find looks up a name at or below the apex, in wire form and lower case. It is
+// one step of RFC 1034, section 4.3.2 with RFC 4592 for wildcards: for an Alias
+// the caller looks the target up next, as if the client had asked for it. Find
+// allocates nothing.
 func (z *Zone) Find(name []byte, qtype uint16) Result {
 	if n, ok := z.nodes[string(name)]; ok {
 		return z.at(n, qtype)
@@ -100,17 +103,12 @@ func (z *Zone) at(n *node, qtype uint16) Result {
 		return Result{Kind: ToService, Service: n.service - 1}
 	case n.whoami && qtype == wire.TypeTXT:
 		return Result{Kind: Whoami}
-	case n.cname != nil && qtype != wire.TypeCNAME:
-		if n.cname.service > 0 && isAddress {
-			return Result{Kind: ToService, Tail: n.cname.only, Service: n.cname.service - 1, Owner: n.cname.owner}
-		}
-		if t, ok := n.cname.chain[qtype]; ok {
-			return Result{Kind: Answer, Tail: t}
-		}
-		return Result{Kind: Answer, Tail: n.cname.only}
 	}
 	if t, ok := n.rrsets[qtype]; ok {
 		return Result{Kind: Answer, Tail: t}
+	}
+	if n.alias != nil {
+		return Result{Kind: Alias, Tail: n.alias.tail, Target: n.alias.target}
 	}
 	return Result{Kind: NoData, Tail: &z.negative}
 }
@@ -161,14 +159,22 @@ func (s *Set) At(i int) *Zone { return s.zones[i] }
 func (s *Set) Len() int { return len(s.zones) }
 
 // Service returns the service whose mark is at name, for callers that ask by
-// name: its index, or -1. Wildcard services match as they would in a query.
+// name: its index, or -1. Wildcard services and aliases match as they would in a
+// query.
 func (z *Zone) Service(name string) int {
 	packed, err := wire.PackName(perto.CanonicalName(name))
 	if err != nil || !wire.IsSuffix(packed, z.apex) {
 		return -1
 	}
-	if r := z.Find(packed, wire.TypeA); r.Kind == ToService {
-		return r.Service
+	r := z.Find(packed, wire.TypeA)
+	for range MaxAliases {
+		if r.Kind != Alias || r.Target == nil {
+			break
+		}
+		r = z.Find(r.Target, wire.TypeA)
 	}
-	return -1
+	if r.Kind != ToService {
+		return -1
+	}
+	return r.Service
 }
