@@ -1,13 +1,12 @@
 package zone
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/miekg/dns"
 
@@ -46,18 +45,18 @@ func Build(cfg Config) (*Zone, error) {
 		cfg:  cfg,
 		zone: &Zone{Name: cfg.Name, apex: apex, nodes: make(map[string]*node)},
 		sets: make(map[string]map[uint16][]dns.RR),
-		seen: make(map[string]bool),
+		seen: make(map[string]bool), lines: make(map[string]int), referrals: make(map[string]*wire.Tail),
 	}
 	b.parse()
 	b.addHosts()
 	b.marks()
 	b.check()
-	if len(b.errs) > 0 {
-		return nil, errors.Join(b.errs...)
+	if err := b.err(); err != nil {
+		return nil, err
 	}
 	b.pack()
-	if len(b.errs) > 0 {
-		return nil, errors.Join(b.errs...)
+	if err := b.err(); err != nil {
+		return nil, err
 	}
 	return b.zone, nil
 }
@@ -70,9 +69,17 @@ type builder struct {
 	sets map[string]map[uint16][]dns.RR // by name, then type
 	seen map[string]bool                // name, type and data of every record
 	errs []error
+	more int // mistakes beyond maxErrors
+
+	line  int            // that is being read; 0: none
+	lines map[string]int // by name, of its first record
+
+	signed, dnames unserved
 
 	services map[string]int // by name; index+1
 	cuts     map[string]bool
+
+	referrals map[string]*wire.Tail // by cut
 }
 
 // keyOf returns the key of a name in text. A name that cannot be packed is a
@@ -90,10 +97,25 @@ func (b *builder) keyOf(name string) (string, bool) {
 // text returns a key as error messages show it.
 func text(key string) string { return cmpName(wire.NameString([]byte(key))) }
 
+// fail reports a mistake, at the line that is being read when there is one.
 func (b *builder) fail(format string, args ...any) {
-	if len(b.errs) < maxErrors {
-		b.errs = append(b.errs, fmt.Errorf("%s: "+format, append([]any{b.cfg.File}, args...)...))
+	at := b.cfg.File
+	if b.line > 0 {
+		at += ":" + strconv.Itoa(b.line)
 	}
+	if len(b.errs) < maxErrors {
+		b.errs = append(b.errs, fmt.Errorf("%s: "+format, append([]any{at}, args...)...))
+	} else {
+		b.more++
+	}
+}
+
+// err returns all mistakes, nil for none.
+func (b *builder) err() error {
+	if b.more > 0 {
+		return errors.Join(append(b.errs, fmt.Errorf("%s: and %d more", b.cfg.File, b.more))...)
+	}
+	return errors.Join(b.errs...)
 }
 
 // within reports whether a name is the zone's apex or below it.
@@ -104,26 +126,37 @@ func (b *builder) within(key string) bool {
 func (b *builder) isApex(key string) bool { return key == string(b.zone.apex) }
 
 func (b *builder) parse() {
-	p := dns.NewZoneParser(bytes.NewReader(b.cfg.Data), dns.Fqdn(b.cfg.Name), b.cfg.File)
+	m := newMaster(b.cfg.Data, dns.Fqdn(b.cfg.Name))
 	for {
-		rr, ok := p.Next()
-		if !ok {
+		rrs, line, err := m.next()
+		if line == 0 {
 			break
 		}
-		h := rr.Header()
-		key, ok := b.keyOf(h.Name)
-		switch {
-		case !ok:
-		case h.Class != dns.ClassINET:
-			b.fail("%s: class %s: only IN is served", h.Name, dns.ClassToString[h.Class])
-		case !b.within(key):
-			b.fail("%s lies outside the zone %s", h.Name, dns.Fqdn(b.cfg.Name))
-		default:
-			b.add(key, rr)
+		b.line = line
+		if err != nil {
+			b.fail("%w", err)
+		}
+		for _, rr := range rrs {
+			b.take(rr)
 		}
 	}
-	if err := p.Err(); err != nil && !errors.Is(err, io.EOF) {
-		b.errs = append(b.errs, fmt.Errorf("zone %s: %w", cmpName(b.cfg.Name), err))
+	b.line = 0
+	b.reportUnserved()
+}
+
+// take adds a record of the zone file.
+func (b *builder) take(rr dns.RR) {
+	key, ok := b.keyOf(rr.Header().Name)
+	switch {
+	case !ok:
+	case !b.within(key):
+		b.fail("%s lies outside the zone %s", text(key), cmpName(b.cfg.Name))
+	case b.unserved(key, rr.Header().Rrtype):
+	default:
+		if b.lines[key] == 0 {
+			b.lines[key] = b.line
+		}
+		b.add(key, rr)
 	}
 }
 
@@ -213,8 +246,10 @@ func (b *builder) check() {
 		b.fail("the zone %s has no NS record", cmpName(b.cfg.Name))
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.sets)) {
+		b.line = b.lines[key]
 		b.checkName(key, b.sets[key])
 	}
+	b.line = 0
 	for key := range b.services {
 		if cut, below := b.cutAbove(key); below {
 			b.fail("service %s lies in a delegated zone (%s)", text(key), text(cut))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -89,11 +90,22 @@ func (b *builder) packNegative() {
 // get the lowest time to live of the set (RFC 2181, section 5.2).
 func (b *builder) answer(rrs []dns.RR) *wire.Tail {
 	t := &wire.Tail{Answers: uint16(len(rrs))}
+	ttl := lowestTTL(rrs)
 	for _, rr := range rrs {
-		b.appendRR(t, withTTL(rr, lowestTTL(rrs)), nil)
+		b.appendRR(t, withTTL(rr, ttl), nil)
+	}
+	if len(t.Bytes) > maxTail {
+		h := rrs[0].Header()
+		b.fail("%s %s: the %d records take %d bytes and a DNS message has room for %d; remove some of them",
+			strings.TrimSuffix(h.Name, "."), dns.TypeToString[h.Rrtype], len(rrs), len(t.Bytes), maxTail)
 	}
 	return t
 }
+
+// maxTail is the largest tail that fits every response over TCP, in bytes: a
+// message has 65,535 (RFC 1035, section 4.2.2), of which the header, the longest
+// question and an OPT record with a client subnet and its options take 512 at most.
+const maxTail = 1<<16 - 1 - 512
 
 func lowestTTL(rrs []dns.RR) uint32 {
 	ttl := rrs[0].Header().Ttl
@@ -124,11 +136,16 @@ func anyAnswer() *wire.Tail {
 // referral packs the NS records of a cut and the addresses of those servers
 // that the zone knows.
 func (b *builder) referral(cut string) *wire.Tail {
+	if t := b.referrals[cut]; t != nil {
+		return t
+	}
 	owner := []byte(cut)
 	ns := b.sets[cut][dns.TypeNS]
 	t := &wire.Tail{Authority: uint16(len(ns))}
+	b.referrals[cut] = t
+	ttl := lowestTTL(ns)
 	for _, rr := range ns {
-		b.appendRR(t, withTTL(rr, lowestTTL(ns)), owner)
+		b.appendRR(t, withTTL(rr, ttl), owner)
 	}
 	for _, rr := range ns {
 		target, _ := b.keyOf(rr.(*dns.NS).Ns)
@@ -138,6 +155,9 @@ func (b *builder) referral(cut string) *wire.Tail {
 				t.Additional++
 			}
 		}
+	}
+	if len(t.Bytes) > maxTail {
+		b.fail("%s NS: the name servers and their addresses take %d bytes and a DNS message has room for %d; remove some of them", text(cut), len(t.Bytes), maxTail)
 	}
 	return t
 }
