@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -232,6 +233,9 @@ func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	z := Zone{Name: name, File: r.text("file", ""), DNSSEC: r.boolean("dnssec"),
 		EdgeLabel: r.text("edges", "edge"), Whoami: r.text("whoami", "whoami")}
 	c.once("zone "+z.Name, "zone "+z.Name, b.LabelRanges[0])
+	if z.DNSSEC {
+		c.fail(r.rangeOf("dnssec"), "zone %s: this version does not sign zones; remove dnssec, and the DS records in the parent zone first", cmp.Or(z.Name, "."))
+	}
 	if readFile != nil && z.File != "" {
 		data, err := readFile(z.File)
 		if err != nil {

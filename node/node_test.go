@@ -136,15 +136,19 @@ func TestNodeThatCannotStartLeavesNothingBehind(t *testing.T) {
 func TestNewRefusesWhatThisVersionCannotDo(t *testing.T) {
 	tests := []struct {
 		name string
-		edit func(string) string
+		edit func(*config.Zone)
 		want string
 	}{
-		{"signing", func(s string) string {
-			return strings.Replace(s, `zone "cdn.example" { file = "cdn.zone" }`, "zone \"cdn.example\" {\n  file = \"cdn.zone\"\n  dnssec = true\n}", 1)
-		}, "does not sign zones"},
+		{"signing", func(z *config.Zone) { z.DNSSEC = true }, "does not sign zones"},
+		{"signed zone", func(z *config.Zone) {
+			z.Data = append(z.Data, "ns1 RRSIG A 13 3 60 20300101000000 20200101000000 1 cdn.example. AAAA\n"...)
+		}, "the zone is signed"},
+		{"DNAME", func(z *config.Zone) { z.Data = append(z.Data, "d DNAME example.org.\n"...) }, "does not serve DNAME"},
 	}
 	for _, tt := range tests {
-		if _, err := New(testConfig(t, tt.edit)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		cfg := testConfig(t, nil)
+		tt.edit(&cfg.World.Zones[0])
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
 	}

@@ -11,8 +11,7 @@ pop "gru" {
   }
 }
 zone "cdn.example" {
-  file   = "cdn.example.zone"
-  dnssec = true
+  file = "cdn.example.zone"
 }
 service "shop.cdn.example" {
   aliases = ["www.shop.example"]
