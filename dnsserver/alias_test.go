@@ -126,6 +126,36 @@ func TestLongAliasChainEndsWithItsLastName(t *testing.T) {
 	}
 }
 
+// TestDSOfChildZoneComesFromParent: both zones are on this server.
+func TestDSOfChildZoneComesFromParent(t *testing.T) {
+	var zones []ZoneServices
+	for _, z := range []zone.Config{
+		{Name: "sub.cdn.example", Data: []byte("$TTL 60\n@ SOA ns h 2 2 3 4 5\n@ NS ns\nns A 192.0.2.55\n")},
+		{Name: "cdn.example", Data: []byte("$TTL 60\n@ SOA ns1 h 1 2 3 4 5\n@ NS ns1\nns1 A 192.0.2.53\nsub NS ns.sub\nns.sub A 192.0.2.55\n" +
+			"sub DS 1 13 2 " + strings.Repeat("0a", 32) + "\nto CNAME sub\n")},
+		{Name: "alone.example", Data: []byte("$TTL 60\n@ SOA ns h 3 2 3 4 5\n@ NS ns\nns A 192.0.2.55\n")},
+	} {
+		built, err := zone.Build(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zones = append(zones, ZoneServices{Zone: built})
+	}
+	v := NewView(zones, nil)
+	// Compared with BIND 9.18.
+	for _, tt := range []struct{ name, qtype, want string }{
+		{"sub.cdn.example", "DS", "NOERROR | aa | sub DS 1 13 2 " + strings.Repeat("0A", 32)},
+		{"sub.cdn.example", "A", "NOERROR | aa | +SOA"},
+		{"ns.sub.cdn.example", "DS", "NOERROR | aa | +SOA"},
+		{"to.cdn.example", "DS", "NOERROR | aa | to CNAME sub.cdn.example. | sub DS 1 13 2 " + strings.Repeat("0A", 32)},
+		{"alone.example", "DS", "NOERROR | aa | +SOA"}, // the parent zone is elsewhere
+	} {
+		if got := askView(t, v, tt.name, tt.qtype, inGermany); got != tt.want {
+			t.Errorf("%s %s: got %s, want %s", tt.name, tt.qtype, got, tt.want)
+		}
+	}
+}
+
 func TestAliasDoesNotAllocate(t *testing.T) {
 	s := New(Config{})
 	s.SetView(aliasView(t, ""))

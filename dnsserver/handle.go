@@ -89,7 +89,7 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	}
 	var buf [wire.MaxName]byte
 	name := wire.Lower(&buf, q.Name)
-	i := view.zones.Match(name)
+	i := view.zones.Match(name, q.Type)
 	if i < 0 {
 		return s.fail(packet, q, t, out, wire.RcodeRefused, outcomeRefused)
 	}

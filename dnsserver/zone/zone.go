@@ -140,9 +140,21 @@ func NewSet(zones ...*Zone) *Set {
 	return s
 }
 
-// Match returns the index of the zone with the longest apex that name (wire
-// form, lower case) lies in, or -1.
-func (s *Set) Match(name []byte) int {
+// Match returns the index of the zone that answers for a name (wire form, lower
+// case) and a type, or -1: the zone with the longest apex that the name lies in.
+// DS records of an apex belong to the parent zone, when that is here too (RFC 4035,
+// section 3.1.4.1).
+func (s *Set) Match(name []byte, qtype uint16) int {
+	i := s.longest(name)
+	if qtype == wire.TypeDS && i >= 0 && len(name) == len(s.zones[i].apex) {
+		if parent := s.longest(wire.Parent(name)); parent >= 0 {
+			return parent
+		}
+	}
+	return i
+}
+
+func (s *Set) longest(name []byte) int {
 	for name != nil {
 		if i, ok := s.index[string(name)]; ok {
 			return i

@@ -232,7 +232,7 @@ func TestSetMatchesLongestApex(t *testing.T) {
 	s := NewSet(z, sub)
 	for name, want := range map[string]int{"www.cdn.example": 0, "x.sub.cdn.example": 1, "sub.cdn.example": 1, "cdn.example": 0, "example": -1, "": -1} {
 		packed, _ := wire.PackName(name)
-		if got := s.Match(packed); got != want {
+		if got := s.Match(packed, wire.TypeA); got != want {
 			t.Errorf("%q: got zone %d, want %d", name, got, want)
 		}
 	}
