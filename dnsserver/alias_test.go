@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"perto/dnsserver/zone"
 	"perto/mapping"
 )
@@ -123,6 +125,35 @@ func TestLongAliasChainEndsWithItsLastName(t *testing.T) {
 	}
 	if got := askView(t, v, "l30.cdn.example", "A", inGermany); !strings.HasSuffix(got, "l40 A 192.0.2.7") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestNegativeTTLOfService: the zone allows 60 s, the service 20 s.
+func TestNegativeTTLOfService(t *testing.T) {
+	s := New(Config{})
+	s.SetView(aliasView(t, ""))
+	for _, tt := range []struct {
+		name, qtype string
+		want        uint32
+	}{
+		{"half", "AAAA", 20},   // no address of this family now
+		{"tohalf", "AAAA", 20}, // the same behind an alias
+		{"half", "MX", 60},     // no health or load changes this
+		{"none", "A", 60},
+	} {
+		for _, edit := range []func(*dns.Msg){nil, ecs("198.51.100.0", 24)} {
+			packet, err := message(tt.name+".cdn.example", tt.qtype, edit).Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := new(dns.Msg)
+			if err := m.Unpack(s.handle(packet, inGermany, overUDP, nil)); err != nil {
+				t.Fatal(err)
+			}
+			if len(m.Ns) != 1 || m.Ns[0].Header().Ttl != tt.want {
+				t.Errorf("%s %s: got %v, want a SOA with TTL %d", tt.name, tt.qtype, m.Ns, tt.want)
+			}
+		}
 	}
 }
 

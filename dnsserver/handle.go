@@ -143,7 +143,9 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 	}
 	choice := svc.answers.Choose(family, at.Class, at.Hash)
 	if choice < 0 {
-		r.Append(z.Negative(), z.ApexLen()) // NODATA, also behind aliases (RFC 2308, section 2.2)
+		// NODATA, also behind aliases (RFC 2308, section 2.2). It changes as soon as
+		// the addresses do, so resolvers must not keep it longer than those.
+		r.AppendNegative(z.Negative(), z.ApexLen(), svc.ttl)
 		return at.Scope
 	}
 	set := &svc.sets[choice]

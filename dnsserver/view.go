@@ -20,6 +20,7 @@ type View struct {
 type service struct {
 	answers *mapping.Answers
 	sets    []packedSet // by index of answers.Sets
+	ttl     uint32      // of the policy, in seconds
 }
 
 // packedSet is one answer's record data.
@@ -61,7 +62,7 @@ func packService(a *mapping.Answers, prev *View) *service {
 			}
 		}
 	}
-	s := &service{answers: a, sets: make([]packedSet, len(a.Sets))}
+	s := &service{answers: a, sets: make([]packedSet, len(a.Sets)), ttl: uint32(a.Policy.TTL / time.Second)}
 	for i, set := range a.Sets {
 		p := &s.sets[i]
 		p.ttl = uint32(set.TTL / time.Second)

@@ -127,6 +127,19 @@ func (r *Response) Append(t *Tail, apexLen int) {
 	r.count(10, t.Additional)
 }
 
+// AppendNegative adds the SOA record of a negative response. Its time to live, which
+// says how long resolvers keep the response (RFC 2308, section 3), is at most ttl
+// seconds.
+func (r *Response) AppendNegative(t *Tail, apexLen int, ttl uint32) {
+	start := len(r.buf)
+	r.Append(t, apexLen)
+	if r.full {
+		return
+	}
+	at := r.buf[skipName(r.buf, start)+4:]
+	binary.BigEndian.PutUint32(at, min(ttl, binary.BigEndian.Uint32(at)))
+}
+
 // recordHead is a record without its data whose owner is a pointer, in bytes.
 const recordHead = 2 + 2 + 2 + 4 + 2
 
