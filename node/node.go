@@ -69,6 +69,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := ensureData(cfg.Local.Data); err != nil {
+		return nil, err
+	}
 	n := &Node{metrics: metrics.New()}
 	n.use(&cfg)
 	n.measureReloads()

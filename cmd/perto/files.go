@@ -14,7 +14,7 @@ import (
 )
 
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Read a configuration and its zone files and report every mistake."`
+	Check configCheckCmd `cmd:"" help:"Read a configuration and its zone files and report every mistake and every risk."`
 	Fmt   configFmtCmd   `cmd:"" help:"Put spaces and line breaks in the usual form."`
 	Show  configShowCmd  `cmd:"" help:"Print a configuration with every value that is in effect."`
 }
@@ -40,8 +40,12 @@ func (c *configCheckCmd) Run(e *env) error {
 		Nodes    int            `json:"nodes"`
 		Services int            `json:"services"`
 		Zones    map[string]int `json:"zones"` // names in each
-	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names}
+		Warnings []string       `json:"warnings,omitempty"`
+	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, node.Warnings(cfg)}
 	return e.print(result, func(w io.Writer) {
+		for _, text := range result.Warnings {
+			fmt.Fprintln(e.err, "warning:", text)
+		}
 		fmt.Fprintf(w, "%s is good: %d PoPs with %d edges, %d nodes, %d services, %d zones\n", c.File, result.PoPs, edges, result.Nodes, result.Services, len(names))
 	})
 }

@@ -1,0 +1,56 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"perto"
+	"perto/config"
+	"perto/mapping"
+)
+
+// Warnings returns what is legal in a configuration and often a mistake; it is
+// what "perto config check" prints beside the result.
+func Warnings(cfg *config.Config) []string {
+	var out []string
+	for i := range cfg.World.Services {
+		out = append(out, fenceWarnings(&cfg.World, &cfg.World.Services[i])...)
+	}
+	return append(out, dataWarnings(cfg.Nodes)...)
+}
+
+// fenceWarnings reports fences whose PoPs have no address of a family that other
+// PoPs of the service have: clients of these countries get NODATA for it.
+func fenceWarnings(w *config.World, s *config.Service) []string {
+	if !slices.Contains(s.Map.Policy, mapping.StepFence.String()) {
+		return nil
+	}
+	var members [2][]perto.PoP // that have an address, by mapping.Family
+	for _, p := range w.PoPs {
+		if !serves(s, p.Name) {
+			continue
+		}
+		for _, e := range p.Edges {
+			for _, a := range e.Addresses {
+				f := mapping.IPv6
+				if a.Is4() {
+					f = mapping.IPv4
+				}
+				members[f] = append(members[f], p.Name)
+			}
+		}
+	}
+	var out []string
+	for _, fence := range s.Map.Fences {
+		for f, name := range []string{"IPv4", "IPv6"} {
+			inFence := func(p perto.PoP) bool { return slices.Contains(fence.PoPs, p) }
+			if len(members[f]) == 0 || slices.ContainsFunc(members[f], inFence) {
+				continue
+			}
+			out = append(out, fmt.Sprintf("service %s: fence %s leaves the clients of %s without %s (%s): no edge of its PoPs has such an address, while %s has; add one to an edge, or a PoP to the fence",
+				s.Name, fence.Name, strings.Join(fence.Countries, ", "), name, mapping.Family(f), members[f][0]))
+		}
+	}
+	return out
+}
