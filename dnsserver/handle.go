@@ -149,6 +149,6 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 		return at.Scope
 	}
 	set := &svc.sets[choice]
-	r.AppendAddresses(q.Type, set.ttl, set.rdata, size)
+	r.AppendAddresses(q.Type, set.ttl, set.rdata, size, !svc.answers.Splits(family, at.Class))
 	return at.Scope
 }

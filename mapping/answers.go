@@ -71,6 +71,10 @@ func (a *Answers) Choose(f Family, class uint16, hash uint32) int {
 	return int(l.slots[hash%slotCount])
 }
 
+// Splits reports whether slots divide a class: the order of the addresses in a set
+// is then part of the decision. Otherwise they are equally good.
+func (a *Answers) Splits(f Family, class uint16) bool { return len(a.leaves[f][class].slots) > 1 }
+
 // siteStatus is what the Fleet says of one site, reduced to what decides.
 type siteStatus struct {
 	members  [families][]candidate // those that may be named

@@ -13,7 +13,13 @@ import (
 // aliases led to the tail, its owner is the target of the last one, and the
 // pointers at Owners are moved there.
 //
-// Invariant: every position p of a pointer satisfies p+2 <= len(Bytes).
+// Addresses of one name are records of the same length, Stride. They begin with
+// another one in each response, so that clients that use the first address spread
+// over all of them.
+//
+// Invariant: every position p of a pointer satisfies p+2 <= len(Bytes). With a
+// Stride, len(Bytes) is Answers*Stride, there are no Pointers, and Owners are the
+// starts of the records.
 type Tail struct {
 	Bytes      []byte
 	Answers    uint16 // records in the answer section
@@ -21,6 +27,7 @@ type Tail struct {
 	Additional uint16 // records in the additional section, without OPT
 	Pointers   []uint16
 	Owners     []uint16
+	Stride     uint16 // 0: the order is kept
 }
 
 // OwnerIsQuestion is the pointer to the question's name, which starts right
@@ -111,7 +118,12 @@ func (r *Response) Append(t *Tail, apexLen int) {
 		return
 	}
 	start := len(r.buf)
-	r.buf = append(r.buf, t.Bytes...)
+	if t.Stride > 0 {
+		first := r.rotation(int(t.Answers)) * int(t.Stride)
+		r.buf = append(append(r.buf, t.Bytes[first:]...), t.Bytes[:first]...)
+	} else {
+		r.buf = append(r.buf, t.Bytes...)
+	}
 	apex := uint16(HeaderSize + r.nameLen - apexLen)
 	for _, p := range t.Pointers {
 		at := r.buf[start+int(p):]
@@ -151,9 +163,25 @@ func (r *Response) AppendAlias(t *Tail, apexLen int) {
 	r.owner = 0xc000 | uint16(target)
 }
 
+// rotation returns which of n records comes first. It follows the query's ID, which
+// resolvers choose at random, so that no state is shared (Knot DNS does the same).
+func (r *Response) rotation(n int) int {
+	return int(binary.BigEndian.Uint16(r.buf)) % n
+}
+
 // AppendAddresses adds address records: rdata is count addresses of size bytes
-// each (4 for A, 16 for AAAA).
-func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int) {
+// each (4 for A, 16 for AAAA). With rotate another one comes first in each
+// response.
+func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int, rotate bool) {
+	if rotate && len(rdata) > size {
+		first := r.rotation(len(rdata)/size) * size
+		r.appendAddresses(rrtype, ttl, rdata[first:], size)
+		rdata = rdata[:first]
+	}
+	r.appendAddresses(rrtype, ttl, rdata, size)
+}
+
+func (r *Response) appendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int) {
 	if !r.room(len(rdata) / size * (recordHead + size)) {
 		return
 	}

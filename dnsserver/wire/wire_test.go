@@ -137,7 +137,7 @@ func TestResponseReadsBack(t *testing.T) {
 	Parse(packet, &q)
 	r := Begin(nil, packet, &q, q.UDPLimit())
 	r.SetAuthoritative()
-	r.AppendAddresses(TypeA, 20, []byte{192, 0, 2, 1, 192, 0, 2, 2}, 4)
+	r.AppendAddresses(TypeA, 20, []byte{192, 0, 2, 1, 192, 0, 2, 2}, 4, false)
 	// An NS record of the apex (cdn.example, 13 bytes in wire form) whose owner
 	// and target point into the question.
 	apexLen := 13
@@ -172,7 +172,7 @@ func TestResponseThatDoesNotFitIsTruncated(t *testing.T) {
 	var q Query
 	Parse(packet, &q)
 	r := Begin(nil, packet, &q, q.UDPLimit())
-	r.AppendAddresses(TypeA, 20, make([]byte, 4*40), 4)
+	r.AppendAddresses(TypeA, 20, make([]byte, 4*40), 4, false)
 	b := r.Finish(0, 0)
 	got := new(dns.Msg)
 	if err := got.Unpack(b); err != nil {
@@ -208,7 +208,7 @@ func TestPathDoesNotAllocate(t *testing.T) {
 		var lower [MaxName]byte
 		Lower(&lower, q.Name)
 		r := Begin(buf, packet, &q, q.UDPLimit())
-		r.AppendAddresses(TypeA, 20, rdata, 4)
+		r.AppendAddresses(TypeA, 20, rdata, 4, false)
 		r.Finish(20, 0)
 	}); n != 0 {
 		t.Errorf("got %v allocations, want 0", n)
@@ -295,7 +295,7 @@ func BenchmarkParseAndRespond(b *testing.B) {
 		var q Query
 		Parse(packet, &q)
 		r := Begin(buf, packet, &q, q.UDPLimit())
-		r.AppendAddresses(TypeA, 20, rdata, 4)
+		r.AppendAddresses(TypeA, 20, rdata, 4, false)
 		r.Finish(20, 0)
 	}
 }

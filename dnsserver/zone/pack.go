@@ -94,6 +94,9 @@ func (b *builder) answer(rrs []dns.RR) *wire.Tail {
 	for _, rr := range rrs {
 		b.appendRR(t, withTTL(rr, ttl), nil)
 	}
+	if t0 := rrs[0].Header().Rrtype; len(rrs) > 1 && (t0 == dns.TypeA || t0 == dns.TypeAAAA) {
+		t.Stride = uint16(len(t.Bytes) / len(rrs))
+	}
 	if len(t.Bytes) > maxTail {
 		h := rrs[0].Header()
 		b.fail("%s %s: the %d records take %d bytes and a DNS message has room for %d; remove some of them",

@@ -56,6 +56,7 @@ func ask(t testing.TB, z *Zone, name, qtype string) string {
 	t.Helper()
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(name), dns.StringToType[qtype])
+	m.Id = 0 // the ID rotates addresses
 	m.SetEdns0(1232, false)
 	packet, err := m.Pack()
 	if err != nil {
