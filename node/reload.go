@@ -65,13 +65,19 @@ func (n *Node) Reload(ctx context.Context, cfg Config) error {
 }
 
 func (n *Node) reload(ctx context.Context, cfg *Config) error {
+	warnings, err := ZoneChanges(n.cfg().World.Zones, cfg.World.Zones)
+	for _, text := range warnings {
+		cfg.Logger.Warn(text)
+	}
+	if err != nil {
+		return err
+	}
 	if what := restartFor(n.cfg(), cfg); what != "" {
 		return &perto.Error{Op: "reload", Path: cfg.Local.Name, Kind: perto.KindConflict, Err: fmt.Errorf("%s changed: %w", what, ErrRestart)}
 	}
 	// First everything that can fail.
 	var decided *decider
 	var sites *edge.Sites
-	var err error
 	if n.dns != nil {
 		if decided, err = newDecider(&cfg.World, cfg.Geo); err != nil {
 			return err
