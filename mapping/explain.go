@@ -59,7 +59,7 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		e.Source = "ecs"
 	}
 	if ecs.Addr.IsValid() {
-		e.ECS = fmt.Sprintf("%s/%d", ecs.Addr.Unmap(), ecs.Bits)
+		e.ECS = ecs.String()
 	}
 	if e.Slots > 1 {
 		e.Slot = int(at.Hash % slotCount)

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"net/netip"
 )
 
@@ -8,6 +9,14 @@ import (
 type Subnet struct {
 	Addr netip.Addr // zero beyond Bits; invalid when the query had none
 	Bits uint8      // SOURCE PREFIX-LENGTH
+}
+
+// String returns the subnet as the query has it; IPv4-mapped ones keep their length.
+func (s Subnet) String() string {
+	if s.Addr.Is4In6() && s.Bits < mappedBits {
+		s.Addr = s.Addr.Unmap()
+	}
+	return fmt.Sprintf("%s/%d", s.Addr, s.Bits)
 }
 
 // Located is where a query's client is on the map.
@@ -36,8 +45,23 @@ const (
 // client subnet counts when it says something: a public address and at least one
 // bit. The scope is 0 for source 0 (RFC 7871, section 7.1.2) and without a
 // subnet, never longer than the source, /24 and /56. It allocates nothing.
+//
+// An IPv4-mapped subnet (::ffff:192.0.2.0/120) is an IPv4 subnet whose lengths count
+// the 96 bits in front of it.
 func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
 	resolver = resolver.Unmap()
+	if ecs.Addr.Is4In6() && ecs.Bits >= mappedBits {
+		l := m.locate(resolver, Subnet{ecs.Addr.Unmap(), ecs.Bits - mappedBits})
+		l.Scope += mappedBits
+		return l
+	}
+	return m.locate(resolver, ecs)
+}
+
+// mappedBits is the length of ::ffff:0:0/96, in bits (RFC 4291, section 2.5.5.2).
+const mappedBits = 96
+
+func (m *Map) locate(resolver netip.Addr, ecs Subnet) Located {
 	ecs.Addr = ecs.Addr.Unmap()
 	if !ecs.Addr.IsValid() || ecs.Bits == 0 {
 		return m.locateResolver(resolver)

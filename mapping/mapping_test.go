@@ -397,6 +397,14 @@ func TestLocateRules(t *testing.T) {
 			}
 		})
 	}
+	for _, plain := range []Subnet{{netip.MustParseAddr("200.5.7.0"), 24}, {netip.MustParseAddr("80.0.0.1"), 32}, {netip.MustParseAddr("10.1.2.0"), 24}, {netip.MustParseAddr("0.0.0.0"), 0}} {
+		want := m.Locate(resolver, plain)
+		want.Scope += 96
+		got := m.Locate(resolver, Subnet{netip.AddrFrom16(plain.Addr.As16()), plain.Bits + 96})
+		if got != want {
+			t.Errorf("IPv4-mapped %v: got %+v, want %+v", plain, got, want)
+		}
+	}
 	ecs := Subnet{Addr: netip.MustParseAddr("80.0.0.0"), Bits: 24}
 	if n := testing.AllocsPerRun(100, func() { m.Locate(resolver, ecs) }); n != 0 {
 		t.Errorf("got %v allocations, want 0", n)
