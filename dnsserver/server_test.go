@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -125,13 +126,27 @@ func brief(t testing.TB, packet []byte) string {
 		out = append(out, "+"+dns.TypeToString[rr.Header().Rrtype])
 	}
 	if opt := m.IsEdns0(); opt != nil {
+		if len(opt.Option) == 0 {
+			out = append(out, "opt"+map[bool]string{true: " do"}[opt.Do()])
+		}
 		for _, o := range opt.Option {
 			if e, ok := o.(*dns.EDNS0_SUBNET); ok {
 				out = append(out, "ecs "+e.String())
 			}
 		}
 	}
+	if tsig := m.IsTsig(); tsig != nil {
+		out = append(out, fmt.Sprintf("tsig %s %s %d %d", tsig.Hdr.Name, dns.RcodeToString[int(tsig.Error)], tsig.OrigId, tsig.TimeSigned))
+		if tsig.MACSize != 0 {
+			out = append(out, "signed")
+		}
+	}
 	return strings.Join(out, " | ")
+}
+
+func unknownKey() *dns.TSIG {
+	return &dns.TSIG{Hdr: dns.RR_Header{Name: "nokey.", Rrtype: dns.TypeTSIG, Class: dns.ClassANY}, Algorithm: dns.HmacSHA256,
+		TimeSigned: 1700000000, Fudge: 300, MACSize: 4, MAC: "01020304", OrigId: 77}
 }
 
 func TestHandle(t *testing.T) {
@@ -157,8 +172,31 @@ func TestHandle(t *testing.T) {
 		{"class CH", message("version.bind", "TXT", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), inBrazil, "REFUSED"},
 		{"AXFR", message("cdn.example", "AXFR", nil), inBrazil, "REFUSED"},
 		{"too long for plain UDP", message("big.cdn.example", "TXT", nil), inBrazil, "NOERROR | aa | tc"},
-		{"EDNS version", message("shop.cdn.example", "A", func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(1) }), inBrazil, "BADSIG"}, // 16, which miekg/dns calls by its other name,
+		{"EDNS version", message("shop.cdn.example", "A", func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(1) }), inBrazil, "BADSIG | opt"}, // 16, which miekg/dns calls by its other name,
 		{"UPDATE", message("cdn.example", "SOA", func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), inBrazil, "NOTIMP"},
+		{"UPDATE with EDNS", message("cdn.example", "SOA", func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate; m.SetEdns0(4096, true) }), inBrazil, "NOTIMP | opt do"},
+		{"no question", message("", "A", func(m *dns.Msg) { m.Question = nil; m.SetEdns0(4096, false) }), inBrazil, "FORMERR | opt"},
+		{"no question, no EDNS", message("", "A", func(m *dns.Msg) { m.Question = nil }), inBrazil, "FORMERR"},
+		{"two questions", message("cdn.example", "SOA", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]); m.SetEdns0(4096, true) }), inBrazil, "FORMERR | opt do"},
+		{"two OPT records", message("cdn.example", "SOA", func(m *dns.Msg) { m.SetEdns0(4096, true); m.Extra = append(m.Extra, m.Extra[0]) }), inBrazil, "FORMERR | opt do"},
+		{"two OPT records and a stray record", message("cdn.example", "SOA", func(m *dns.Msg) {
+			m.SetEdns0(4096, false)
+			m.Extra = append(m.Extra, m.Extra[0])
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "x.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(192, 0, 2, 9)}}
+		}), inBrazil, "FORMERR"},
+		{"OPT in the answer section", message("cdn.example", "SOA", func(m *dns.Msg) { m.SetEdns0(4096, false); m.Answer, m.Extra = m.Extra, nil }), inBrazil, "FORMERR"},
+		{"EDNS version and a stray record", message("cdn.example", "SOA", func(m *dns.Msg) {
+			m.SetEdns0(4096, false)
+			m.IsEdns0().SetVersion(1)
+			m.Ns = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "x.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(192, 0, 2, 9)}}
+		}), inBrazil, "BADSIG | opt"},
+		{"unknown TSIG key", message("cdn.example", "SOA", func(m *dns.Msg) { m.SetEdns0(4096, false); m.Extra = append(m.Extra, unknownKey()) }), inBrazil, "NOTAUTH | opt | tsig nokey. BADKEY 77 1700000000"},
+		{"UPDATE with an unknown TSIG key", message("cdn.example", "SOA", func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate; m.Extra = append(m.Extra, unknownKey()) }), inBrazil, "NOTAUTH | tsig nokey. BADKEY 77 1700000000"},
+		{"TSIG before another record", message("cdn.example", "SOA", func(m *dns.Msg) { m.Extra = append(m.Extra, unknownKey()); m.SetEdns0(4096, false) }), inBrazil, "FORMERR | opt"},
+		{"IPv4-mapped subnet", message("shop.cdn.example", "A", func(m *dns.Msg) {
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 2, SourceNetmask: 120, Address: net.ParseIP("::ffff:198.51.100.0")}}
+		}), inGermany, "NOERROR | aa | shop A 192.0.2.2 | ecs 198.51.100.0/120/120"},
 		{"a stray record is left out", message("shop.cdn.example", "A", func(m *dns.Msg) {
 			rr, _ := dns.NewRR("x. 1 IN A 192.0.2.9")
 			m.Extra = []dns.RR{rr}

@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -15,24 +16,20 @@ import (
 // signed messages, records where a query has none.
 func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte) []byte {
 	m := new(dns.Msg)
-	if err := m.Unpack(packet); err != nil || len(m.Question) > 1 {
+	if err := m.Unpack(packet); err != nil || misplaced(m) {
 		var q wire.Query
 		wire.Parse(packet, &q)
 		return s.fail(packet, &q, t, out, wire.RcodeFormErr, outcomeFormErr)
 	}
 	reply := new(dns.Msg)
 	switch {
+	case m.IsTsig() != nil:
+		// No key is known here, so the signature cannot be right.
+		s.answered[outcomeRefused].Inc()
+		reply.SetRcode(m, dns.RcodeNotAuth)
 	case m.Opcode != dns.OpcodeQuery:
 		s.answered[outcomeNotImp].Inc()
 		reply.SetRcode(m, dns.RcodeNotImplemented)
-	case m.IsTsig() != nil:
-		// No key is known here, so the signature cannot be right (RFC 8945,
-		// section 5.2.1): NOTAUTH.
-		s.answered[outcomeRefused].Inc()
-		reply.SetRcode(m, dns.RcodeNotAuth)
-	case len(m.Question) == 0:
-		s.answered[outcomeFormErr].Inc()
-		reply.SetRcode(m, dns.RcodeFormatError)
 	default:
 		// Records that mean nothing in a query are left out, and the rest is
 		// answered as usual.
@@ -40,22 +37,66 @@ func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte)
 		if opt := m.IsEdns0(); opt != nil {
 			plain.Extra = []dns.RR{opt}
 		}
-		repacked, err := plain.Pack()
 		var q wire.Query
-		if err != nil || wire.Parse(repacked, &q) != wire.OK {
-			s.answered[outcomeFormErr].Inc()
-			reply.SetRcode(m, dns.RcodeFormatError)
-			break
+		repacked, err := plain.Pack()
+		if err == nil {
+			switch wire.Parse(repacked, &q) {
+			case wire.OK:
+				return s.query(repacked, &q, source, t, out)
+			case wire.BadVers:
+				return s.fail(repacked, &q, t, out, wire.RcodeBadVers, outcomeBadVers)
+			}
 		}
-		return s.query(repacked, &q, source, t, out)
+		s.answered[outcomeFormErr].Inc()
+		reply.SetRcode(m, dns.RcodeFormatError)
 	}
 	reply.Opcode = m.Opcode
+	if opt := m.IsEdns0(); opt != nil {
+		reply.SetEdns0(wire.MaxUDP, opt.Do())
+	}
+	if tsig := m.IsTsig(); tsig != nil {
+		reply.Extra = append(reply.Extra, badKey(tsig))
+	}
 	b, err := reply.Pack()
 	if err != nil {
 		s.answered[outcomeServFail].Inc()
 		return nil
 	}
 	return append(out[:0], b...)
+}
+
+// misplaced reports whether a message breaks the rules of OPT (RFC 6891, section
+// 6.1.1: one, in the additional section), of TSIG (RFC 8945, section 5.1: one, the
+// last record) or has several questions.
+func misplaced(m *dns.Msg) bool {
+	if len(m.Question) > 1 || len(m.Question) == 0 && m.Opcode == dns.OpcodeQuery {
+		return true
+	}
+	for _, rr := range slices.Concat(m.Answer, m.Ns) {
+		if t := rr.Header().Rrtype; t == dns.TypeOPT || t == dns.TypeTSIG {
+			return true
+		}
+	}
+	opts := 0
+	for i, rr := range m.Extra {
+		switch rr.Header().Rrtype {
+		case dns.TypeOPT:
+			opts++
+		case dns.TypeTSIG:
+			if i != len(m.Extra)-1 {
+				return true
+			}
+		}
+	}
+	return opts > 1
+}
+
+// badKey returns the TSIG record that tells a client that its key is unknown. It is
+// not signed, since there is no key to sign it with (RFC 8945, sections 5.2.1 and
+// 5.3.2).
+func badKey(request *dns.TSIG) *dns.TSIG {
+	return &dns.TSIG{Hdr: dns.RR_Header{Name: request.Hdr.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY}, Algorithm: request.Algorithm,
+		TimeSigned: request.TimeSigned, Fudge: request.Fudge, OrigId: request.OrigId, Error: dns.RcodeBadKey}
 }
 
 // whoami adds TXT records with what the server sees of the client: the way to find
@@ -71,7 +112,9 @@ func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, serv
 		lines = append(lines, "ecs=none")
 	}
 	scope := min(q.ECS.Source, 24)
-	if ecs.Addr.Is6() {
+	if ecs.Addr.Is4In6() {
+		scope = q.ECS.Source
+	} else if ecs.Addr.Is6() {
 		scope = min(q.ECS.Source, 56)
 	}
 	for _, svc := range services {

@@ -106,7 +106,8 @@ func Parse(packet []byte, q *Query) Verdict {
 	if q.Flags&opcodeMask != 0 {
 		return Odd
 	}
-	if binary.BigEndian.Uint16(packet[4:]) != 1 {
+	if questions := int(binary.BigEndian.Uint16(packet[4:])); questions != 1 {
+		findOPT(packet, q, questions)
 		return FormErr
 	}
 	end := nameEnd(packet, HeaderSize)
@@ -122,6 +123,26 @@ func Parse(packet []byte, q *Query) Verdict {
 	}
 	additional := int(binary.BigEndian.Uint16(packet[10:]))
 	return parseAdditional(packet, q, additional)
+}
+
+// findOPT looks for the OPT record of a query with none or several questions, so that
+// the error has one too (RFC 6891, section 6.1.1).
+func findOPT(packet []byte, q *Query, questions int) {
+	if packet[6]|packet[7]|packet[8]|packet[9] != 0 {
+		return
+	}
+	off := HeaderSize
+	for range questions {
+		if off = skipName(packet, off); off < 0 || off+4 > len(packet) {
+			return
+		}
+		off += 4
+	}
+	var rest Query
+	rest.questionEnd = off
+	if parseAdditional(packet, &rest, int(binary.BigEndian.Uint16(packet[10:]))) != FormErr {
+		q.EDNS, q.UDPSize, q.DO = rest.EDNS, rest.UDPSize, rest.DO
+	}
 }
 
 // parseAdditional reads the additional section: one OPT, as a rule.
