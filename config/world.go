@@ -183,7 +183,7 @@ type Local struct {
 	HTTP       []string     // "host:port" to serve HTTP on
 	Heartbeat  string       // "host:port" that DNS nodes hear heartbeats on
 	API        string       // "host:port" of the read-only API; "" for none
-	KeyFile    string       // key of heartbeats
+	KeyFile    string       // file with the key of heartbeats; "" for none
 	CacheBytes uint64       // memory for cached objects, in bytes
 }
 

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"perto"
@@ -68,5 +70,8 @@ func LoadKeys(path string) ([]Key, error) {
 			return keys, nil
 		}
 	}
-	return nil, &perto.Error{Op: "read key file", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "perto key new makes one"}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err // the path stands before it
+	}
+	return nil, &perto.Error{Op: "read key file", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "copy the key file of the other machines here; for a new cluster perto key new makes one"}
 }

@@ -21,6 +21,7 @@ type configCmd struct {
 
 type configCheckCmd struct {
 	File string `arg:"" help:"The configuration." placeholder:"FILE"`
+	Node string `help:"Also check this machine's part here: key file, data folder, ports." placeholder:"NAME"`
 }
 
 // Run checks a file.
@@ -28,6 +29,18 @@ func (c *configCheckCmd) Run(e *env) error {
 	cfg, names, err := check(c.File)
 	if err != nil {
 		return err
+	}
+	warnings := node.Warnings(cfg)
+	if c.Node != "" {
+		local, err := cfg.Find(c.Node)
+		if err != nil {
+			return err
+		}
+		more, err := node.Preflight(e.ctx, local)
+		if err != nil {
+			return err
+		}
+		warnings = append(warnings, more...)
 	}
 	edges := 0
 	for _, p := range cfg.World.PoPs {
@@ -41,7 +54,7 @@ func (c *configCheckCmd) Run(e *env) error {
 		Services int            `json:"services"`
 		Zones    map[string]int `json:"zones"` // names in each
 		Warnings []string       `json:"warnings,omitempty"`
-	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, node.Warnings(cfg)}
+	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, warnings}
 	return e.print(result, func(w io.Writer) {
 		for _, text := range result.Warnings {
 			fmt.Fprintln(e.err, "warning:", text)

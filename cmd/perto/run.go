@@ -13,7 +13,7 @@ import (
 )
 
 type runCmd struct {
-	Config    string `short:"c" required:"" help:"The configuration." placeholder:"FILE"`
+	Config    string `short:"c" required:"" help:"The configuration. Relative paths in it begin at its folder." placeholder:"FILE"`
 	Node      string `help:"Which machine of the file this is (the only one, or the host's name)." env:"PERTO_NODE" placeholder:"NAME"`
 	Verbose   bool   `short:"v" help:"Log debug messages too."`
 	LogFormat string `enum:"text,json" default:"text" help:"Write the log as text or as JSON (${enum})." placeholder:"FORMAT"`

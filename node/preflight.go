@@ -1,0 +1,67 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"perto"
+	"perto/config"
+	"perto/internal/netx"
+	"perto/replicas"
+)
+
+// Preflight checks the part of a configuration that depends on the machine on which it
+// runs. A key file that cannot be used is an error. A data folder that cannot be written
+// and addresses that cannot be listened on are warnings: the check may run as another
+// user, or beside the node.
+func Preflight(ctx context.Context, local *config.Local) (warnings []string, err error) {
+	if local.KeyFile != "" {
+		if _, err := replicas.LoadKeys(local.KeyFile); err != nil {
+			return nil, err
+		}
+		if info, err := os.Stat(local.KeyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
+			warnings = append(warnings, fmt.Sprintf("key file %s can be read by other users; chmod 600 %[1]s", local.KeyFile))
+		}
+	}
+	if w := writable(local.Data); w != "" {
+		warnings = append(warnings, w)
+	}
+	for _, a := range Sockets(local, local.KeyFile != "") {
+		var s netx.Sockets
+		err := s.Open(ctx, []netx.Address{a})
+		s.Close()
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EADDRINUSE):
+			warnings = append(warnings, fmt.Sprintf("%s %s is in use, by this node or by another process", a.Network, a.Address))
+		case errors.Is(err, fs.ErrPermission):
+			warnings = append(warnings, fmt.Sprintf("%s %s may not be opened by this user; ports below 1024 take CAP_NET_BIND_SERVICE", a.Network, a.Address))
+		default:
+			warnings = append(warnings, fmt.Sprintf("%s %s cannot be opened: %v", a.Network, a.Address, err))
+		}
+	}
+	return warnings, nil
+}
+
+// writable returns a warning when files cannot be made in a folder that exists.
+func writable(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	f, err := os.CreateTemp(dir, ".perto-check-*")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "" // perto run makes it
+	case err != nil:
+		return fmt.Sprintf("data folder %s cannot be written: %v", dir, pathCause(err))
+	}
+	f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return (&perto.Error{Op: "remove", Path: f.Name(), Err: err}).Error()
+	}
+	return ""
+}
