@@ -342,15 +342,16 @@ func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
 	}
 }
 
-var serviceShape = shape{optional: []string{"aliases"},
-	blocks: []hcl.BlockHeaderSchema{block("origin", "url"), block("map"), block("probe", "kind"), block("function", "path")}}
+var serviceShape = shape{optional: []string{"aliases", "cookies"},
+	blocks: []hcl.BlockHeaderSchema{block("origin", "url"), block("map"), block("probe", "kind"), block("function", "path"), block("path", "path")}}
 
 func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	r := c.read(b.Body, b.DefRange, serviceShape)
 	name := c.domain(b.Labels[0], b.LabelRanges[0])
 	c.once("service "+name, "service "+name, b.LabelRanges[0])
 	c.once("host "+name, "name "+name, b.LabelRanges[0])
-	s := Service{Name: perto.Service(name), Map: Map{Policy: defaultPolicy, Answers: defaultAnswers, TTL: defaultTTL, TTLMin: defaultTTLMin, AllDown: "last"}}
+	s := Service{Name: perto.Service(name), Map: Map{Policy: defaultPolicy, Answers: defaultAnswers, TTL: defaultTTL, TTLMin: defaultTTLMin, AllDown: "last"},
+		Cookies: r.oneOf("cookies", "pass", "pass", "strip")}
 	for _, e := range r.elements("aliases") {
 		alias := c.domain(e.text, e.at)
 		c.once("host "+alias, "name "+alias, e.at)
@@ -375,6 +376,10 @@ func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 			f := c.function(inner, readFile)
 			c.once("function "+name+f.Path, "function "+f.Path, inner.LabelRanges[0])
 			s.Functions = append(s.Functions, f)
+		case "path":
+			rule := c.path(inner, s.Cookies)
+			c.once("path "+name+rule.Path, "path "+rule.Path, inner.LabelRanges[0])
+			s.Paths = append(s.Paths, rule)
 		}
 	}
 	c.cfg.World.Services = append(c.cfg.World.Services, s)
@@ -397,7 +402,7 @@ func (c *checker) function(b *hcl.Block, readFile func(string) ([]byte, error)) 
 		Placement:  r.oneOf("placement", "edge", "edge", "origin"),
 		Config:     r.text("config", ""), KV: r.table("kv"),
 		Wall: r.duration("wall", 0, time.Millisecond, maxWall), Memory: r.size("memory", 0), Subrequests: r.integer("subrequests", 0, 0, maxSubrequests)}
-	if f.Path == "" || f.Path[0] != '/' || strings.ContainsAny(f.Path, "?# ") || strings.Contains(strings.TrimSuffix(f.Path, "/*"), "*") {
+	if !isPath(f.Path) {
 		c.fail(b.LabelRanges[0], `%q is no path of a function; it takes "/greeting", or "/thumb/*" for all below`, f.Path)
 	}
 	if f.Memory != 0 && (f.Memory < minMemory || f.Memory > maxMemory) {
@@ -422,6 +427,21 @@ func (c *checker) function(b *hcl.Block, readFile func(string) ([]byte, error)) 
 	}
 	f.Data = data
 	return f
+}
+
+// isPath tells whether a label is a path, or one with everything below.
+func isPath(s string) bool {
+	return s != "" && s[0] == '/' && !strings.ContainsAny(s, "?# ") && !strings.Contains(strings.TrimSuffix(s, "/*"), "*")
+}
+
+// path reads what holds for some paths of a service.
+func (c *checker) path(b *hcl.Block, cookies string) Path {
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"cookies"}})
+	p := Path{Path: b.Labels[0], Cookies: r.oneOf("cookies", cookies, "pass", "strip")}
+	if !isPath(p.Path) {
+		c.fail(b.LabelRanges[0], `%q is no path; it takes "/logo.png", or "/assets/*" for all below`, p.Path)
+	}
+	return p
 }
 
 func (c *checker) origin(b *hcl.Block) Origin {

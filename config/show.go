@@ -186,6 +186,7 @@ func (w *shower) pop(p *PoP) {
 func (w *shower) service(s *Service) {
 	w.block("service", string(s.Name), func() {
 		list(w, "aliases", s.Aliases)
+		w.unless("cookies", s.Cookies)
 		for _, o := range s.Origins {
 			w.block("origin", o.URL, func() {
 				w.unless("health", o.Health)
@@ -218,6 +219,9 @@ func (w *shower) service(s *Service) {
 				w.value("up", p.Up)
 				w.value("down", p.Down)
 			})
+		}
+		for _, p := range s.Paths {
+			w.block("path", p.Path, func() { w.text("cookies", p.Cookies) })
 		}
 		for _, f := range s.Functions {
 			w.block("function", f.Path, func() {

@@ -79,6 +79,14 @@ type Service struct {
 	Map       Map
 	Probes    []Probe
 	Functions []Function
+	Cookies   string // "pass" or "strip": for replies to GET and HEAD that set cookies
+	Paths     []Path
+}
+
+// Path is what holds for some paths of a service.
+type Path struct {
+	Path    string // "/assets/*": with "/*" at its end also everything below
+	Cookies string // "pass" or "strip"
 }
 
 // Origin is where a service's content comes from.

@@ -43,7 +43,7 @@ import (
 //	saw N                      requests at the origin since the last "saw"
 //	    METHOD /path           and of the last of these: its line and fields
 //	after 61s                  time passes; the client's connection is closed
-//	site OPTION                host=NAME (fixed Host for origins), cookies
+//	site OPTION                host=NAME (fixed Host for origins), strip=PATH (cookies)
 //	origin-down, origin-up     nobody listens there; somebody does again
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.edge")
@@ -215,8 +215,8 @@ func parseSite(c command) (s Site) {
 		if h, ok := strings.CutPrefix(w, "host="); ok {
 			s.Origins = []fetch.Origin{{URL: "http://origin", Host: h}}
 		}
-		if w == "cookies" {
-			s.StoreCookies = true
+		if p, ok := strings.CutPrefix(w, "strip="); ok {
+			s.Paths = append(s.Paths, PathRule{Path: p, Cookies: StripCookies})
 		}
 	}
 	s.Service = perto.Service("shop.example")

@@ -21,6 +21,11 @@ type Explanation struct {
 	// Functions are those on the way, in the order in which they see the request.
 	Functions []FunctionStep `json:"functions,omitempty"`
 	Stored    []StoredReply  `json:"stored,omitempty"` // the variants, newest first
+	// Cookies is the rule for replies that set cookies: "pass" or "strip".
+	Cookies string `json:"cookies,omitempty"`
+	// NotStored is why the last reply was not stored, as in Cache-Status, if that is
+	// remembered.
+	NotStored string `json:"not_stored,omitempty"`
 	Outcome   string         `json:"outcome"`          // an [Outcome]
 	Forward   string         `json:"forward,omitempty"`
 	Why       string         `json:"why"`
@@ -72,6 +77,7 @@ func (e *Edge) Explain(host, target string) *Explanation {
 			x.Functions = append(x.Functions, FunctionStep{f.Path, phase.String(), f.Version})
 		}
 	}
+	x.Cookies = r.site.cookies([]byte(x.Target)).String()
 	now := time.Now()
 	var fit *cache.Object
 	for _, o := range e.cache.Variants(key) {
@@ -82,6 +88,13 @@ func (e *Edge) Explain(host, target string) *Explanation {
 		x.Stored = append(x.Stored, s)
 	}
 	x.conclude(fit, now)
+	if why, at, ok := e.fetcher.WhyUnshared(key); ok && fit == nil && why != rfc9111.Storable {
+		x.NotStored = why.String()
+		x.Why += fmt.Sprintf("; the reply of %s ago was not stored: %s", now.Sub(at).Round(time.Second), why)
+		if why == rfc9111.SetsCookie {
+			x.Why += ` (cookies = "strip" in a path block stores it without its cookies)`
+		}
+	}
 	if len(x.Functions) > 0 && x.Functions[0].Phase == ClientPhase.String() {
 		x.Why = fmt.Sprintf("the function %s answers, or lets the request pass; then: %s", x.Functions[0].Path, x.Why)
 		x.Outcome = Computed.String()

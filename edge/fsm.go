@@ -9,6 +9,7 @@ import (
 	"perto/edge/fetch"
 	"perto/edge/http1"
 	"perto/edge/rfc9111"
+	"perto/internal/fields"
 )
 
 // request is one request on its way through the states. docs/request.md has the
@@ -39,6 +40,7 @@ type request struct {
 	object *cache.Object
 	reader *cache.Reader // follows the object's body while it fills
 	reply  *fetch.Reply
+	own    fields.Header // fields that belong to this client and not to the object
 	status int
 
 	// What is told about it.
@@ -229,7 +231,9 @@ func (r *request) lookup() state {
 	}
 	o, near := r.e.cache.Lookup(r.key, r.q.Header)
 	r.near = near
-	if o != nil {
+	if o != nil && r.q.Known&http1.HasAuthorization != 0 && rfc9111.Denies(o.Status) {
+		r.near, r.forward, r.detail = o, ForwardRequest, rfc9111.Authorized.String()
+	} else if o != nil {
 		r.near = o
 		switch o.Policy.EvaluateFor(r.now, &d) {
 		case rfc9111.Fresh:
@@ -279,10 +283,9 @@ func (r *request) want() *fetch.Want {
 		Key:      string(r.key),
 		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
-			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol(), Around: r.originFunction()},
+			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol(), Around: r.originFunction(), StripCookies: r.stripsCookies()},
 		Stale:   r.stale,
 		Near:    r.near,
-		Options: r.route.options(),
 		Compose: r.composer(),
 	}
 }
@@ -301,7 +304,7 @@ func (r *request) miss() state {
 		}
 	}
 	got, err := r.e.fetcher.Fetch(r.e.base, w)
-	r.originStatus, r.originTime, r.collapsed, r.stored = got.Status, got.Took, got.Collapsed, got.Stored
+	r.originStatus, r.originTime, r.collapsed, r.stored, r.own = got.Status, got.Took, got.Collapsed, got.Stored, got.Own
 	if err != nil {
 		s := r.failed(err)
 		if r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
@@ -351,7 +354,8 @@ func (r *request) refresh() {
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim, Around: r.originFunction()}
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim, Around: r.originFunction(),
+		StripCookies: r.readsOnly() && r.stripsCookies()}
 	var up *upload
 	if len(r.body) > 0 { // a function has read it
 		x.Body, x.Length = bytes.NewReader(r.body), int64(len(r.body))

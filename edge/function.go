@@ -209,6 +209,7 @@ func (r *request) collect() (*Answer, error) {
 		if age := int64(o.Policy.Age(r.now) / time.Second); age > 0 {
 			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
 		}
+		a.Header = append(a.Header[:len(a.Header):len(a.Header)], r.own...)
 		if !r.hasBody(a.Status) {
 			return a, nil
 		}

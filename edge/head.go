@@ -110,6 +110,7 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 // appendStory ends a head: what happened, what becomes of the connection, and
 // the empty line.
 func (r *request) appendStory(dst []byte) []byte {
+	dst = r.own.Append(dst)
 	if r.object != nil {
 		// A reply that comes from its origin this moment has no age, unless another
 		// cache gave it one.

@@ -35,7 +35,7 @@ func (r *request) forwardRange() state {
 	if r.reader != nil {
 		r.reader.Close()
 	}
-	r.object, r.reader = nil, nil
+	r.object, r.reader, r.own = nil, nil, nil
 	return stPass
 }
 

@@ -3,10 +3,10 @@ package edge
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"perto"
 	"perto/edge/fetch"
-	"perto/edge/rfc9111"
 	"perto/internal/fields"
 )
 
@@ -17,10 +17,56 @@ type Site struct {
 	// addresses.
 	Hosts   []string
 	Origins []fetch.Origin // in order of preference
-	// StoreCookies: see [rfc9111.Options].
-	StoreCookies bool
-	Functions    []Function
+	// Cookies says what becomes of Set-Cookie in replies to GET and HEAD.
+	Cookies   Cookies
+	Paths     []PathRule
+	Functions []Function
 }
+
+// Cookies is a rule for replies of origins that set cookies. Such a reply is never
+// stored with the cookie.
+type Cookies uint8
+
+// The rules.
+const (
+	// PassCookies gives the reply to the client that asked, and stores nothing.
+	PassCookies Cookies = iota
+	// StripCookies removes the cookies, and stores the reply as if it had none.
+	StripCookies
+)
+
+var cookiesNames = [...]string{"pass", "strip"}
+
+// String returns the rule as the configuration writes it.
+func (c Cookies) String() string { return cookiesNames[c] }
+
+// ParseCookies reads what String writes.
+func ParseCookies(s string) (Cookies, bool) {
+	i := slices.Index(cookiesNames[:], s)
+	return Cookies(max(i, 0)), i >= 0
+}
+
+// PathRule is what the operator says about a path of a site.
+type PathRule struct {
+	// Path is the path; with "/*" at its end also everything below. The longest
+	// one counts.
+	Path    string
+	Cookies Cookies
+}
+
+// cookies returns the rule for a target in normal form.
+func (s *Site) cookies(target []byte) Cookies {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	rule, longest := s.Cookies, -1
+	for i := range s.Paths {
+		if p := &s.Paths[i]; len(p.Path) > longest && Matches(p.Path, path) {
+			rule, longest = p.Cookies, len(p.Path)
+		}
+	}
+	return rule
+}
+
+func (r *request) stripsCookies() bool { return r.route.site.cookies(r.target()) == StripCookies }
 
 func (s *Site) hosts() []string { return append([]string{string(s.Service)}, s.Hosts...) }
 
@@ -50,6 +96,13 @@ func NewSites(sites ...Site) (*Sites, error) {
 			seen[h] = s.Service
 		}
 		paths := make(map[string]bool)
+		for _, p := range s.Paths {
+			if p.Path == "" || p.Path[0] != '/' || paths[p.Path] {
+				return nil, fmt.Errorf("site %s: path %q does not begin with /, or has two rules", s.Service, p.Path)
+			}
+			paths[p.Path] = true
+		}
+		clear(paths)
 		for _, f := range s.Functions {
 			if f.Path == "" || f.Path[0] != '/' || f.Handle == nil || paths[f.Path] {
 				return nil, fmt.Errorf("site %s: function %q has no path of its own, or no code", s.Service, f.Path)
@@ -70,10 +123,6 @@ type route struct {
 }
 
 func (t *table) find(host []byte) *route { return t.hosts[string(host)] }
-
-func (r *route) options() rfc9111.Options {
-	return rfc9111.Options{StoreCookies: r.site.StoreCookies}
-}
 
 // appendKey appends the cache key of a target: service, zero byte, the Host that
 // is forwarded, zero byte, and the target in normal form. Where all origins are

@@ -57,6 +57,12 @@ func sitesOfEdge(cfg *Config, functions *functionRoom) (*edge.Sites, error) {
 		for _, o := range s.Origins {
 			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host})
 		}
+		site.Cookies, _ = edge.ParseCookies(s.Cookies)
+		for _, p := range s.Paths {
+			rule := edge.PathRule{Path: p.Path}
+			rule.Cookies, _ = edge.ParseCookies(p.Cookies)
+			site.Paths = append(site.Paths, rule)
+		}
 		if functions != nil {
 			site.Functions = functions.ofService(s.Name)
 		}

@@ -25,7 +25,7 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "address to serve on")
 	origin := flag.String("origin", "http://127.0.0.1:8000", "origin's URL")
 	hosts := flag.String("host", "127.0.0.1", "hosts served, separated by commas")
-	cookies := flag.Bool("cookies", false, "store replies with Set-Cookie as RFC 9111, section 7.3, has it")
+	cookies := flag.Bool("strip-cookies", false, "store replies with Set-Cookie without that field")
 	mib := flag.Int64("mib", 1024, "memory for stored replies in MiB")
 	profile := flag.String("profile", "", "address for net/http/pprof; empty: none")
 	flag.Parse()
@@ -34,8 +34,12 @@ func main() {
 		go func() { logger.Error("profile", "err", http.ListenAndServe(*profile, nil)) }()
 	}
 	names := strings.Split(*hosts, ",")
+	rule := edge.PassCookies
+	if *cookies {
+		rule = edge.StripCookies
+	}
 	sites, err := edge.NewSites(edge.Site{Service: perto.Service(names[0]), Hosts: names[1:],
-		Origins: []fetch.Origin{{URL: *origin}}, StoreCookies: *cookies})
+		Origins: []fetch.Origin{{URL: *origin}}, Cookies: rule})
 	if err != nil {
 		logger.Error("sites", "err", err)
 		os.Exit(2)

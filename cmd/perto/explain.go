@@ -108,6 +108,9 @@ func printCache(w io.Writer, x *edge.Explanation) {
 	if x.Service != "" {
 		fmt.Fprintf(t, "  route\tservice %s\n", x.Service)
 	}
+	if x.Cookies == "strip" {
+		fmt.Fprintf(t, "  cookies\tremoved from replies to GET and HEAD\n")
+	}
 	for _, f := range x.Functions {
 		fmt.Fprintf(t, "  function\t%s, %s phase, version %s\n", f.Path, f.Phase, f.Version)
 	}

@@ -25,6 +25,9 @@ type Exchange struct {
 	// that fill the cache, which are for everybody.
 	ForwardedFor string
 
+	// StripCookies removes the fields that set cookies from the reply.
+	StripCookies bool
+
 	Body   io.Reader // nil when there is none
 	Length int64     // of the body in bytes, -1 to send it chunked
 	// Interim is called for each 1xx reply but 100, within Do; may be nil.
@@ -89,6 +92,15 @@ const maxInterim = 16
 // its reply. Another origin is tried only when nothing was sent yet. Errors are
 // of type *Error, unless they are those of the exchange's Around.
 func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
+	r, err := u.around(ctx, x)
+	if err == nil && x.StripCookies {
+		r.Header = rfc9111.StripCookies(r.Header)
+		r.origin.Header = r.Header
+	}
+	return r, err
+}
+
+func (u *Upstream) around(ctx context.Context, x *Exchange) (*Reply, error) {
 	if x.Around != nil {
 		return x.Around(ctx, x, func(x *Exchange) (*Reply, error) { return u.do(ctx, x) })
 	}
@@ -169,7 +181,7 @@ func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
 		}
 		if r.Status >= 200 {
 			r.ReplyTime = time.Now()
-			r.KeepAlive = r.KeepAlive && err == nil
+			r.KeepAlive = r.KeepAlive && err == nil && !rfc9111.BindsConnection(x.Header) && !rfc9111.BindsConnection(r.Header)
 			r.body = c.reader.Body(r.ContentLength, r.Chunked)
 			r.kept = keepAliveTimeout(r.Header)
 			c.wait = o.server.cfg.StallTimeout
@@ -177,7 +189,7 @@ func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
 			return r, nil
 		}
 		if r.Status != 100 && x.Interim != nil {
-			x.Interim(r.Status, rfc9111.EndToEnd(r.Header, nil))
+			x.Interim(r.Status, rfc9111.EndToEnd(rfc9111.StripCookies(r.Header), nil))
 		}
 	}
 	return nil, &Error{Cause: BadReply, Origin: r.Origin, Err: errors.New("too many interim replies")}

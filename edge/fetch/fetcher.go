@@ -20,7 +20,7 @@ type Fetcher struct {
 	fills   sync.WaitGroup
 
 	mu   sync.Mutex
-	solo *simplelru.LRU[uint64, time.Time] // hashes of keys that nobody waits for, until when
+	solo *simplelru.LRU[uint64, unshared] // by hash of the key
 	seed maphash.Seed
 }
 
@@ -38,7 +38,7 @@ const (
 
 // NewFetcher returns a fetcher for a cache.
 func NewFetcher(c *cache.Cache) *Fetcher {
-	solo, err := simplelru.NewLRU[uint64, time.Time](maxSolo, nil)
+	solo, err := simplelru.NewLRU[uint64, unshared](maxSolo, nil)
 	if err != nil {
 		panic(err) // only for a size below one
 	}
@@ -56,8 +56,7 @@ type Want struct {
 	// Stale is the stored object that fits and must be validated; may be nil.
 	Stale *cache.Object
 	// Near is any object under the key: it tells what the resource varies by.
-	Near    *cache.Object
-	Options rfc9111.Options
+	Near *cache.Object
 	// Compose makes what the cache keeps of a reply from the origin's fields.
 	Compose func(*cache.Object)
 	// Alone asks not to wait for others, nor to let them wait.
@@ -74,6 +73,7 @@ type Got struct {
 	Reader    *cache.Reader  // follows the object's body while it fills, to be closed; nil when the body is whole
 	Reply     *Reply         // a reply that is nobody else's: the caller streams and closes it
 	Why       rfc9111.Reason // why it is not stored, with Reply
+	Own       fields.Header  // fields for this client only, which the object lacks; in memory of their own
 	TooLarge  bool           // it is not stored for its size, with Reply
 	Collapsed bool           // somebody else fetched it
 	Validated bool           // the origin answered 304
@@ -106,7 +106,7 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		if o == nil {
 			break
 		}
-		if o.Selector.Match(w.Request.Header) {
+		if o.Selector.Match(w.Request.Header) && rfc9111.Answers(o.Status, w.Request.Header) {
 			if got := (Got{Object: o, Collapsed: true}); o.Policy.Evaluate(time.Now()) == rfc9111.Fresh && got.follow() {
 				return got, nil
 			}
@@ -175,7 +175,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		}
 	}()
 	// Between the caller's look-up and its lead another flight may have landed.
-	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
+	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && rfc9111.Answers(o.Status, w.Request.Header) && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
 		f.flights.settle(id, fl, o, nil)
 		return Got{Object: o, Collapsed: true}, nil
 	}
@@ -188,7 +188,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	if r.Status == 304 && w.Stale != nil {
 		defer r.Close()
 		got.Validated = true
-		got.Object, got.Stored = f.freshen(w, r, fl)
+		got.Object, got.Own, got.Stored = f.freshen(w, r, fl)
 		f.flights.settle(id, fl, shared(got), nil)
 		return got, nil
 	}
@@ -198,7 +198,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		f.flights.settle(id, fl, nil, err)
 		return got, err
 	}
-	policy, why := rfc9111.Decide(w.Request, r.origin, w.Options)
+	policy, why := rfc9111.Decide(w.Request, r.origin)
 	most := f.cache.MaxObjectBytes()
 	if w.MostBytes > 0 {
 		most = min(most, w.MostBytes)
@@ -206,9 +206,9 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	got.TooLarge = why == rfc9111.Storable && r.ContentLength > most
 	if why != rfc9111.Storable || got.TooLarge {
 		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
-			f.setSolo(id, soloFor)
+			f.setSolo(id, soloFor, why)
 			if w.MostBytes > 0 {
-				f.setSolo(rangeID(id), passRangesFor)
+				f.setSolo(rangeID(id), passRangesFor, why)
 			}
 		}
 		f.flights.settle(id, fl, nil, nil)
@@ -216,7 +216,8 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		return got, nil
 	}
 	o := &cache.Object{Key: w.Key, Status: r.Status, Policy: policy}
-	o.Header = rfc9111.EndToEnd(r.Header, policy.Withheld).Clone()
+	o.Header = rfc9111.Shared(r.Header, policy.Withheld).Clone()
+	got.Own = rfc9111.Own(r.Header, policy.Withheld).Clone()
 	o.Selector, _ = rfc9111.NewSelector(r.Header, w.Request.Header)
 	o.Body = f.cache.NewBody(r.ContentLength)
 	o.Policy.Withheld = nil
@@ -275,8 +276,8 @@ func (f *Fetcher) conditional(w *Want) *Exchange {
 
 // freshen makes the stale object fresh with the fields of a 304 and stores the
 // new one in its place, sharing the body. When the 304 says that it may not be
-// stored any more, the old one goes.
-func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, stored bool) {
+// stored any more, the old one goes. own are the fields of the 304 for its client.
+func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own fields.Header, stored bool) {
 	old := w.Stale
 	merged := rfc9111.Reply{Status: old.Status, Header: rfc9111.Merge(old.Header, r.Header).Clone(),
 		RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
@@ -284,22 +285,24 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, store
 	if age, ok := r.Header.Get("age"); ok {
 		aged.Header = append(merged.Header[:len(merged.Header):len(merged.Header)], fields.Field{Name: []byte("Age"), Value: age})
 	}
-	policy, why := rfc9111.Decide(w.Request, aged, w.Options)
-	o = &cache.Object{Key: old.Key, Status: old.Status, Policy: policy, Header: merged.Header, Body: old.Body, Selector: old.Selector}
+	policy, why := rfc9111.Decide(w.Request, aged)
+	o = &cache.Object{Key: old.Key, Status: old.Status, Policy: policy, Body: old.Body, Selector: old.Selector}
+	o.Header = rfc9111.Shared(merged.Header, policy.Withheld)
+	own = rfc9111.Own(r.Header, policy.Withheld).Clone()
+	o.Policy.Withheld = nil
 	if s, ok := rfc9111.NewSelector(merged.Header, w.Request.Header); ok {
 		o.Selector = s
 	}
-	o.Policy.Withheld = nil
 	w.Compose(o)
 	switch why {
 	case rfc9111.Storable:
 	case rfc9111.RequestNoStore, rfc9111.Authorized:
-		return o, false // that is this client's matter, not the others'
+		return o, own, false // that is this client's matter, not the others'
 	default:
 		f.cache.Purge([]byte(old.Key))
-		return o, false
+		return o, own, false
 	}
-	return o, fl.unlessRevoked(o, old, func() bool { return f.cache.Put(o) })
+	return o, own, fl.unlessRevoked(o, old, func() bool { return f.cache.Put(o) })
 }
 
 // Invalidate forgets what is stored under a key, and what is being fetched for
@@ -332,18 +335,35 @@ func rangeID(id string) string {
 	return id + "\x00range"
 }
 
+// unshared is a key whose last reply was of no use to other clients.
+type unshared struct {
+	at    time.Time
+	until time.Time // no request waits for another's fetch before
+	why   rfc9111.Reason
+}
+
 func (f *Fetcher) isSolo(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	until, ok := f.solo.Get(maphash.String(f.seed, id))
-	return ok && time.Now().Before(until)
+	u, ok := f.solo.Get(maphash.String(f.seed, id))
+	return ok && time.Now().Before(u.until)
 }
 
-func (f *Fetcher) setSolo(id string, d time.Duration) {
+func (f *Fetcher) setSolo(id string, d time.Duration, why rfc9111.Reason) {
 	if id == "" {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.solo.Add(maphash.String(f.seed, id), time.Now().Add(d))
+	now := time.Now()
+	f.solo.Add(maphash.String(f.seed, id), unshared{at: now, until: now.Add(d), why: why})
+}
+
+// WhyUnshared returns why the last reply for a cache key was not stored, and when
+// it came. ok is false when no such reply is remembered. It is for explanations.
+func (f *Fetcher) WhyUnshared(key []byte) (why rfc9111.Reason, at time.Time, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u, ok := f.solo.Peek(maphash.Bytes(f.seed, key))
+	return u.why, u.at, ok
 }

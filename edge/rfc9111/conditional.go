@@ -116,10 +116,10 @@ next:
 var describesBody = [...]string{"content-length", "content-encoding", "content-range"}
 
 // Merge returns the stored header freshened by a 304 (section 3.2): its fields
-// replace those of the same name, others stay. The lines share both headers'
-// bytes.
+// replace those of the same name, others stay. Personal fields of the 304 are for
+// its own client and stay out. The lines share both headers' bytes.
 func Merge(stored, fresh fields.Header) fields.Header {
-	fresh = EndToEnd(fresh, nil)
+	fresh = Shared(fresh, nil)
 	keep := fresh[:0]
 next:
 	for _, f := range fresh {

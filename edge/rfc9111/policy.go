@@ -21,6 +21,7 @@ const (
 	ReplyPrivate
 	Authorized
 	SetsCookie
+	Authenticates
 	VariesOnAll
 	NotUnderstood
 	NoFreshness
@@ -36,6 +37,7 @@ var reasonNames = [...]string{
 	ReplyPrivate:   "private",
 	Authorized:     "authorization",
 	SetsCookie:     "set-cookie",
+	Authenticates:  "authentication",
 	VariesOnAll:    "vary-star",
 	NotUnderstood:  "not-understood",
 	NoFreshness:    "no-freshness",
@@ -57,15 +59,6 @@ type Reply struct {
 	Header      fields.Header
 	RequestTime time.Time
 	ReplyTime   time.Time
-}
-
-// Options are choices that the RFC leaves to a cache.
-type Options struct {
-	// StoreCookies stores replies with Set-Cookie like all others, as section 7.3
-	// has it. Without it they are stored only when the origin says that the reply
-	// is for everybody: public, s-maxage or CDN-Cache-Control. Giving one client's
-	// session to the next is the classic accident of CDNs.
-	StoreCookies bool
 }
 
 // Policy is what there is to know about a stored reply to decide, later, whether
@@ -94,7 +87,7 @@ const (
 
 // Decide tells whether the reply may be stored (section 3), or why not, and with
 // which policy.
-func Decide(q Request, s Reply, o Options) (Policy, Reason) {
+func Decide(q Request, s Reply) (Policy, Reason) {
 	d := ParseDirectives(s.Header)
 	p := Policy{ReplyTime: s.ReplyTime}
 	if t, ok := ParseTargeted(s.Header); ok {
@@ -109,10 +102,10 @@ func Decide(q Request, s Reply, o Options) (Policy, Reason) {
 	if d.Has(StaleIfError) {
 		p.StaleIfError = d.StaleIfError
 	}
-	return p, p.reason(q, s, &d, o)
+	return p, p.reason(q, s, &d)
 }
 
-func (p *Policy) reason(q Request, s Reply, d *Directives, o Options) Reason {
+func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	switch {
 	case q.Method != "GET":
 		return NotGET
@@ -136,11 +129,11 @@ func (p *Policy) reason(q Request, s Reply, d *Directives, o Options) Reason {
 	}
 	// Section 3.5: what came for one user's credentials is for others only when
 	// the origin says so.
-	if q.Header.Has("authorization") && d.Flags&(Public|SMaxAge|MustRevalidate) == 0 {
+	if q.Header.Has("authorization") && (d.Flags&(Public|SMaxAge|MustRevalidate) == 0 || Denies(s.Status)) {
 		return Authorized
 	}
-	if !o.StoreCookies && !p.Targeted && d.Flags&(Public|SMaxAge) == 0 && s.Header.Has("set-cookie") {
-		return SetsCookie
+	if r := personalReason(s.Header, d.Withheld); r != Storable {
+		return r
 	}
 	if s.Header.Contains("vary", "*") {
 		return VariesOnAll

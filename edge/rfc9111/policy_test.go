@@ -48,7 +48,19 @@ func TestSection3_WhatMayBeStored(t *testing.T) {
 		{"5.2.2.7: private", get, reply(200, "Cache-Control", "private, max-age=60"), ReplyPrivate},
 		{"5.2.2.7: private fields", get, reply(200, "Cache-Control", `private="X-User", max-age=60`), Storable},
 		{"7.3: Set-Cookie", get, reply(200, "Cache-Control", "max-age=60", "Set-Cookie", "a=b"), SetsCookie},
-		{"7.3: Set-Cookie, public", get, reply(200, "Cache-Control", "public, max-age=60", "Set-Cookie", "a=b"), Storable},
+		{"7.3: Set-Cookie, public", get, reply(200, "Cache-Control", "public, max-age=60", "Set-Cookie", "a=b"), SetsCookie},
+		{"7.3: Set-Cookie, s-maxage", get, reply(200, "Cache-Control", "s-maxage=60", "Set-Cookie", "a=b"), SetsCookie},
+		{"7.3: Set-Cookie, targeted", get, reply(200, "CDN-Cache-Control", "public, max-age=60", "Set-Cookie", "a=b"), SetsCookie},
+		{"7.3: Set-Cookie2", get, reply(200, "Cache-Control", "public, max-age=60", "SET-COOKIE2", "a=b"), SetsCookie},
+		{"7.3: Set-Cookie that must-understand covers", get, reply(200, "Cache-Control", "no-store, must-understand, max-age=60", "Set-Cookie", "a=b"), SetsCookie},
+		{"5.2.2.4: Set-Cookie withheld", get, reply(200, "Cache-Control", `max-age=60, no-cache="Set-Cookie"`, "Set-Cookie", "a=b"), Storable},
+		{"5.2.2.7: Set-Cookie private", get, reply(200, "Cache-Control", `max-age=60, private="set-cookie, x"`, "Set-Cookie", "a=b"), Storable},
+		{"5.2.2.4: another field withheld", get, reply(200, "Cache-Control", `max-age=60, no-cache="X"`, "Set-Cookie", "a=b"), SetsCookie},
+		{"7615: Authentication-Info", get, reply(200, "Cache-Control", "public, max-age=60", "Authentication-Info", "nextnonce=1"), Authenticates},
+		{"9110 11.6.1: Basic and Bearer", get, reply(401, "Cache-Control", "max-age=60", "WWW-Authenticate", `Basic realm="a, b", charset="UTF-8", Bearer`), Storable},
+		{"9110 11.6.1: Digest", get, reply(401, "Cache-Control", "max-age=60", "WWW-Authenticate", `Basic realm=x, Digest nonce="1"`), Authenticates},
+		{"4559: Negotiate", get, reply(401, "Cache-Control", "public, max-age=60", "WWW-Authenticate", "Negotiate oYG2"), Authenticates},
+		{"3.5: denied credentials", Request{Method: "GET", Header: fields.Of("Authorization", "Basic eDp5")}, reply(403, "Cache-Control", "public, max-age=60"), Authorized},
 		{"9213: max-age over no-store", get, reply(200, "Cache-Control", "no-store", "CDN-Cache-Control", "max-age=60"), Storable},
 		{"9213: no-store over max-age", get, reply(200, "Cache-Control", "max-age=60", "CDN-Cache-Control", "no-store"), ReplyNoStore},
 		{"9213: private", get, reply(200, "Cache-Control", "max-age=60", "CDN-Cache-Control", "private"), ReplyPrivate},
@@ -57,13 +69,10 @@ func TestSection3_WhatMayBeStored(t *testing.T) {
 		{"5861: stale for error is use enough", get, reply(200, "Cache-Control", "max-age=0, stale-if-error=60"), Storable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, got := Decide(tc.q, tc.s, Options{}); got != tc.want {
+			if _, got := Decide(tc.q, tc.s); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
-	}
-	if _, got := Decide(get, reply(200, "Cache-Control", "max-age=60", "Set-Cookie", "a=b"), Options{StoreCookies: true}); got != Storable {
-		t.Errorf("with StoreCookies: %v", got)
 	}
 }
 
@@ -95,7 +104,7 @@ func TestSection4_2_1_FreshnessLifetime(t *testing.T) {
 		{"9213: Expires does not count", reply(200, "Expires", httpDate(time.Hour), "CDN-Cache-Control", "foo"), 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if p, _ := Decide(Request{Method: "GET"}, tc.s, Options{}); p.Lifetime != tc.want {
+			if p, _ := Decide(Request{Method: "GET"}, tc.s); p.Lifetime != tc.want {
 				t.Errorf("got %v, want %v", p.Lifetime, tc.want)
 			}
 		})
@@ -125,7 +134,7 @@ func TestSection4_2_3_Age(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := reply(200, tc.pairs...)
 			s.RequestTime = now.Add(-tc.delay)
-			p, _ := Decide(Request{Method: "GET"}, s, Options{})
+			p, _ := Decide(Request{Method: "GET"}, s)
 			if p.InitialAge != tc.want {
 				t.Errorf("got %v, want %v", p.InitialAge, tc.want)
 			}
@@ -158,7 +167,7 @@ func TestSection4_2_4_StaleReplies(t *testing.T) {
 		{"max-age=60, stale-while-revalidate=30, must-revalidate", 70 * time.Second, MustValidate},
 	} {
 		t.Run(fmt.Sprintf("%s after %v", tc.cc, tc.after), func(t *testing.T) {
-			p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", tc.cc), Options{})
+			p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", tc.cc))
 			if got := p.Evaluate(now.Add(tc.after)); got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
@@ -184,7 +193,7 @@ func TestSection5_2_1_RequestDirectives(t *testing.T) {
 		{"max-age=60", "only-if-cached", 10 * time.Second, Fresh},
 	} {
 		t.Run(tc.reply+" / "+tc.request, func(t *testing.T) {
-			p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", tc.reply), Options{})
+			p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", tc.reply))
 			d := ParseDirectives(fields.Of("Cache-Control", tc.request))
 			if got := p.EvaluateFor(now.Add(tc.after), &d); got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
@@ -257,7 +266,7 @@ func TestRFC9213_StructuredField(t *testing.T) {
 }
 
 func TestEvaluateAllocatesNothing(t *testing.T) {
-	p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", "max-age=60"), Options{})
+	p, _ := Decide(Request{Method: "GET"}, reply(200, "Cache-Control", "max-age=60"))
 	if n := testing.AllocsPerRun(100, func() { p.Evaluate(now); p.Age(now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -275,7 +284,7 @@ func FuzzCacheControl(f *testing.F) {
 				t.Fatalf("%q gives %v", v, x)
 			}
 		}
-		Decide(Request{Method: "GET", Header: h}, Reply{Status: 200, Header: h, ReplyTime: now, RequestTime: now}, Options{})
+		Decide(Request{Method: "GET", Header: h}, Reply{Status: 200, Header: h, ReplyTime: now, RequestTime: now})
 	})
 }
 

@@ -1,0 +1,159 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"perto/edge/fetch"
+)
+
+// session is an origin that gives each request a session of its own.
+func session() http.HandlerFunc {
+	var n atomic.Int32
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Set("Set-Cookie", fmt.Sprintf("sid=%d", n.Add(1)))
+		io.WriteString(w, "page")
+	}
+}
+
+// TestFunctionRepliesWithCookiesAreNotShared: a function of the origin phase that
+// sets a cookie is like an origin that does. One of the client phase gets the
+// cookies of its own client only.
+func TestFunctionRepliesWithCookiesAreNotShared(t *testing.T) {
+	var n atomic.Int32
+	login := func(_ context.Context, _ *Ask, next next) (*Answer, error) {
+		return text(200, "x", "Cache-Control", "public, max-age=60", "SET-COOKIE", fmt.Sprintf("fn=%d", n.Add(1)))
+	}
+	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	inBubble(t, Config{}, session(), func(b *bubble) {
+		b.withFunctions(Function{Path: "/origin", Phase: OriginPhase, Handle: login}, Function{Path: "/client", Handle: through},
+			Function{Path: "/both", Phase: OriginPhase, Handle: through})
+		for _, path := range []string{"/origin", "/client", "/both"} {
+			seen := make(map[string]bool)
+			for range 3 {
+				reply := b.ask("GET " + path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+				cookie := fieldOf(reply, "Set-Cookie")
+				if cookie == "" || seen[cookie] || strings.Contains(reply, "; hit") {
+					t.Errorf("%s: the cookie %q was given before, or the reply is a hit:\n%s", path, cookie, reply)
+				}
+				seen[cookie] = true
+			}
+		}
+	})
+}
+
+func fieldOf(reply, name string) string {
+	for line := range strings.SplitSeq(reply, "\r\n") {
+		if n, v, ok := strings.Cut(line, ": "); ok && strings.EqualFold(n, name) {
+			return v
+		}
+	}
+	return ""
+}
+
+// TestStrippedCookiesStayAway: the operator's rule removes the cookies of origins
+// and of functions behind the cache, for the first client as for all others.
+func TestStrippedCookiesStayAway(t *testing.T) {
+	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	inBubble(t, Config{}, session(), func(b *bubble) {
+		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}}, Cookies: StripCookies,
+			Paths:     []PathRule{{Path: "/account/*", Cookies: PassCookies}},
+			Functions: []Function{{Path: "/fn", Phase: OriginPhase, Handle: through}, {Path: "/client", Handle: through}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.edge.SetSites(sites)
+		for _, tt := range []struct {
+			path   string
+			passes bool
+		}{{"/a", false}, {"/fn", false}, {"/client", false}, {"/account/me", true}, {"/x/../account/me?a=b", true}} {
+			for i := range 2 {
+				reply := b.ask("GET " + tt.path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+				if got := fieldOf(reply, "Set-Cookie") != ""; got != tt.passes {
+					t.Errorf("%s, request %d: cookie delivered: %v, want %v", tt.path, i, got, tt.passes)
+				}
+				if hit := strings.Contains(reply, "; hit"); hit != (i == 1 && !tt.passes) && tt.path != "/client" {
+					t.Errorf("%s, request %d: hit: %v:\n%s", tt.path, i, hit, reply)
+				}
+			}
+		}
+	})
+}
+
+// TestAParentTierSharesNoCookie: an edge whose origin is another edge.
+func TestAParentTierSharesNoCookie(t *testing.T) {
+	inBubble(t, Config{}, session(), func(b *bubble) {
+		child, err := New(Config{Name: "gig-1", PoP: "gig", Network: b.net.Host("child")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://edge"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		child.SetSites(sites)
+		var running sync.WaitGroup
+		running.Go(func() { child.Run(context.Background()) })
+		synctest.Wait()
+		seen := make(map[string]bool)
+		for range 3 {
+			c, err := b.net.Host("client").DialContext(context.Background(), "tcp", "child:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(c, getClose)
+			reply, _ := io.ReadAll(c)
+			c.Close()
+			cookie := fieldOf(string(reply), "Set-Cookie")
+			if cookie == "" || seen[cookie] {
+				t.Errorf("the cookie %q was given before:\n%s", cookie, reply)
+			}
+			seen[cookie] = true
+		}
+		child.Close()
+		running.Wait()
+	})
+}
+
+// TestExplainNamesTheCookie: explain says why a URL is not stored, and what to do.
+func TestExplainNamesTheCookie(t *testing.T) {
+	inBubble(t, Config{}, session(), func(b *bubble) {
+		b.ask(getClose)
+		x := b.edge.Explain("shop.example", "/a")
+		if x.NotStored != "set-cookie" || x.Cookies != "pass" || !strings.Contains(x.Why, `cookies = "strip"`) {
+			t.Errorf("got %+v", x)
+		}
+	})
+}
+
+// TestAuthenticatedConnectionsAreNotShared: with NTLM and Negotiate a connection
+// belongs to the client that was authenticated on it.
+func TestAuthenticatedConnectionsAreNotShared(t *testing.T) {
+	var mu sync.Mutex
+	conns := make(map[string]int)
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		conns[q.RemoteAddr]++
+		if q.URL.Path == "/challenge" {
+			w.Header().Set("WWW-Authenticate", "NTLM TlRMTVNTUAAC")
+			w.WriteHeader(401)
+		}
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		for _, head := range []string{"GET /a HTTP/1.1\r\nAuthorization: Negotiate oYG2\r\n", "GET /challenge HTTP/1.1\r\n", "GET /a HTTP/1.1\r\n"} {
+			b.ask(head + "Host: shop.example\r\nConnection: close\r\n\r\n")
+		}
+		if len(conns) != 3 {
+			t.Errorf("three requests used %d connections, want 3", len(conns))
+		}
+	})
+}
