@@ -271,19 +271,15 @@ func (r *request) hit() state {
 
 // want describes the object that the cache lacks.
 func (r *request) want() *fetch.Want {
-	asked := r.q.Header
-	if r.q.Known&http1.HasConnection != 0 {
-		// What Connection names does not reach the origin. The variant that comes is
-		// not the one for its value, or anybody could store a page in the wrong
-		// language for all who want another.
-		asked = rfc9111.Forwardable(asked)
-	}
+	// The variant that comes is the one for the fields that the origin saw. A field
+	// that does not reach it, for example one that Connection names, selects nothing.
+	asked := fetch.Forwarded(r.q.Header, true)
 	return &fetch.Want{
 		Upstream: r.route.upstream,
 		Key:      string(r.key),
 		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
-			Header: fetch.Forwarded(r.q.Header, true), Via: r.protocol(), Around: r.originFunction(), StripCookies: r.stripsCookies()},
+			Header: asked, Via: r.protocol(), Around: r.originFunction(), StripCookies: r.stripsCookies()},
 		Stale:   r.stale,
 		Near:    r.near,
 		Compose: r.composer(),
@@ -346,7 +342,7 @@ func (r *request) refresh() {
 	r.stale = nil
 	// The fetch outlives the request, whose header is in the connection's buffer.
 	w.Request.Header = w.Request.Header.Clone()
-	w.Exchange.Header = w.Exchange.Header.Clone()
+	w.Exchange.Header = w.Request.Header
 	w.Stale = r.object
 	r.e.fetcher.Refresh(r.e.base, w)
 }

@@ -24,7 +24,8 @@ var unforwarded = [...]string{
 var conditional = [...]string{"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"}
 
 // Forwarded returns the fields of a client's request that go to an origin. With
-// filling the conditional ones stay out. The lines share the request's bytes.
+// filling the conditional ones stay out, and the others get the form by which the
+// cache selects (see [rfc9111.Canonical]). The lines share the request's bytes.
 func Forwarded(request fields.Header, filling bool) fields.Header {
 	out := make(fields.Header, 0, len(request))
 	for _, f := range request {
@@ -32,6 +33,9 @@ func Forwarded(request fields.Header, filling bool) fields.Header {
 			continue
 		}
 		out = append(out, f)
+	}
+	if filling {
+		return rfc9111.Canonical(out)
 	}
 	return out
 }

@@ -28,7 +28,7 @@ func NewSelector(reply, request fields.Header) (s Selector, ok bool) {
 			continue
 		}
 		s.names = append(s.names, name)
-		s.values = append(s.values, slices.Clip(appendNormal(nil, name, request)))
+		s.values = append(s.values, slices.Clip(appendSelecting(nil, name, request)))
 		if name == "accept-language" {
 			if v, ok := reply.Get("content-language"); ok {
 				s.language = bytes.Clone(v)
@@ -52,7 +52,12 @@ func (s *Selector) Match(request fields.Header) bool {
 	}
 	var scratch [scratchSize]byte
 	for i, name := range s.names {
-		got := appendNormal(scratch[:0], name, request)
+		var got []byte
+		if len(s.values[i]) > 0 && s.values[i][0] == exactMark {
+			got = appendExact(scratch[:0], name, request)
+		} else {
+			got = appendNormal(scratch[:0], name, request)
+		}
 		if (got == nil) != (s.values[i] == nil) || !bytes.Equal(got, s.values[i]) {
 			if name != "accept-language" || !s.speaks(request) {
 				return false
@@ -63,13 +68,14 @@ func (s *Selector) Match(request fields.Header) bool {
 }
 
 // AppendKey appends what tells requests apart under these names: equal for two
-// requests exactly when the values are. It is for keys of fetches in flight.
+// requests only when one reply could answer both. It is for keys of fetches in
+// flight.
 func (s *Selector) AppendKey(dst []byte, request fields.Header) []byte {
 	for _, name := range s.names {
 		dst = append(dst, 0)
 		dst = append(dst, name...)
 		dst = append(dst, '=')
-		dst = appendNormal(dst, name, request)
+		dst = appendSelecting(dst, name, request)
 	}
 	return dst
 }
@@ -85,7 +91,8 @@ func (s *Selector) Same(o *Selector) bool {
 // field's semantics are known). It returns nil, not dst, when the field is
 // absent and dst is empty.
 //
-//	all fields        lines combined, white space round commas removed
+//	all fields        lines combined, white space round commas removed (see also
+//	                  appendSelecting)
 //	accept-language   lower case, ordered by preference and then by name
 //	accept-encoding   only codings that the web uses, ordered by name
 func appendNormal(dst []byte, name string, request fields.Header) []byte {
@@ -93,14 +100,18 @@ func appendNormal(dst []byte, name string, request fields.Header) []byte {
 		if len(dst) == 0 {
 			return nil
 		}
-		return append(dst, 1) // no field value contains it
+		return append(dst, absentMark)
 	}
 	if dst == nil {
 		dst = []byte{}
 	}
 	switch name {
 	case "accept-language":
-		return appendPreferences(dst, name, request, func([]byte) bool { return true }, true)
+		base := len(dst)
+		if dst = appendPreferences(dst, name, request, isLanguage, true); len(dst) == base {
+			dst = append(dst, '*') // no preference
+		}
+		return dst
 	case "accept-encoding":
 		return appendPreferences(dst, name, request, webCoding, false)
 	}
@@ -140,7 +151,8 @@ type preference struct {
 
 // appendPreferences writes a list with qvalues (RFC 9110, section 12.4.2) in a
 // normal form: refused members (q=0) and unwanted ones left out, lower case,
-// sorted; with qvalues when ranked.
+// sorted, and by rank when ranked. A "*" beside refused members is left out too: it
+// would take them in again.
 func appendPreferences(dst []byte, name string, request fields.Header, wanted func([]byte) bool, ranked bool) []byte {
 	var room [maxPreferences]preference
 	list := preferences(room[:0], name, request, wanted)
@@ -166,19 +178,29 @@ func appendPreferences(dst []byte, name string, request fields.Header, wanted fu
 }
 
 func preferences(list []preference, name string, request fields.Header, wanted func([]byte) bool) []preference {
-	seen := 0
+	seen, refused := 0, false
 	for e := range request.Elements(name) {
 		if seen++; seen > maxMembers || len(list) == maxPreferences {
 			break
 		}
 		tag, parameter, _ := bytes.Cut(e, []byte{';'})
 		p := preference{tag: fields.Trim(tag), q: qvalue(fields.Trim(parameter))}
-		if p.q > 0 && wanted(p.tag) {
+		switch {
+		case !wanted(p.tag):
+		case p.q == 0:
+			refused = refused || !isAny(p)
+		default:
 			list = append(list, p)
 		}
 	}
+	if refused {
+		list = slices.DeleteFunc(list, isAny)
+	}
 	return list
 }
+
+// isAny tells whether a member stands for all that are not named.
+func isAny(p preference) bool { return len(p.tag) == 1 && p.tag[0] == '*' }
 
 // qvalue reads "q=0.5" as 500; what is absent or malformed counts as 1000.
 func qvalue(v []byte) int {
@@ -217,7 +239,7 @@ func (s *Selector) speaks(request fields.Header) bool {
 	}
 	var room [maxPreferences]preference
 	best, tie := preference{}, false
-	for _, p := range preferences(room[:0], "accept-language", request, func([]byte) bool { return true }) {
+	for _, p := range preferences(room[:0], "accept-language", request, isLanguage) {
 		switch {
 		case p.q > best.q:
 			best, tie = p, false
