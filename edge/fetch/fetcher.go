@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -180,12 +181,23 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		return Got{Object: o, Collapsed: true}, nil
 	}
 	r, err := w.Upstream.Do(ctx, f.conditional(w))
+	confirmed := err == nil && r.Status == 304 && w.Stale != nil
+	if confirmed && !rfc9111.Confirms(w.Stale.Header, r.Header) {
+		confirmed = false
+		r.Close()
+		x := w.Exchange // without the condition
+		r, err = w.Upstream.Do(ctx, &x)
+	}
+	if err == nil && r.Status == 304 && !confirmed {
+		r.Close()
+		err = &Error{Cause: BadReply, Origin: r.Origin, Err: errUnasked304}
+	}
 	if err != nil {
 		f.flights.settle(id, fl, nil, err)
 		return Got{}, err
 	}
 	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
-	if r.Status == 304 && w.Stale != nil {
+	if confirmed {
 		defer r.Close()
 		got.Validated = true
 		got.Object, got.Own, got.Stored = f.freshen(w, r, fl)
@@ -242,6 +254,8 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	f.fills.Go(fill)
 	return got, nil
 }
+
+var errUnasked304 = errors.New("304 to a request without conditions")
 
 // shared returns what followers get of a validated object: only one that is
 // stored may answer others.

@@ -52,6 +52,22 @@ func NotModified(request, reply fields.Header, now time.Time) bool {
 	return ok && !t.After(since)
 }
 
+// Confirms tells whether a 304 is about the stored reply (section 4.3.4). A strong
+// entity tag must be the stored one, a weak one must match it weakly; without one,
+// Last-Modified must be the stored one where both have it. Otherwise the 304 must
+// not freshen the stored reply: its body is another one.
+func Confirms(stored, fresh fields.Header) bool {
+	etag, modified := Validators(fresh)
+	storedTag, storedModified := Validators(stored)
+	switch {
+	case etag != nil && !bytes.HasPrefix(etag, []byte("W/")):
+		return bytes.Equal(etag, storedTag)
+	case etag != nil:
+		return storedTag != nil && weakMatch(etag, storedTag)
+	}
+	return modified == nil || storedModified == nil || bytes.Equal(modified, storedModified)
+}
+
 // weakMatch compares entity tags without regard to weakness (RFC 9110, section
 // 8.8.3.2).
 func weakMatch(a, b []byte) bool {

@@ -127,6 +127,29 @@ func TestSection3_1_StoredFields(t *testing.T) {
 	}
 }
 
+func TestSection4_3_4_WhichReplyA304Freshens(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		stored, fresh []string
+		want          bool
+	}{
+		{"the same strong tag", []string{"ETag", `"1"`}, []string{"ETag", `"1"`}, true},
+		{"another strong tag", []string{"ETag", `"1"`}, []string{"ETag", `"2"`}, false},
+		{"a strong tag for a weak one", []string{"ETag", `W/"1"`}, []string{"ETag", `"1"`}, false},
+		{"a strong tag for none", []string{"Last-Modified", httpDate(0)}, []string{"ETag", `"1"`}, false},
+		{"a weak tag that matches", []string{"ETag", `"1"`}, []string{"ETag", `W/"1"`}, true},
+		{"a weak tag that does not", []string{"ETag", `W/"1"`}, []string{"ETag", `W/"2"`}, false},
+		{"no validator", []string{"ETag", `"1"`}, nil, true},
+		{"the same date", []string{"Last-Modified", httpDate(0)}, []string{"Last-Modified", httpDate(0)}, true},
+		{"another date", []string{"Last-Modified", httpDate(0)}, []string{"Last-Modified", httpDate(-time.Hour)}, false},
+		{"the same tag with another date", []string{"ETag", `"1"`, "Last-Modified", httpDate(0)}, []string{"ETag", `"1"`, "Last-Modified", httpDate(-time.Hour)}, true},
+	} {
+		if got := Confirms(fields.Of(tc.stored...), fields.Of(tc.fresh...)); got != tc.want {
+			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestSection4_4_Invalidation(t *testing.T) {
 	for _, tc := range []struct {
 		method string
