@@ -134,8 +134,11 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		return nil, false, err
 	}
 	repeatable := x.Body == nil && rfc9111.Idempotent(x.Method)
-	for {
-		c := s.take(repeatable)
+	for fresh := false; ; {
+		var c *conn
+		if !fresh {
+			c = s.take(repeatable)
+		}
 		if c == nil {
 			if c, err = s.dial(ctx); err != nil {
 				s.unreachable()
@@ -151,8 +154,10 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		s.drop(c)
 		// A connection that waited may have been closed by the origin meanwhile:
 		// then it answers nothing, and the same request is sent once more, on the
-		// next idle one or in the end on a new one, if that can do no harm.
-		if c.again && CauseOf(err) == Closed && repeatable {
+		// next idle one or in the end on a new one, if that can do no harm. If no reply
+		// can be made of what came, it may be the late rest of the reply before.
+		if cause := CauseOf(err); c.again && repeatable && (cause == Closed || cause == BadReply) {
+			fresh = cause == BadReply
 			continue
 		}
 		s.release()

@@ -144,7 +144,7 @@ func (s *server) take(repeatable bool) *conn {
 			return nil
 		}
 		now := time.Now()
-		alive, known := stillOpen(c.Conn)
+		alive, known := c.quiet()
 		if now.Before(c.until) && alive && (known || repeatable || now.Sub(c.used) < sureFor) {
 			return c
 		}
@@ -155,6 +155,23 @@ func (s *server) take(repeatable bool) *conn {
 // sureFor is how long an idle connection is trusted with a request that cannot
 // be repeated where nobody can look into the socket.
 const sureFor = time.Second
+
+// quiet tells whether an idle connection is open and the origin has sent nothing on
+// it since its last reply; known is false when that cannot be seen.
+func (c *conn) quiet() (ok, known bool) {
+	t, isTLS := c.Conn.(*tls.Conn)
+	if !isTLS {
+		return stillOpen(c.Conn)
+	}
+	// Bytes that are decrypted already come without a read of the socket, which the
+	// deadline in the past forbids.
+	var b [1]byte
+	t.SetReadDeadline(time.Unix(1, 0))
+	if n, err := t.Read(b[:]); n > 0 || !isTimeout(err) {
+		return false, true
+	}
+	return stillOpen(t.NetConn())
+}
 
 func (s *server) pop() *conn {
 	s.mu.Lock()

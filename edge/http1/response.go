@@ -53,7 +53,12 @@ func (s *Response) parse(b []byte, toHEAD bool) Refusal {
 	}
 	s.KeepAlive = !foreign && s.Minor == 1 && !s.Header.Contains("connection", "close")
 	switch {
-	case toHEAD, s.Status == 204, s.Status == 304:
+	case s.Status == 204, s.Status == 304:
+		// Such a reply has no body. An origin that announces one may send it, and then
+		// it would be read as the reply to the next request.
+		s.KeepAlive = s.KeepAlive && s.ContentLength == 0
+		s.ContentLength, s.Chunked = 0, false
+	case toHEAD:
 		s.ContentLength, s.Chunked = 0, false
 	case s.Known&(HasContentLength|HasTransferEncoding) == 0:
 		s.ContentLength, s.KeepAlive = -1, false
