@@ -148,7 +148,9 @@ func (r *request) deliverReply() error {
 	if !r.hasBody(p.Status) {
 		// The length that a HEAD or a 304 tells is that of another reply's body.
 		if v, ok := p.Header.Get("content-length"); ok && p.Status != 204 {
-			head = http1.AppendField(head, "Content-Length", v)
+			if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n >= 0 {
+				head = http1.AppendInt(head, "Content-Length", n)
+			}
 		}
 	}
 	buf, _ := r.e.pieces.Get().(*[]byte)

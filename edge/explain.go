@@ -26,9 +26,9 @@ type Explanation struct {
 	// NotStored is why the last reply was not stored, as in Cache-Status, if that is
 	// remembered.
 	NotStored string `json:"not_stored,omitempty"`
-	Outcome   string         `json:"outcome"`          // an [Outcome]
-	Forward   string         `json:"forward,omitempty"`
-	Why       string         `json:"why"`
+	Outcome   string `json:"outcome"` // an [Outcome]
+	Forward   string `json:"forward,omitempty"`
+	Why       string `json:"why"`
 }
 
 // FunctionStep is a function on the way of a request.

@@ -71,6 +71,14 @@ type Answer struct {
 	Trailer fields.Header // none comes, and none goes on
 }
 
+// check returns an error when the status is not that of a final reply.
+func (a *Answer) check() error {
+	if a.Status < 200 || a.Status > 599 {
+		return &FunctionError{Status: 500, Detail: "fn-bad-status", Err: fmt.Errorf("status %d is not between 200 and 599", a.Status)}
+	}
+	return nil
+}
+
 // FunctionError is a function that failed.
 type FunctionError struct {
 	Status int    // for the client: 500, 503 or 504
@@ -123,6 +131,9 @@ func (r *request) function() state {
 	began := time.Now()
 	a, err := f.Handle(r.e.base, q, r.beyond)
 	r.fnTime = time.Since(began) - r.beyondTime
+	if err == nil {
+		err = a.check()
+	}
 	if err != nil {
 		return r.failed(err)
 	}
@@ -296,6 +307,9 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 			a.Body, err = readAnswer(reply)
 			return a, err
 		})
+		if err == nil {
+			err = a.check()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -331,7 +345,7 @@ func (r *request) deliverAnswer() error {
 		switch {
 		case fields.Equal(f.Name, "content-length") || rfc9111.HopByHop(f.Name, a.Header):
 		case fields.Equal(f.Name, "age"):
-			c.out = a.Header[i : i+1].Append(c.out)
+			c.out = http1.AppendSound(c.out, a.Header[i:i+1])
 		default:
 			c.out = appendReplyField(c.out, a.Header[i:i+1])
 		}

@@ -63,7 +63,7 @@ func appendReplyField(dst []byte, line fields.Header) []byte {
 	if fields.Equal(name, "surrogate-key") || fields.Equal(name, "cache-tag") || fields.Equal(name, "surrogate-control") {
 		return dst
 	}
-	return line.Append(dst)
+	return http1.AppendSound(dst, line)
 }
 
 // appendIdentity appends who this edge is.
@@ -89,7 +89,7 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 		for i := range o.Header {
 			for _, name := range kept304 {
 				if fields.Equal(o.Header[i].Name, name) {
-					dst = o.Header[i : i+1].Append(dst)
+					dst = http1.AppendSound(dst, o.Header[i:i+1])
 				}
 			}
 		}
@@ -110,7 +110,7 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 // appendStory ends a head: what happened, what becomes of the connection, and
 // the empty line.
 func (r *request) appendStory(dst []byte) []byte {
-	dst = r.own.Append(dst)
+	dst = http1.AppendSound(dst, r.own)
 	if r.object != nil {
 		// A reply that comes from its origin this moment has no age, unless another
 		// cache gave it one.
@@ -119,8 +119,11 @@ func (r *request) appendStory(dst []byte) []byte {
 			dst = http1.AppendInt(dst, "Age", age)
 		}
 	} else if r.reply != nil {
-		if age, ok := r.reply.Header.Get("age"); ok {
-			dst = http1.AppendField(dst, "Age", age)
+		for i, f := range r.reply.Header {
+			if fields.Equal(f.Name, "age") {
+				dst = http1.AppendSound(dst, r.reply.Header[i:i+1])
+				break
+			}
 		}
 	}
 	if r.originTime > 0 {
@@ -198,7 +201,7 @@ func (r *request) interim(status int, h fields.Header) {
 		return
 	}
 	b := http1.AppendStatusLine(r.c.out[:0], status, nil)
-	b = append(h.Append(b), "\r\n"...)
+	b = append(http1.AppendSound(b, h), "\r\n"...)
 	r.c.out = b
 	r.gone = r.c.write(b, time.Now()) != nil
 }

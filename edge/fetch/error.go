@@ -27,6 +27,7 @@ const (
 	Broken                      // the breaker is open: it failed a moment ago
 	ServerError                 // 500, 502, 503 or 504 where something stale will do
 	ClientGone                  // the client's request body ended early
+	Unsendable                  // the request has a form that must not be sent
 )
 
 var causes = [...]struct {
@@ -44,6 +45,7 @@ var causes = [...]struct {
 	Broken:         {"origin-down", 503},
 	ServerError:    {"origin-error", 502},
 	ClientGone:     {"client-gone", 400},
+	Unsendable:     {"request-unsendable", 500},
 }
 
 // String returns the cause as a token.

@@ -129,6 +129,11 @@ func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 // do tries one origin. sent tells that it may have seen the request.
 func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err error) {
 	s := o.server
+	head, err := o.head(x)
+	if err != nil {
+		s.untried()
+		return nil, true, err
+	}
 	if err := s.acquire(ctx); err != nil {
 		s.untried()
 		return nil, false, err
@@ -147,7 +152,7 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 			}
 		}
 		s.connected()
-		r, err = o.roundTrip(c, x)
+		r, err = o.roundTrip(c, x, head)
 		if err == nil {
 			return r, true, nil
 		}
@@ -166,10 +171,10 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 }
 
 // roundTrip sends the request over c and reads heads up to the final one.
-func (o *member) roundTrip(c *conn, x *Exchange) (*Reply, error) {
+func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 	r := &Reply{Origin: o.server.address, RequestTime: time.Now(), conn: c}
 	c.wait = o.server.cfg.ReplyTimeout
-	_, err := c.Write(o.head(x))
+	_, err := c.Write(head)
 	if err == nil && x.Body != nil {
 		err = sendBody(c, x)
 		if CauseOf(err) == ClientGone && err != nil {
@@ -213,20 +218,20 @@ func keepAliveTimeout(h fields.Header) time.Duration {
 	return 0
 }
 
-// head composes the request.
-func (o *member) head(x *Exchange) []byte {
+// head composes the request. It returns an error when the parts make no request.
+func (o *member) head(x *Exchange) ([]byte, error) {
 	host, name := x.Host, o.server.cfg.Name
 	if o.host != "" {
 		host = o.host
 	}
-	b := make([]byte, 0, 1024)
-	b = http1.AppendRequestLine(b, []byte(x.Method), []byte(x.Target))
-	b = http1.AppendField(b, "Host", host)
-	b = x.Header.Append(b)
-	b = http1.AppendField(b, "Via", x.Via+" "+name)
-	b = http1.AppendField(b, "CDN-Loop", name)
+	h := x.Header[:len(x.Header):len(x.Header)]
+	h = append(h, fields.Of("Via", x.Via+" "+name, "CDN-Loop", name)...)
 	if x.ForwardedFor != "" {
-		b = http1.AppendField(b, "X-Forwarded-For", x.ForwardedFor)
+		h = append(h, fields.Of("X-Forwarded-For", x.ForwardedFor)...)
+	}
+	b, err := http1.AppendRequestHead(make([]byte, 0, 1024), []byte(x.Method), []byte(x.Target), []byte(host), h)
+	if err != nil {
+		return nil, &Error{Cause: Unsendable, Origin: o.server.address, Err: err}
 	}
 	switch {
 	case x.Body == nil:
@@ -238,7 +243,7 @@ func (o *member) head(x *Exchange) []byte {
 	if x.Body == nil && (x.Method == "POST" || x.Method == "PUT" || x.Method == "PATCH") {
 		b = http1.AppendInt(b, "Content-Length", 0)
 	}
-	return append(b, "\r\n"...)
+	return append(b, "\r\n"...), nil
 }
 
 // sendBody copies the client's body to the origin.

@@ -17,6 +17,11 @@ func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
 	if i := bytes.IndexByte(raw, '?'); i >= 0 {
 		path, query = raw[:i], raw[i:]
 	}
+	for _, c := range raw {
+		if c <= ' ' || c == 0x7f {
+			return dst, false // of a function: no client's target has one
+		}
+	}
 	base := len(dst)
 	if bytes.IndexByte(path, '%') < 0 {
 		dst = append(dst, path...)

@@ -17,7 +17,7 @@ func TestTargetsHaveOneForm(t *testing.T) {
 		{"/../../x", "/x", true}, {"/..", "/", true}, {"/%2e%2e/x", "/x", true}, {"/a/%2E/b", "/a/b", true},
 		{"/a//b", "/a//b", true}, {"/.a/..b/c.", "/.a/..b/c.", true}, {"/a/..%2fb", "/a/..%2Fb", true},
 		{"/a%5cb", "/a%5Cb", true}, {"/%c0%ae%c0%ae/", "/%C0%AE%C0%AE/", true},
-		{"/a%00", "", false}, {"/a%0a", "", false}, {"/a%7f", "", false}, {"/a%", "", false}, {"/a%4", "", false}, {"/a%zz", "", false},
+		{"/a\x00", "", false}, {"/a b", "", false}, {"/a?b\r\nc", "", false}, {"/a%00", "", false}, {"/a%0a", "", false}, {"/a%7f", "", false}, {"/a%", "", false}, {"/a%4", "", false}, {"/a%zz", "", false},
 	} {
 		got, ok := AppendTarget([]byte("host"), []byte(tc.in))
 		if ok != tc.ok || string(got) != "host"+tc.want {
