@@ -191,6 +191,7 @@ func (w *shower) service(s *Service) {
 			w.block("origin", o.URL, func() {
 				w.unless("health", o.Health)
 				w.unless("host", o.Host)
+				w.value("forwarded", o.Forwarded)
 			})
 		}
 		w.block("map", "", func() {

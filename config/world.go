@@ -94,6 +94,8 @@ type Origin struct {
 	URL    string // "http://host[:port]" or "https://..."
 	Health string // path that answers 200 when it is well; "" for none
 	Host   string // Host header to send; "": the client's
+	// Forwarded adds the field Forwarded (RFC 7239) to X-Forwarded-For, -Proto and -Host.
+	Forwarded bool
 }
 
 // Map says how a service is mapped to PoPs.

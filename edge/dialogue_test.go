@@ -43,7 +43,8 @@ import (
 //	saw N                      requests at the origin since the last "saw"
 //	    METHOD /path           and of the last of these: its line and fields
 //	after 61s                  time passes; the client's connection is closed
-//	site OPTION                host=NAME (fixed Host for origins), strip=PATH (cookies)
+//	site OPTION                host=NAME (fixed Host for origins), forwarded,
+//	                           strip=PATH (cookies), wild (wildcard hosts)
 //	origin-down, origin-up     nobody listens there; somebody does again
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.edge")
@@ -135,7 +136,7 @@ func (d *dialogue) start() {
 }
 
 func (d *dialogue) setSite(s Site) {
-	s.Service, s.Hosts = "shop.example", []string{"www.shop.example"}
+	s.Service, s.Hosts = "shop.example", append(s.Hosts, "www.shop.example")
 	if s.Origins == nil {
 		s.Origins = []fetch.Origin{{URL: "http://origin"}}
 	}
@@ -214,6 +215,12 @@ func parseSite(c command) (s Site) {
 	for _, w := range c.words[1:] {
 		if h, ok := strings.CutPrefix(w, "host="); ok {
 			s.Origins = []fetch.Origin{{URL: "http://origin", Host: h}}
+		}
+		if w == "forwarded" {
+			s.Origins[0].Forwarded = true
+		}
+		if w == "wild" {
+			s.Hosts = []string{"*.tenants.example", "*.alias.example"}
 		}
 		if p, ok := strings.CutPrefix(w, "strip="); ok {
 			s.Paths = append(s.Paths, PathRule{Path: p, Cookies: StripCookies})

@@ -138,7 +138,7 @@ func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
 // SetSites replaces the sites. Requests that run finish with the old ones; what
 // is stored stays.
 func (e *Edge) SetSites(s *Sites) {
-	t := &table{hosts: make(map[string]*route)}
+	t := &table{hosts: make(map[string]*route), wild: make(map[string]*route)}
 	for i := range s.list {
 		site := &s.list[i]
 		up, err := e.client.Upstream(site.Origins)
@@ -146,9 +146,9 @@ func (e *Edge) SetSites(s *Sites) {
 			e.cfg.Logger.Error("site has no usable origin", "service", site.Service, "err", err)
 			continue
 		}
-		r := &route{site: site, upstream: up, fixedHost: up.Host("")}
+		r := &route{site: site, upstream: up}
 		for _, h := range site.hosts() {
-			t.hosts[h] = r
+			t.add(h, r)
 		}
 	}
 	old := e.sites.Load()
@@ -156,13 +156,13 @@ func (e *Edge) SetSites(s *Sites) {
 	for _, tag := range outdated(old, t) {
 		e.PurgeTag(tag)
 	}
-	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts), "version", version)
+	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts)+len(t.wild), "version", version)
 }
 
 // outdated returns the tags of what functions of the origin phase made that have
 // changed since, or are gone.
 func outdated(old, now *table) (tags []string) {
-	for host, r := range old.hosts {
+	for host, r := range old.all() {
 		if host != string(r.site.Service) {
 			continue // another name of it
 		}
@@ -172,6 +172,9 @@ func outdated(old, now *table) (tags []string) {
 				continue
 			}
 			n := now.hosts[host]
+			if n == nil {
+				n = now.wild[host]
+			}
 			if n == nil || !slices.ContainsFunc(n.site.Functions, func(g Function) bool {
 				return g.Phase == OriginPhase && g.Path == f.Path && g.Version == f.Version
 			}) {

@@ -279,7 +279,8 @@ func (r *request) want() *fetch.Want {
 		Key:      string(r.key),
 		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
-			Header: asked, Via: r.protocol(), Around: r.originFunction(), StripCookies: r.stripsCookies()},
+			Header: asked, Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Shared: true,
+			Around: r.originFunction(), StripCookies: r.stripsCookies()},
 		Stale:   r.stale,
 		Near:    r.near,
 		Compose: r.composer(),
@@ -347,10 +348,13 @@ func (r *request) refresh() {
 	r.e.fetcher.Refresh(r.e.base, w)
 }
 
+// scheme is that of all requests: the edge has no TLS yet.
+const scheme = "http"
+
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), ForwardedFor: r.c.address(), Interim: r.interim, Around: r.originFunction(),
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Interim: r.interim, Around: r.originFunction(),
 		StripCookies: r.readsOnly() && r.stripsCookies()}
 	var up *upload
 	if len(r.body) > 0 { // a function has read it

@@ -285,8 +285,8 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 			return do(x) // an upload streams through; what is made of its reply is the origin's affair
 		}
 		asked, source := time.Now(), netip.AddrPort{}
-		if x.ForwardedFor != "" { // for this client only
-			if a, err := netip.ParseAddr(x.ForwardedFor); err == nil {
+		if !x.Shared { // for this client only
+			if a, err := netip.ParseAddr(x.Client); err == nil {
 				source = netip.AddrPortFrom(a, 0)
 			}
 		}

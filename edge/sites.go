@@ -3,7 +3,9 @@ package edge
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
+	"strings"
 
 	"perto"
 	"perto/edge/fetch"
@@ -114,29 +116,67 @@ func NewSites(sites ...Site) (*Sites, error) {
 }
 
 // table finds the route of a host.
-type table struct{ hosts map[string]*route }
-
-type route struct {
-	site      *Site
-	upstream  *fetch.Upstream
-	fixedHost string // see fetch.Origin.Host
+type table struct {
+	hosts map[string]*route
+	wild  map[string]*route // "*.example" for all names below example
 }
 
-func (t *table) find(host []byte) *route { return t.hosts[string(host)] }
+type route struct {
+	site     *Site
+	upstream *fetch.Upstream
+}
 
-// appendKey appends the cache key of a target: service, zero byte, the Host that
-// is forwarded, zero byte, and the target in normal form. Where all origins are
-// asked for one fixed host, that one is in the key, and all names of the site
-// share their objects. authority is in lower case. ok is false when the target
-// has no safe meaning.
+func (t *table) add(host string, r *route) {
+	if strings.HasPrefix(host, "*.") {
+		t.wild[host] = r
+	} else {
+		t.hosts[host] = r
+	}
+}
+
+// all yields the hosts and wildcards with their routes.
+func (t *table) all() iter.Seq2[string, *route] {
+	return func(yield func(string, *route) bool) {
+		for _, hosts := range []map[string]*route{t.hosts, t.wild} {
+			for h, r := range hosts {
+				if !yield(h, r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// find returns the route of a host: that of its own name, or of the longest
+// wildcard above it. The DNS server sends it the same clients (RFC 4592).
+func (t *table) find(host []byte) *route {
+	if r := t.hosts[string(host)]; r != nil || len(t.wild) == 0 {
+		return r
+	}
+	var buf [maxName + 1]byte
+	for i, c := range host {
+		if c != '.' || len(host)-i > maxName {
+			continue
+		}
+		if r := t.wild[string(append(append(buf[:0], '*'), host[i:]...))]; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// maxName is the length of the longest domain name in bytes (RFC 1035, section
+// 2.3.4).
+const maxName = 255
+
+// appendKey appends the cache key of a target: service, zero byte, the host that
+// the client asked for, zero byte, and the target in normal form. Origins see that
+// host in Host or in X-Forwarded-Host, so names of one site do not share objects.
+// authority is in lower case. ok is false when the target has no safe meaning.
 func (r *route) appendKey(dst, authority, target []byte) (key []byte, ok bool) {
 	dst = append(append(dst, r.site.Service...), 0)
-	if r.upstream.FixedHost() {
-		dst = append(dst, r.fixedHost...)
-	} else {
-		dst = append(dst, authority...)
-	}
-	return fetch.AppendTarget(append(dst, 0), target)
+	dst = append(append(dst, authority...), 0)
+	return fetch.AppendTarget(dst, target)
 }
 
 // appendAuthority appends a Host in the form that is forwarded: lower case,

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"slices"
 
 	"perto"
+	"perto/config"
+	"perto/dnsserver/zone"
 	"perto/edge"
 	"perto/edge/fetch"
 )
@@ -23,7 +26,8 @@ func (n *Node) newEdge() error {
 	if err != nil {
 		return err
 	}
-	sites, err := sitesOfEdge(cfg, nil)
+	n.hosts = zoneHosts(&cfg.World)
+	sites, err := sitesOfEdge(cfg, n.hosts, nil)
 	if err != nil {
 		return err
 	}
@@ -36,7 +40,7 @@ func (n *Node) newEdge() error {
 func (n *Node) setSites() {
 	n.setting.Lock() // the sites that are set last are the newest
 	defer n.setting.Unlock()
-	sites, err := sitesOfEdge(n.cfg(), n.functions)
+	sites, err := sitesOfEdge(n.cfg(), n.hosts, n.functions)
 	if err != nil {
 		n.cfg().Logger.Error("the edge keeps its old sites", "err", err)
 		return
@@ -44,8 +48,40 @@ func (n *Node) setSites() {
 	n.edge.SetSites(sites)
 }
 
-// sitesOfEdge returns the services that an edge's PoP serves. functions may be nil.
-func sitesOfEdge(cfg *Config, functions *functionRoom) (*edge.Sites, error) {
+// zoneHosts returns the names in the zones, besides services and their aliases,
+// that lead to services: CNAMEs, also with "*". DNS sends their clients to the edges.
+func zoneHosts(w *config.World) map[perto.Service][]string {
+	out := make(map[perto.Service][]string)
+	declared := make(map[string]bool)
+	for i := range w.Services {
+		declared[string(w.Services[i].Name)] = true
+		for _, a := range w.Services[i].Aliases {
+			declared[a] = true
+		}
+	}
+	for i := range w.Zones {
+		cfg, services := zoneConfig(w, &w.Zones[i])
+		if len(services) == 0 || len(cfg.Data) == 0 {
+			continue
+		}
+		z, err := zone.Build(cfg)
+		if err != nil {
+			continue // the node that serves the zone reports it
+		}
+		for _, name := range z.Names() {
+			if k := z.Service(name); k >= 0 && !declared[name] {
+				declared[name] = true
+				s := w.Services[services[k]].Name
+				out[s] = append(out[s], name)
+			}
+		}
+	}
+	return out
+}
+
+// sitesOfEdge returns the services that an edge's PoP serves. hosts are those of
+// zoneHosts; functions may be nil.
+func sitesOfEdge(cfg *Config, hosts map[perto.Service][]string, functions *functionRoom) (*edge.Sites, error) {
 	pop, _ := edgeOf(&cfg.World, cfg.Local.Name)
 	var sites []edge.Site
 	for i := range cfg.World.Services {
@@ -53,9 +89,9 @@ func sitesOfEdge(cfg *Config, functions *functionRoom) (*edge.Sites, error) {
 		if len(s.Origins) == 0 || !serves(s, pop) {
 			continue
 		}
-		site := edge.Site{Service: s.Name, Hosts: s.Aliases}
+		site := edge.Site{Service: s.Name, Hosts: slices.Concat(s.Aliases, hosts[s.Name])}
 		for _, o := range s.Origins {
-			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host})
+			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host, Forwarded: o.Forwarded})
 		}
 		site.Cookies, _ = edge.ParseCookies(s.Cookies)
 		for _, p := range s.Paths {

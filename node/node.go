@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perto"
 	"perto/config"
 	"perto/dnsserver"
 	"perto/edge"
@@ -48,8 +49,9 @@ type Node struct {
 	dns       *dnsserver.Server // role dns
 	publisher *publisher
 	registry  *replicas.Registry
-	edge      *edge.Edge // role edge
-	setting   sync.Mutex // one change of the edge's sites at a time
+	edge      *edge.Edge                 // role edge
+	setting   sync.Mutex                 // one change of the edge's sites at a time
+	hosts     map[perto.Service][]string // see zoneHosts; guarded by setting
 	sender    *replicas.Sender
 	origin    *origin.Shop // role origin
 

@@ -9,7 +9,6 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/edge"
 )
 
 // ErrRestart is wrapped by the error of a [Node.Reload] that the running Node cannot
@@ -77,14 +76,15 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 	}
 	// First everything that can fail.
 	var decided *decider
-	var sites *edge.Sites
+	var hosts map[perto.Service][]string
 	if n.dns != nil {
 		if decided, err = newDecider(&cfg.World, cfg.Geo); err != nil {
 			return err
 		}
 	}
 	if n.edge != nil {
-		if sites, err = sitesOfEdge(cfg, n.functions); err != nil {
+		hosts = zoneHosts(&cfg.World)
+		if _, err = sitesOfEdge(cfg, hosts, nil); err != nil {
 			return err
 		}
 	}
@@ -116,8 +116,10 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 	if n.edge != nil {
 		_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
 		n.edge.SetLimits(int64(cfg.Local.CacheBytes), float64(capacity)/8)
-		n.edge.SetSites(sites)
-		n.setSites() // functions may have changed since the sites were built
+		n.setting.Lock()
+		n.hosts = hosts
+		n.setting.Unlock()
+		n.setSites()
 	}
 	if n.sender != nil {
 		n.sender.SetKeys(cfg.Keys)

@@ -57,6 +57,8 @@ type Origin struct {
 	// Host is what origin requests carry as Host; empty: the host that the client
 	// asked for.
 	Host string
+	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded ones.
+	Forwarded bool
 }
 
 // Client holds what lasts longer than one site's configuration: connections,
@@ -82,8 +84,9 @@ type Upstream struct {
 }
 
 type member struct {
-	server *server
-	host   string
+	server    *server
+	host      string
+	forwarded bool
 }
 
 // Health returns the state of the upstream's servers, in order of preference.
@@ -107,28 +110,9 @@ func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.origins = append(u.origins, member{s, o.Host})
+		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded})
 	}
 	return u, nil
-}
-
-// Host returns what the first origin is asked for when a client asked for host.
-func (u *Upstream) Host(host string) string {
-	if h := u.origins[0].host; h != "" {
-		return h
-	}
-	return host
-}
-
-// FixedHost tells whether all origins are asked for the same host whatever the
-// client asked for, so that aliases of a site cannot have different replies.
-func (u *Upstream) FixedHost() bool {
-	for _, o := range u.origins {
-		if o.host == "" {
-			return false
-		}
-	}
-	return true
 }
 
 func (c *Client) server(raw string) (*server, error) {

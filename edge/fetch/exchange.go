@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"perto/edge/http1"
@@ -21,10 +22,13 @@ type Exchange struct {
 	Header fields.Header // see [Forwarded]
 	// Via is the protocol that the request came with ("1.1").
 	Via string
-	// ForwardedFor is the client's address for X-Forwarded-For; empty for fetches
-	// that fill the cache, which are for everybody.
-	ForwardedFor string
-
+	// Client is the address of the client, for X-Forwarded-For; of a fetch that many
+	// wait for, that of the one which began it. Empty: not told.
+	Client string
+	// Scheme is that of the client's request ("http"), for X-Forwarded-Proto.
+	Scheme string
+	// Shared tells that the reply may be stored, and so be for other clients too.
+	Shared bool
 	// StripCookies removes the fields that set cookies from the reply.
 	StripCookies bool
 
@@ -226,9 +230,7 @@ func (o *member) head(x *Exchange) ([]byte, error) {
 	}
 	h := x.Header[:len(x.Header):len(x.Header)]
 	h = append(h, fields.Of("Via", x.Via+" "+name, "CDN-Loop", name)...)
-	if x.ForwardedFor != "" {
-		h = append(h, fields.Of("X-Forwarded-For", x.ForwardedFor)...)
-	}
+	h = append(h, x.origin(o.forwarded)...)
 	b, err := http1.AppendRequestHead(make([]byte, 0, 1024), []byte(x.Method), []byte(x.Target), []byte(host), h)
 	if err != nil {
 		return nil, &Error{Cause: Unsendable, Origin: o.server.address, Err: err}
@@ -244,6 +246,24 @@ func (o *member) head(x *Exchange) ([]byte, error) {
 		b = http1.AppendInt(b, "Content-Length", 0)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+// origin returns the fields that say where the request came from.
+func (x *Exchange) origin(forwarded bool) (h fields.Header) {
+	if x.Client != "" {
+		h = append(h, fields.Of("X-Forwarded-For", x.Client)...)
+	}
+	if x.Scheme != "" {
+		h = append(h, fields.Of("X-Forwarded-Proto", x.Scheme, "X-Forwarded-Host", x.Host)...)
+	}
+	if forwarded && x.Client != "" && x.Scheme != "" { // RFC 7239
+		node := x.Client
+		if strings.Contains(node, ":") {
+			node = `"[` + node + `]"`
+		}
+		h = append(h, fields.Of("Forwarded", "for="+node+`;host="`+x.Host+`";proto=`+x.Scheme)...)
+	}
+	return h
 }
 
 // sendBody copies the client's body to the origin.

@@ -164,7 +164,7 @@ func TestWhatIsSent(t *testing.T) {
 		})
 		var interim []int
 		_, err := w.do(w.upstream("o"), &Exchange{Method: "PUT", Target: "/x?y", Host: "shop.example", Via: "1.1",
-			Header: fields.Of("CDN-Loop", "other", "A", "b"), ForwardedFor: "192.0.2.1", Body: strings.NewReader(strings.Repeat("b", 50000)), Length: -1,
+			Header: fields.Of("CDN-Loop", "other", "A", "b"), Client: "192.0.2.1", Scheme: "http", Body: strings.NewReader(strings.Repeat("b", 50000)), Length: -1,
 			Interim: func(status int, h fields.Header) { interim = append(interim, status) }})
 		if err != nil {
 			t.Fatal(err)

@@ -6,16 +6,26 @@ import (
 )
 
 // unforwarded are request fields that never reach an origin: those that the
-// fetcher makes anew, and those which frameworks take for the truth about host,
-// scheme, path or method although any client can send them. They are not part of
-// the cache key, so an origin that believed them would poison the cache for
-// everybody (research: H2, "unkeyed headers").
+// fetcher makes anew, and those which frameworks and other CDNs' customers take for
+// the truth about client, host, scheme, path or method although any client can send
+// them. They are not part of the cache key, so an origin that trusted them would
+// poison the cache for all clients. docs/edge.md has the same list.
 var unforwarded = [...]string{
-	"host", "content-length", "expect", "http2-settings",
-	"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-scheme",
-	"x-forwarded-server", "x-forwarded-prefix", "x-forwarded-path", "x-host", "x-original-url", "x-original-host",
-	"x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override", "x-real-ip", "client-ip",
-	"true-client-ip", "x-client-ip", "x-cluster-client-ip", "surrogate-capability",
+	"host", "content-length", "expect", "http2-settings", "proxy", "surrogate-capability",
+	// the client's address
+	"forwarded", "forwarded-for", "x-forwarded", "x-forwarded-for", "x-original-forwarded-for", "x-forwarded-client-ip",
+	"x-real-ip", "x-client-ip", "client-ip", "x-cluster-client-ip", "x-remote-ip", "x-remote-addr", "x-originating-ip",
+	"x-proxyuser-ip", "proxy-client-ip", "wl-proxy-client-ip", "true-client-ip", "x-true-client-ip",
+	"cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-ipcountry", "cf-visitor", "fastly-client-ip", "fastly-client",
+	"fly-client-ip", "do-connecting-ip", "cloudfront-viewer-address", "cloudfront-viewer-country",
+	"x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip", "x-envoy-external-address", "x-vercel-forwarded-for",
+	// host, scheme and port
+	"x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-ssl",
+	"x-forwarded-server", "x-forwarded-by", "x-host", "x-original-host", "x-url-scheme", "x-scheme", "front-end-https", "x-arr-ssl",
+	"fastly-ssl", "cloudfront-forwarded-proto",
+	// path and method
+	"x-forwarded-prefix", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-method", "x-original-url", "x-original-uri", "x-rewrite-url",
+	"x-envoy-original-path", "x-http-method", "x-http-method-override", "x-method-override", "x-middleware-subrequest",
 }
 
 // conditional are the fields which ask for less than the whole reply. A fetch
@@ -29,7 +39,7 @@ var conditional = [...]string{"if-none-match", "if-modified-since", "if-match", 
 func Forwarded(request fields.Header, filling bool) fields.Header {
 	out := make(fields.Header, 0, len(request))
 	for _, f := range request {
-		if among(f.Name, unforwarded[:]) || filling && among(f.Name, conditional[:]) || rfc9111.HopByHop(f.Name, request) {
+		if isUnforwarded(f.Name) || filling && among(f.Name, conditional[:]) || rfc9111.HopByHop(f.Name, request) {
 			continue
 		}
 		out = append(out, f)
@@ -38,6 +48,25 @@ func Forwarded(request fields.Header, filling bool) fields.Header {
 		return rfc9111.Canonical(out)
 	}
 	return out
+}
+
+// isUnforwarded compares without regard to case, and takes "_" for "-": CGI and its
+// successors give both to the application under one name.
+func isUnforwarded(name []byte) bool {
+	for i := range unforwarded {
+		l := unforwarded[i]
+		if len(l) != len(name) {
+			continue
+		}
+		k := 0
+		for k < len(l) && (fields.Lower(name[k]) == l[k] || name[k] == '_' && l[k] == '-') {
+			k++
+		}
+		if k == len(l) {
+			return true
+		}
+	}
+	return false
 }
 
 func among(name []byte, list []string) bool {

@@ -57,7 +57,7 @@ func FuzzTarget(f *testing.F) {
 
 func TestForwardedFields(t *testing.T) {
 	in := fields.Of("Host", "a", "Accept", "x", "Connection", "keep-alive, X-Hop", "X-Hop", "1", "X-Forwarded-Host", "evil",
-		"X-HTTP-Method-Override", "DELETE", "If-None-Match", `"a"`, "Range", "bytes=0-1", "Via", "1.1 other", "Cookie", "c", "TE", "x")
+		"X-HTTP-Method-Override", "DELETE", "If-None-Match", `"a"`, "Range", "bytes=0-1", "Via", "1.1 other", "Cookie", "c", "TE", "x", "X_Forwarded_For", "evil", "CF_Connecting-IP", "evil")
 	if got, want := string(Forwarded(in, true).Append(nil)), "Accept: x\r\nVia: 1.1 other\r\nCookie: c\r\n"; got != want {
 		t.Errorf("filling: got %q, want %q", got, want)
 	}

@@ -23,6 +23,7 @@ const (
 	SetsCookie
 	Authenticates
 	VariesOnAll
+	VariesOnClient
 	NotUnderstood
 	NoFreshness
 )
@@ -39,6 +40,7 @@ var reasonNames = [...]string{
 	SetsCookie:     "set-cookie",
 	Authenticates:  "authentication",
 	VariesOnAll:    "vary-star",
+	VariesOnClient: "vary-client",
 	NotUnderstood:  "not-understood",
 	NoFreshness:    "no-freshness",
 }
@@ -137,6 +139,9 @@ func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	}
 	if s.Header.Contains("vary", "*") {
 		return VariesOnAll
+	}
+	if s.Header.Contains("vary", "x-forwarded-for") || s.Header.Contains("vary", "forwarded") {
+		return VariesOnClient // the fetch had the address of one client
 	}
 	// What is neither fresh for a moment nor can be validated is of no use.
 	etag, modified := Validators(s.Header)

@@ -40,6 +40,8 @@ func TestSection3_WhatMayBeStored(t *testing.T) {
 		{"3.5: Authorization, must-revalidate", auth, reply(200, "Cache-Control", "max-age=60, must-revalidate"), Storable},
 		{"3.5: Authorization, s-maxage", auth, reply(200, "Cache-Control", "s-maxage=60"), Storable},
 		{"4.1: Vary *", get, reply(200, "Cache-Control", "max-age=60", "Vary", "Accept, *"), VariesOnAll},
+		{"4.1: Vary by the client's address", get, reply(200, "Cache-Control", "max-age=60", "Vary", "Accept, X-FORWARDED-FOR"), VariesOnClient},
+		{"4.1: Vary by Forwarded", get, reply(200, "Cache-Control", "max-age=60", "Vary", "Forwarded"), VariesOnClient},
 		{"5.2.1.5: request no-store", Request{Method: "GET", Header: fields.Of("Cache-Control", "no-store")}, reply(200, "Cache-Control", "max-age=60"), RequestNoStore},
 		{"5.2.2.3: must-understand, unknown status", get, reply(599, "Cache-Control", "max-age=60, no-store, must-understand"), NotUnderstood},
 		{"5.2.2.3: must-understand, known status", get, reply(200, "Cache-Control", "max-age=60, no-store, must-understand"), Storable},
