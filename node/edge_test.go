@@ -1,0 +1,88 @@
+package node
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// edgeOnly makes the node of testConfig an edge whose zone has data.
+func edgeOnly(t *testing.T, origin, more string) Config {
+	cfg := testConfig(t, func(src string) string {
+		src = strings.Replace(src, `origin "http://127.0.0.1:1" {}`, "origin \""+origin+"\" {}\n"+more, 1)
+		return strings.Replace(src, `service "shop`, "service \"*.tenants.cdn.example\" {\n  origin \""+origin+"\" {}\n}\nservice \"shop", 1)
+	})
+	for i := range cfg.World.Zones {
+		cfg.World.Zones[i].Data = append(cfg.World.Zones[i].Data, "\nblog IN CNAME shop\n*.wild IN CNAME shop\nelse IN CNAME other.example.\n"...)
+	}
+	return cfg
+}
+
+// started returns a running node, which ends with the test.
+func started(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+// askEdge sends a request for a host and returns the reply.
+func askEdge(t *testing.T, n *Node, host, target string) *http.Response {
+	t.Helper()
+	c, err := net.Dial("tcp", n.edge.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target, host)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	return res
+}
+
+// TestEdgeServesEveryHostThatDNSSendsHere: services, wildcard services, aliases and
+// the CNAMEs of the zones.
+func TestEdgeServesEveryHostThatDNSSendsHere(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, q.Host) }))
+	defer origin.Close()
+	n := started(t, edgeOnly(t, origin.URL, ""))
+	for host, want := range map[string]int{
+		"shop.cdn.example": 200, "www.shop.example": 200, "anna.tenants.cdn.example": 200, "a.b.tenants.cdn.example": 200,
+		"blog.cdn.example": 200, "x.wild.cdn.example": 200,
+		"tenants.cdn.example": 421, "else.cdn.example": 421, "other.cdn.example": 421,
+	} {
+		if got := askEdge(t, n, host, "/").StatusCode; got != want {
+			t.Errorf("%s: %d, want %d", host, got, want)
+		}
+	}
+}
+
+// TestCookieRulesReachTheEdge: the keys of the file decide.
+func TestCookieRulesReachTheEdge(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.Header().Set("Set-Cookie", "a=b")
+	}))
+	defer origin.Close()
+	n := started(t, edgeOnly(t, origin.URL, "cookies = \"strip\"\npath \"/account/*\" {\n  cookies = \"pass\"\n}\n"))
+	for target, want := range map[string]bool{"/a.css": false, "/account/me": true} {
+		if got := askEdge(t, n, "shop.cdn.example", target).Header.Get("Set-Cookie") != ""; got != want {
+			t.Errorf("%s: cookie delivered: %v, want %v", target, got, want)
+		}
+	}
+}
