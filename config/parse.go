@@ -445,12 +445,13 @@ func (c *checker) path(b *hcl.Block, cookies string) Path {
 }
 
 func (c *checker) origin(b *hcl.Block) Origin {
-	r := c.read(b.Body, b.DefRange, shape{optional: []string{"health", "host", "forwarded"}})
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"health", "host", "forwarded", "first_byte"}})
 	u, err := url.Parse(b.Labels[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
 		c.fail(b.LabelRanges[0], `%q is no origin; it takes "http://host", "https://host" or one with a port`, b.Labels[0])
 	}
-	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded")}
+	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded"),
+		FirstByte: r.duration("first_byte", 0, 100*time.Millisecond, time.Hour)}
 	if o.Health != "" && o.Health[0] != '/' {
 		c.fail(r.rangeOf("health"), "health is %q; it takes a path that starts with /", o.Health)
 	}

@@ -192,6 +192,9 @@ func (w *shower) service(s *Service) {
 				w.unless("health", o.Health)
 				w.unless("host", o.Host)
 				w.value("forwarded", o.Forwarded)
+				if o.FirstByte != 0 {
+					w.span("first_byte", o.FirstByte)
+				}
 			})
 		}
 		w.block("map", "", func() {

@@ -91,9 +91,10 @@ type Path struct {
 
 // Origin is where a service's content comes from.
 type Origin struct {
-	URL    string // "http://host[:port]" or "https://..."
-	Health string // path that answers 200 when it is well; "" for none
-	Host   string // Host header to send; "": the client's
+	URL       string        // "http://host[:port]" or "https://..."
+	Health    string        // path that answers 200 when it is well; "" for none
+	Host      string        // Host header to send; "": the client's
+	FirstByte time.Duration // how long the head of a reply may take; 0: the node's limit
 	// Forwarded adds the field Forwarded (RFC 7239) to X-Forwarded-For, -Proto and -Host.
 	Forwarded bool
 }

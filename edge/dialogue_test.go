@@ -38,7 +38,7 @@ import (
 //	           if=Name:value   only for requests with this field
 //	client METHOD /path        send a request, with fields; body: text
 //	clients N METHOD /path     N of them at once; the expectation is for each
-//	expect STATUS [cut|close]  what came: fields "Name: value", "Name: ~part" or
+//	expect STATUS [cut|close|2s] what came, after how many seconds: fields "Name: value", "Name: ~part" or
 //	    !Name                  "!Name" for absent; body: text
 //	saw N                      requests at the origin since the last "saw"
 //	    METHOD /path           and of the last of these: its line and fields
@@ -119,6 +119,7 @@ type answer struct {
 	res  *http.Response
 	body string
 	err  error
+	took time.Duration
 }
 
 func (d *dialogue) start() {
@@ -375,6 +376,7 @@ func (c *testClient) do(method, target string, args []string) answer {
 	if body != "" {
 		rest += fmt.Sprintf("Content-Length: %d\r\n", len(body))
 	}
+	began := time.Now()
 	fmt.Fprintf(c.conn, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n%s", method, target, host, rest, body)
 	for {
 		res, err := http.ReadResponse(c.br, &http.Request{Method: method})
@@ -389,7 +391,7 @@ func (c *testClient) do(method, target string, args []string) answer {
 		if err != nil || res.Close {
 			c.close()
 		}
-		return answer{res, string(b), err}
+		return answer{res, string(b), err, time.Since(began)}
 	}
 }
 
@@ -404,6 +406,9 @@ func expect(t *testing.T, at string, c command, a answer) {
 	flag := ""
 	if len(c.words) > 2 {
 		flag = c.words[2]
+	}
+	if d, err := time.ParseDuration(flag); err == nil && a.took.Truncate(time.Second) != d {
+		t.Errorf("%sit took %v, want %v", at, a.took, d)
 	}
 	if flag == "close" && !a.res.Close {
 		t.Errorf("%sthe connection stays open", at)

@@ -36,6 +36,10 @@ type Config struct {
 	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
 	DrainTimeout time.Duration // for running requests when closing; default 10 s
 
+	// StaleAfter is how long the origin is waited for when a stale reply can answer;
+	// default 2 s.
+	StaleAfter time.Duration
+
 	// Module gives the code of a function by its digest to whoever pulls it, under
 	// [ModulePath]; nil: nobody gets any.
 	Module func(digest string) ([]byte, bool)
@@ -64,6 +68,7 @@ func (c *Config) defaults() {
 	}{
 		{&c.HeadTimeout, 10 * time.Second}, {&c.IdleTimeout, time.Minute},
 		{&c.StallTimeout, 30 * time.Second}, {&c.DrainTimeout, 10 * time.Second},
+		{&c.StaleAfter, 2 * time.Second},
 	} {
 		if *d.at == 0 {
 			*d.at = d.v

@@ -300,11 +300,15 @@ func (r *request) miss() state {
 			return stPass
 		}
 	}
-	got, err := r.e.fetcher.Fetch(r.e.base, w)
+	got, late, err := r.fetch(w)
+	if late {
+		r.object, r.outcome, r.detail = r.stale, StaleError, "origin-slow"
+		return stHit
+	}
 	r.originStatus, r.originTime, r.collapsed, r.stored, r.own = got.Status, got.Took, got.Collapsed, got.Stored, got.Own
 	if err != nil {
 		s := r.failed(err)
-		if r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate {
+		if r.staleWillDo() {
 			r.object, r.outcome = r.stale, StaleError // the detail says why
 			return stHit
 		}
@@ -334,6 +338,24 @@ func (r *request) miss() state {
 		r.outcome = Miss
 	}
 	return stDeliver
+}
+
+// fetch gets what is wanted; late is true when the stale object is to be given
+// instead, since the origin takes long.
+func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
+	if !r.staleWillDo() {
+		got, err = r.e.fetcher.Fetch(r.e.base, w)
+		return got, false, err
+	}
+	// The fetch may outlive the request, whose header is in the connection's buffer.
+	w.Request.Header = w.Request.Header.Clone()
+	w.Exchange.Header, w.Exchange.Interim = w.Request.Header, nil
+	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.cfg.StaleAfter)
+}
+
+// staleWillDo tells whether the stale object may answer when the origin does not.
+func (r *request) staleWillDo() bool {
+	return r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate
 }
 
 // refresh fetches in the background what the client gets stale.

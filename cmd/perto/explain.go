@@ -118,9 +118,11 @@ func printCache(w io.Writer, x *edge.Explanation) {
 		state := "no failures"
 		switch {
 		case o.Open:
-			state = fmt.Sprintf("not tried for now, after %d failures to connect", o.Failures)
+			state = fmt.Sprintf("not tried for now, after %d failures to connect and %d timeouts in a row", o.Failures, o.Timeouts)
 		case o.Failures > 0:
 			state = fmt.Sprintf("%d failures to connect in a row", o.Failures)
+		case o.Timeouts > 0:
+			state = fmt.Sprintf("%d replies in a row did not come in time", o.Timeouts)
 		}
 		fmt.Fprintf(t, "  origin\t%s, %s, %d running\n", o.Origin, state, o.Running)
 	}

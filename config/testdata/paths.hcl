@@ -9,6 +9,8 @@ zone "cdn.example" {
 }
 service "shop.cdn.example" {
   origin "http://origin.example" {
+    first_byte = "90s"
+    forwarded  = true
   }
   cookies = "strip"
   path "/account/*" {

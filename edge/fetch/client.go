@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -20,7 +21,7 @@ type Config struct {
 	Network netx.Network
 
 	ConnectTimeout time.Duration // to be connected, TLS included; default 5 s
-	ReplyTimeout   time.Duration // from the end of the request to the head; default 30 s
+	ReplyTimeout   time.Duration // from the end of the request to the head; default 60 s
 	StallTimeout   time.Duration // between two pieces of a body, either way; default 30 s
 	IdleTimeout    time.Duration // for which an unused connection is kept; default 30 s
 
@@ -34,7 +35,7 @@ func (c *Config) defaults() {
 		at *time.Duration
 		v  time.Duration
 	}{
-		{&c.ConnectTimeout, 5 * time.Second}, {&c.ReplyTimeout, 30 * time.Second},
+		{&c.ConnectTimeout, 5 * time.Second}, {&c.ReplyTimeout, time.Minute},
 		{&c.StallTimeout, 30 * time.Second}, {&c.IdleTimeout, 30 * time.Second},
 	} {
 		if *d.at == 0 {
@@ -57,6 +58,8 @@ type Origin struct {
 	// Host is what origin requests carry as Host; empty: the host that the client
 	// asked for.
 	Host string
+	// ReplyTimeout is how long the head of a reply may take; 0: [Config]'s.
+	ReplyTimeout time.Duration
 	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded ones.
 	Forwarded bool
 }
@@ -87,6 +90,7 @@ type member struct {
 	server    *server
 	host      string
 	forwarded bool
+	reply     time.Duration // for the head
 }
 
 // Health returns the state of the upstream's servers, in order of preference.
@@ -110,7 +114,7 @@ func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded})
+		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded, reply: cmp.Or(o.ReplyTimeout, c.cfg.ReplyTimeout)})
 	}
 	return u, nil
 }
@@ -175,6 +179,7 @@ func (c *Client) Abort() {
 type Health struct {
 	Origin   string // "host:port"
 	Failures int    // to connect, in a row
+	Timeouts int    // exchanges without a head in time, in a row
 	Open     bool   // the breaker keeps requests away
 	Idle     int    // connections waiting
 	Running  int    // exchanges

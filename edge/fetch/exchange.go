@@ -157,6 +157,7 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 		}
 		s.connected()
 		r, err = o.roundTrip(c, x, head)
+		s.ended(err)
 		if err == nil {
 			return r, true, nil
 		}
@@ -177,7 +178,7 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 // roundTrip sends the request over c and reads heads up to the final one.
 func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 	r := &Reply{Origin: o.server.address, RequestTime: time.Now(), conn: c}
-	c.wait = o.server.cfg.ReplyTimeout
+	c.wait = o.reply
 	_, err := c.Write(head)
 	if err == nil && x.Body != nil {
 		err = sendBody(c, x)

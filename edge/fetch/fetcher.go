@@ -21,7 +21,8 @@ type Fetcher struct {
 	fills   sync.WaitGroup
 
 	mu   sync.Mutex
-	solo *simplelru.LRU[uint64, unshared] // by hash of the key
+	solo *simplelru.LRU[uint64, unshared]  // by hash of the key
+	late *simplelru.LRU[uint64, time.Time] // keys whose fetches take too long, until when
 	seed maphash.Seed
 }
 
@@ -40,10 +41,11 @@ const (
 // NewFetcher returns a fetcher for a cache.
 func NewFetcher(c *cache.Cache) *Fetcher {
 	solo, err := simplelru.NewLRU[uint64, unshared](maxSolo, nil)
-	if err != nil {
-		panic(err) // only for a size below one
+	late, err2 := simplelru.NewLRU[uint64, time.Time](maxSolo, nil)
+	if err != nil || err2 != nil {
+		panic(errors.Join(err, err2)) // only for a size below one
 	}
-	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo, seed: maphash.MakeSeed()}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo, late: late, seed: maphash.MakeSeed()}
 }
 
 // Want is what a client needs that the cache cannot give.
@@ -116,6 +118,66 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		near = o // another variant: now we know what it varies by
 	}
 	return f.lead(ctx, w, f.flights.single(w.Key), "")
+}
+
+// FetchWithin is Fetch for a client that something stale can answer: late is true
+// when nothing came within patience. The fetch goes on in the background, and fills
+// the cache. Until it succeeds, later calls for the same key are late at once; no
+// more than one fetch runs for them. The memory of w must live as long as the fetch.
+func (f *Fetcher) FetchWithin(ctx context.Context, w *Want, patience time.Duration) (got Got, late bool, err error) {
+	id := flightID(w, w.Near)
+	if f.isLate(id) {
+		f.Refresh(ctx, w)
+		return Got{}, true, nil
+	}
+	type result struct {
+		got Got
+		err error
+	}
+	done, gone := make(chan result), make(chan struct{})
+	f.fills.Go(func() {
+		got, err := f.Fetch(ctx, w)
+		select {
+		case done <- result{got, err}:
+		case <-gone:
+			got.Close()
+		}
+	})
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case r := <-done:
+		return r.got, false, r.err
+	case <-t.C:
+		close(gone)
+		f.setLate(id)
+		return Got{}, true, nil
+	}
+}
+
+// lateFor is how long a key counts as late at most.
+const lateFor = 5 * time.Minute
+
+func (f *Fetcher) isLate(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	until, ok := f.late.Get(maphash.String(f.seed, id))
+	return ok && time.Now().Before(until)
+}
+
+func (f *Fetcher) setLate(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late.Add(maphash.String(f.seed, id), time.Now().Add(lateFor))
+}
+
+// inTime notes that a reply came for what is wanted.
+func (f *Fetcher) inTime(w *Want) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.late.Len() > 0 {
+		f.late.Remove(maphash.String(f.seed, flightID(w, w.Near)))
+	}
 }
 
 // follow opens the Reader that the object needs; false when it is too late.
@@ -196,6 +258,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		f.flights.settle(id, fl, nil, err)
 		return Got{}, err
 	}
+	f.inTime(w)
 	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
 	if confirmed {
 		defer r.Close()

@@ -24,15 +24,18 @@ type server struct {
 	open     map[*conn]struct{}
 	reaper   *time.Timer
 	closed   bool
-	failures int       // in a row
+	failures int       // to connect, in a row
+	timeouts int       // exchanges without a head in time, in a row
 	until    time.Time // the breaker is open until then
 	trying   bool      // one exchange tests a breaker that is half open
 }
 
-// The breaker: after breakAfter failures in a row to get a connection nothing is
-// tried for breakFirst, then one exchange; each failure more doubles the pause up
-// to breakMost. What goes wrong on a connection does not count: one URL whose
-// handler crashes or hangs must not take the whole site away.
+// The breaker: after breakAfter failures in a row to connect, or breakAfter
+// exchanges in a row without a head in time, nothing is tried for breakFirst, then
+// one exchange; each failure more doubles the pause up to breakMost. Any head that
+// comes ends a row of timeouts: one URL whose handler hangs must not take a site away
+// whose other URLs answer. Connections that end without a head do not count, since a
+// crash is quick and costs clients of other URLs nothing.
 const (
 	breakAfter = 3
 	breakFirst = 1 * time.Second
@@ -45,7 +48,7 @@ func (s *server) allowed(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.failures < breakAfter:
+	case s.failures < breakAfter && s.timeouts < breakAfter:
 		return true
 	case now.Before(s.until) || s.trying:
 		return false
@@ -58,16 +61,40 @@ func (s *server) allowed(now time.Time) bool {
 func (s *server) connected() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trying, s.failures = false, 0
+	s.failures = 0
+	if s.timeouts < breakAfter {
+		s.trying = false
+	}
 }
 
 // unreachable tells the breaker that it did not.
 func (s *server) unreachable() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trying = false
 	s.failures++
-	if over := s.failures - breakAfter; over >= 0 {
+	s.failed(s.failures)
+}
+
+// ended tells the breaker how an exchange ended on a connection.
+func (s *server) ended(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && CauseOf(err) == ReplyTimeout {
+		s.timeouts++
+		s.failed(s.timeouts)
+		return
+	}
+	s.trying = false
+	if err == nil {
+		s.timeouts = 0
+	}
+}
+
+// failed opens the breaker when there were enough failures in a row. The caller
+// holds mu.
+func (s *server) failed(row int) {
+	s.trying = false
+	if over := row - breakAfter; over >= 0 {
 		pause := breakMost
 		if over < 5 {
 			pause = min(breakFirst<<over, breakMost)
@@ -86,7 +113,8 @@ func (s *server) untried() {
 func (s *server) health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Health{Origin: s.address, Failures: s.failures, Open: s.failures >= breakAfter && time.Now().Before(s.until),
+	return Health{Origin: s.address, Failures: s.failures, Timeouts: s.timeouts,
+		Open: max(s.failures, s.timeouts) >= breakAfter && time.Now().Before(s.until),
 		Idle: len(s.idle), Running: len(s.slots)}
 }
 
