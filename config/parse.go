@@ -266,12 +266,19 @@ func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {
 
 func (c *checker) node(b *hcl.Block) {
 	r := c.read(b.Body, b.DefRange, shape{required: []string{"roles"},
-		optional: []string{"place", "data", "addresses", "dns", "http", "heartbeat", "api", "key", "cache"}})
+		optional: []string{"place", "data", "addresses", "dns", "http", "heartbeat", "api", "key", "cache"},
+		blocks:   []hcl.BlockHeaderSchema{block("limits")}})
 	c.label(b.Labels[0], b.LabelRanges[0])
 	c.once("node "+b.Labels[0], "node "+b.Labels[0], b.LabelRanges[0])
 	n := Local{Name: b.Labels[0], Place: r.places("place"), Data: r.text("data", ""), Addresses: r.addresses("addresses"),
 		DNS: r.texts("dns", []string{":53"}), HTTP: r.texts("http", defaultHTTP()), Heartbeat: r.text("heartbeat", defaultHeartbeat),
-		API: r.text("api", DefaultAPI), KeyFile: r.text("key", ""), CacheBytes: r.size("cache", defaultCacheBytes)}
+		API: r.text("api", DefaultAPI), KeyFile: r.text("key", ""), CacheBytes: r.size("cache", defaultCacheBytes), Limits: DefaultLimits()}
+	for i, l := range r.content.Blocks {
+		if i > 0 {
+			c.fail(l.DefRange, "node %s has two limits blocks", n.Name)
+		}
+		c.limits(l, &n.Limits)
+	}
 	for _, e := range r.elements("roles") {
 		name := e.text
 		i := slices.IndexFunc(roleNames, func(x struct {
@@ -299,6 +306,9 @@ func (c *checker) node(b *hcl.Block) {
 	}
 	for _, a := range n.Addresses {
 		c.address(a, r.rangeOf("addresses"))
+	}
+	if len(r.content.Blocks) > 0 && !n.Roles.Has(RoleEdge) {
+		c.fail(r.content.Blocks[0].DefRange, "node %s is no edge, and limits are those of an edge", n.Name)
 	}
 	if n.Roles.Has(RoleEdge | RoleOrigin) {
 		c.fail(r.rangeOf("roles"), "node %s is an edge and an origin; each needs the HTTP port for itself: make it two nodes", n.Name)
@@ -427,21 +437,6 @@ func (c *checker) function(b *hcl.Block, readFile func(string) ([]byte, error)) 
 	}
 	f.Data = data
 	return f
-}
-
-// isPath tells whether a label is a path, or one with everything below.
-func isPath(s string) bool {
-	return s != "" && s[0] == '/' && !strings.ContainsAny(s, "?# ") && !strings.Contains(strings.TrimSuffix(s, "/*"), "*")
-}
-
-// path reads what holds for some paths of a service.
-func (c *checker) path(b *hcl.Block, cookies string) Path {
-	r := c.read(b.Body, b.DefRange, shape{optional: []string{"cookies"}})
-	p := Path{Path: b.Labels[0], Cookies: r.oneOf("cookies", cookies, "pass", "strip")}
-	if !isPath(p.Path) {
-		c.fail(b.LabelRanges[0], `%q is no path; it takes "/logo.png", or "/assets/*" for all below`, p.Path)
-	}
-	return p
 }
 
 func (c *checker) origin(b *hcl.Block) Origin {

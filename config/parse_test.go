@@ -162,7 +162,7 @@ func FuzzParse(f *testing.F) {
 // TestShow: what is shown parses to the same configuration, and says what the
 // file left out.
 func TestShow(t *testing.T) {
-	for _, name := range []string{"full", "design", "functions", "paths"} {
+	for _, name := range []string{"full", "design", "functions", "paths", "limits"} {
 		src, err := os.ReadFile("testdata/" + name + ".hcl")
 		if err != nil {
 			t.Fatal(err)

@@ -159,7 +159,10 @@ func (w *shower) node(n *Local, isEdge bool) {
 		w.text("heartbeat", n.Heartbeat)
 		w.text("api", n.API)
 		w.unless("key", n.KeyFile)
-		w.text("cache", inUnits(n.CacheBytes, 1<<10, "B", "KiB", "MiB", "GiB", "TiB"))
+		w.text("cache", bytesText(n.CacheBytes))
+		if n.Roles.Has(RoleEdge) {
+			w.limits(&n.Limits)
+		}
 	})
 }
 

@@ -196,6 +196,7 @@ type Local struct {
 	API        string       // "host:port" of the read-only API; "" for none
 	KeyFile    string       // file with the key of heartbeats; "" for none
 	CacheBytes uint64       // memory for cached objects, in bytes
+	Limits     Limits       // of an edge
 }
 
 // Local returns the part of a machine.
@@ -223,5 +224,5 @@ func (c *Config) Find(name string) (*Local, error) {
 // EdgeDefaults returns the part of an edge that the file has no node block for.
 func EdgeDefaults(name string, place perto.Place, addresses []netip.Addr) Local {
 	return Local{Name: name, Roles: RoleEdge, Place: place, Addresses: addresses, HTTP: defaultHTTP(), Heartbeat: defaultHeartbeat,
-		API: DefaultAPI, CacheBytes: defaultCacheBytes}
+		API: DefaultAPI, CacheBytes: defaultCacheBytes, Limits: DefaultLimits()}
 }

@@ -137,6 +137,7 @@ func (c *conn) refused(err error) bool {
 		return true
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && c.phase == inLongHead {
+		c.e.reached(limitHead)
 		r.fail(408, Refused, "head not complete in time")
 		r.synth()
 		return true
@@ -147,15 +148,20 @@ func (c *conn) refused(err error) bool {
 // Read is the source of the parser. It knows which deadline the moment has. Most
 // heads come with the first read, and then nothing was armed for them.
 func (c *conn) Read(p []byte) (int, error) {
+	bound := limitStall
 	switch c.phase {
 	case inBody:
 		now, stall := time.Now(), c.e.cfg.StallTimeout
 		if c.bodyFrom.IsZero() {
 			c.bodyFrom = now
 		}
-		left := c.bodyFrom.Add(stall + time.Duration(c.bodyBytes)*time.Second/leastUpload).Sub(now)
+		left := c.bodyFrom.Add(stall + time.Duration(c.bodyBytes)*time.Second/time.Duration(c.e.cfg.UploadRate)).Sub(now)
 		if left <= 0 {
+			c.e.reached(limitUploadRate)
 			return 0, os.ErrDeadlineExceeded
+		}
+		if left < stall {
+			bound = limitUploadRate
 		}
 		c.armRead(now, min(left, stall))
 	case inHead:
@@ -163,6 +169,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.phase = inLongHead
 	}
 	n, err := c.nc.Read(p)
+	if c.phase == inBody && err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.e.reached(bound)
+	}
 	if c.phase == waiting && n > 0 {
 		c.idle.Store(false)
 		c.phase = inHead
@@ -171,15 +180,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-const (
-	// leastUpload is how many bytes a second a body must bring on average, beyond
-	// one stall time. Each upload holds one of the origin's slots, and a byte now
-	// and then must not be enough to keep it (Apache's mod_reqtimeout asks for 500).
-	leastUpload = 512
-	// leastWritten is how many bytes a client must take within the stall time, where
-	// there are so many: a slow one makes progress, a stalled one does not.
-	leastWritten = 32 << 10
-)
+// leastWritten is how many bytes a client must take within the stall time, where
+// there are so many: a slow one makes progress, a stalled one does not.
+const leastWritten = 32 << 10
 
 // slack is the part of a time limit by which a deadline may be off.
 const slack = 8
@@ -216,7 +219,7 @@ func (c *conn) write(p []byte, now time.Time) error {
 		c.armWrite(now)
 		n, err := c.nc.Write(p)
 		c.req.sent += int64(n)
-		if !slow(int64(n), err) {
+		if !c.slow(int64(n), err) {
 			return err
 		}
 		p, now = p[n:], time.Now()
@@ -224,8 +227,15 @@ func (c *conn) write(p []byte, now time.Time) error {
 }
 
 // slow tells whether a write that failed is worth going on with.
-func slow(n int64, err error) bool {
-	return n >= leastWritten && errors.Is(err, os.ErrDeadlineExceeded)
+func (c *conn) slow(n int64, err error) bool {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	if n < leastWritten {
+		c.e.reached(limitStall)
+		return false
+	}
+	return true
 }
 
 // gather sends the head in out and then the pieces, in as few writes as may be.
@@ -246,7 +256,7 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 			if err == nil {
 				break
 			}
-			if !slow(n, err) {
+			if !c.slow(n, err) {
 				return err
 			}
 			now = time.Now()

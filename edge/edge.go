@@ -39,6 +39,17 @@ type Config struct {
 	// StaleAfter is how long the origin is waited for when a stale reply can answer;
 	// default 2 s.
 	StaleAfter time.Duration
+	// UploadRate is how many bytes a second a body must bring on average, beyond one
+	// stall time; default 512. Each upload holds one of the origin's places, and a byte
+	// now and then must not be enough to keep it (Apache's mod_reqtimeout asks for 500).
+	UploadRate     int64
+	MaxObjectBytes int64 // of a stored body; default a quarter of CacheBytes
+	MaxVariants    int   // stored for one URL; default 64
+	// RangeFillBytes is up to which promised length a range makes the whole be fetched;
+	// default 64 MiB. Beyond it (films) the parts that are watched are few.
+	RangeFillBytes int64
+	MaxAskBytes    int64 // of a body that a function gets: it is in memory; default 1 MiB
+	MaxAnswerBytes int64 // the same for a reply that a function lets pass; default 16 MiB
 
 	// Module gives the code of a function by its digest to whoever pulls it, under
 	// [ModulePath]; nil: nobody gets any.
@@ -56,24 +67,7 @@ func (c *Config) defaults() {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{":80"}
 	}
-	if c.CacheBytes == 0 {
-		c.CacheBytes = defaultCacheBytes
-	}
-	if c.MaxConns == 0 {
-		c.MaxConns = 10_000
-	}
-	for _, d := range []struct {
-		at *time.Duration
-		v  time.Duration
-	}{
-		{&c.HeadTimeout, 10 * time.Second}, {&c.IdleTimeout, time.Minute},
-		{&c.StallTimeout, 30 * time.Second}, {&c.DrainTimeout, 10 * time.Second},
-		{&c.StaleAfter, 2 * time.Second},
-	} {
-		if *d.at == 0 {
-			*d.at = d.v
-		}
-	}
+	c.setLimits()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -120,7 +114,7 @@ func New(cfg Config) (*Edge, error) {
 	e := &Edge{cfg: cfg, name: "perto-" + string(cfg.Name), timing: fmt.Sprintf("edge;desc=%q", string(cfg.Name)),
 		conns: make(map[*conn]struct{}), stop: make(chan struct{})}
 	e.base, e.cancel = context.WithCancel(context.Background())
-	e.cache = cache.New(cache.Config{MaxBytes: cfg.CacheBytes})
+	e.cache = cache.New(cache.Config{MaxBytes: cfg.CacheBytes, MaxObjectBytes: cfg.MaxObjectBytes, MaxVariants: cfg.MaxVariants})
 	cfg.Origin.Name, cfg.Origin.Network = e.name, cfg.Network
 	e.client = fetch.NewClient(cfg.Origin)
 	e.fetcher = fetch.NewFetcher(e.cache)
@@ -136,7 +130,7 @@ func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
 	if cacheBytes == 0 {
 		cacheBytes = defaultCacheBytes
 	}
-	e.cache.Resize(cache.Config{MaxBytes: cacheBytes})
+	e.cache.Resize(cache.Config{MaxBytes: cacheBytes, MaxObjectBytes: e.cfg.MaxObjectBytes})
 	e.capacity.Store(math.Float64bits(capacityBytes))
 }
 
@@ -290,6 +284,7 @@ func (e *Edge) drain() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for c := range e.conns {
+			e.reached(limitDrain)
 			c.nc.Close()
 		}
 	})
@@ -326,6 +321,7 @@ func (e *Edge) accept(l net.Listener) {
 		c := e.admit(nc)
 		if c == nil {
 			e.m.turnedAway.Inc()
+			e.reached(limitConnections)
 			nc.Close()
 			continue
 		}

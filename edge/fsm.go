@@ -294,7 +294,7 @@ func (r *request) miss() state {
 	w.Alone = r.q.Known&http1.HasCacheControl != 0 && r.q.Header.Contains("cache-control", "no-store")
 	ranged := r.q.Known&http1.HasRange != 0
 	if ranged {
-		w.MostBytes = rangeFillBytes
+		w.MostBytes = r.e.cfg.RangeFillBytes
 		if r.stale == nil && (w.Alone || r.q.Known&http1.HasAuthorization != 0 || r.e.fetcher.PassesRanges(w)) {
 			r.detail = "range"
 			return stPass
@@ -302,6 +302,7 @@ func (r *request) miss() state {
 	}
 	got, late, err := r.fetch(w)
 	if late {
+		r.e.reached(limitStaleAfter)
 		r.object, r.outcome, r.detail = r.stale, StaleError, "origin-slow"
 		return stHit
 	}
@@ -317,6 +318,7 @@ func (r *request) miss() state {
 	if got.Reply != nil {
 		r.reply, r.outcome, r.detail = got.Reply, Passed, got.Why.String()
 		if got.TooLarge {
+			r.e.reached(limitObject)
 			r.detail = "too-large"
 		}
 		if ranged && (got.Status == 200 || got.Status == 206) {

@@ -114,13 +114,6 @@ func Matches[T string | []byte](pattern string, path T) bool {
 	return string(path) == pattern
 }
 
-const (
-	// maxAskBody is how large a body may be that a function gets: it is in memory.
-	maxAskBody = 1 << 20
-	// maxAnswerBody is the same for what a function lets pass.
-	maxAnswerBody = 16 << 20
-)
-
 // function lets code answer.
 func (r *request) function() state {
 	f := r.fn
@@ -147,6 +140,7 @@ func (r *request) failed(err error) state {
 		return r.fail(f.Status, Failed, f.Detail)
 	}
 	cause := fetch.CauseOf(err)
+	r.e.reachedBy(cause)
 	return r.fail(cause.Status(), Failed, cause.String())
 }
 
@@ -158,14 +152,17 @@ func (r *request) ask() (*Ask, state) {
 	if r.q.ContentLength == 0 || r.readsOnly() {
 		return q, stDone
 	}
-	if r.q.ContentLength > maxAskBody {
+	most := r.e.cfg.MaxAskBytes
+	if r.q.ContentLength > most {
+		r.e.reached(limitFunctionRequest)
 		return nil, r.fail(413, Refused, "body too large for a function")
 	}
 	up := r.upload()
-	body, err := io.ReadAll(io.LimitReader(up, maxAskBody+1))
+	body, err := io.ReadAll(io.LimitReader(up, most+1))
 	r.unread = !up.body.Done()
 	switch {
-	case len(body) > maxAskBody:
+	case int64(len(body)) > most:
+		r.e.reached(limitFunctionRequest)
 		return nil, r.fail(413, Refused, "body too large for a function")
 	case err != nil:
 		_, malformed := errors.AsType[http1.Refusal](err)
@@ -212,7 +209,7 @@ func (r *request) collect() (*Answer, error) {
 			return a, nil
 		}
 		var err error
-		a.Body, err = readAnswer(r.reply)
+		a.Body, err = r.e.readAnswer(r.reply)
 		return a, err
 	case r.object != nil:
 		o := r.object
@@ -230,8 +227,8 @@ func (r *request) collect() (*Answer, error) {
 				if err == io.EOF {
 					return a, nil
 				}
-				if a.Body = append(a.Body, p...); err == nil && len(a.Body) > maxAnswerBody {
-					err = errAnswerTooLarge
+				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.cfg.MaxAnswerBytes {
+					err = r.e.answerTooLarge()
 				}
 				if err != nil {
 					return nil, err
@@ -239,8 +236,8 @@ func (r *request) collect() (*Answer, error) {
 			}
 		}
 		chunks, size, _ := o.Body.Whole()
-		if size > maxAnswerBody {
-			return nil, errAnswerTooLarge
+		if size > r.e.cfg.MaxAnswerBytes {
+			return nil, r.e.answerTooLarge()
 		}
 		if len(chunks) == 1 {
 			a.Body = chunks[0]
@@ -257,10 +254,15 @@ var synthHeader = fields.Header{{Name: []byte("Cache-Control"), Value: []byte("n
 
 var errAnswerTooLarge = &FunctionError{Status: 502, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
 
-func readAnswer(r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, maxAnswerBody+1))
-	if err == nil && len(body) > maxAnswerBody {
-		err = errAnswerTooLarge
+func (e *Edge) answerTooLarge() error {
+	e.reached(limitFunctionReply)
+	return errAnswerTooLarge
+}
+
+func (e *Edge) readAnswer(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, e.cfg.MaxAnswerBytes+1))
+	if err == nil && int64(len(body)) > e.cfg.MaxAnswerBytes {
+		err = e.answerTooLarge()
 	}
 	return body, err
 }
@@ -304,7 +306,7 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 			}
 			defer reply.Close()
 			a := &Answer{Status: reply.Status, Header: rfc9111.EndToEnd(reply.Header, nil).Clone()}
-			a.Body, err = readAnswer(reply)
+			a.Body, err = r.e.readAnswer(reply)
 			return a, err
 		})
 		if err == nil {

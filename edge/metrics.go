@@ -16,6 +16,7 @@ type edgeMetrics struct {
 	acceptErrors *metrics.Counter
 	turnedAway   *metrics.Counter
 	cut          *metrics.Counter
+	limits       []metrics.Counter // by limit
 }
 
 func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
@@ -25,6 +26,7 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 	m.acceptErrors = r.Counter("perto_http_accept_errors_total", "Connections that could not be accepted.")
 	m.turnedAway = r.Counter("perto_http_turned_away_total", "Connections closed at once since there were too many.")
 	m.cut = r.Counter("perto_http_cut_replies_total", "Replies that ended before their last byte since the origin failed in the middle.")
+	m.limits = r.CounterSet("perto_limit_reached_total", "Times that a request or a reply reached a limit of the edge, by its configuration key.", "limit", limitNames[:]...)
 	r.Gauge("perto_http_connections", "Client connections open.", func() float64 {
 		e.mu.Lock()
 		defer e.mu.Unlock()

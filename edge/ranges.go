@@ -15,9 +15,6 @@ import (
 // nobody waits for bytes which the origin would send him sooner.
 
 const (
-	// rangeFillBytes is up to which promised length a range makes the whole be
-	// fetched. Beyond it (films) the parts that are watched are few.
-	rangeFillBytes = 64 << 20
 	// rangeAheadBytes is how far ahead of what has arrived a range may begin to be
 	// waited for: a tenth of a second from an origin at 100 Mbit/s. A seek to the
 	// end of a film goes to the origin, and the fill goes on beside it.

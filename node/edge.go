@@ -21,8 +21,7 @@ func (n *Node) newEdge() error {
 	}
 	n.functions = room
 	pop, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	n.edge, err = edge.New(edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
-		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: room.store.Module, Logger: cfg.Logger, Metrics: n.metrics})
+	n.edge, err = edge.New(edgeConfig(cfg, pop, capacity, room, n))
 	if err != nil {
 		return err
 	}
@@ -46,6 +45,19 @@ func (n *Node) setSites() {
 		return
 	}
 	n.edge.SetSites(sites)
+}
+
+// edgeConfig puts together the configuration of an edge.
+func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, room *functionRoom, n *Node) edge.Config {
+	l := &cfg.Local.Limits
+	return edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
+		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: room.store.Module,
+		Logger: cfg.Logger, Metrics: n.metrics,
+		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,
+		UploadRate: int64(l.UploadRate), MaxObjectBytes: int64(l.Object), RangeFillBytes: int64(l.RangeFill), MaxVariants: l.Variants,
+		MaxAskBytes: int64(l.FunctionRequest), MaxAnswerBytes: int64(l.FunctionReply), StaleAfter: l.StaleAfter,
+		Origin: fetch.Config{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
+			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}
 }
 
 // zoneHosts returns the names in the zones, besides services and their aliases,

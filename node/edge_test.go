@@ -7,8 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"perto/config"
 )
 
 // edgeOnly makes the node of testConfig an edge whose zone has data.
@@ -83,6 +88,50 @@ func TestCookieRulesReachTheEdge(t *testing.T) {
 	for target, want := range map[string]bool{"/a.css": false, "/account/me": true} {
 		if got := askEdge(t, n, "shop.cdn.example", target).Header.Get("Set-Cookie") != ""; got != want {
 			t.Errorf("%s: cookie delivered: %v, want %v", target, got, want)
+		}
+	}
+}
+
+// TestLimitsReachTheEdge: keys of the limits block decide.
+func TestLimitsReachTheEdge(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/slow" {
+			<-q.Context().Done()
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		io.WriteString(w, strings.Repeat("x", 2000))
+	}))
+	defer origin.Close()
+	cfg := edgeOnly(t, origin.URL, "")
+	cfg.Local.Limits.Object, cfg.Local.Limits.OriginFirstByte = 1000, 100*time.Millisecond
+	n := started(t, cfg)
+	if got := askEdge(t, n, "shop.cdn.example", "/large").Header.Get("Cache-Status"); !strings.Contains(got, "detail=too-large") {
+		t.Errorf("object: Cache-Status %q", got)
+	}
+	if res := askEdge(t, n, "shop.cdn.example", "/slow"); res.StatusCode != 504 {
+		t.Errorf("origin_first_byte: status %d", res.StatusCode)
+	}
+	// Every key of the file reaches a field of the edge's configuration.
+	var l config.Limits
+	v := reflect.ValueOf(&l).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Uint64:
+			f.SetUint(uint64(i) + 1)
+		default:
+			f.SetInt(int64(i) + 1)
+		}
+	}
+	cfg.Local.Limits = l
+	text := fmt.Sprintf("%+v", edgeConfig(&cfg, "", 0, n.functions, n))
+	for i := range v.NumField() {
+		value := fmt.Sprint(i + 1)
+		if v.Field(i).Type() == reflect.TypeFor[time.Duration]() {
+			value = time.Duration(i + 1).String()
+		}
+		if !regexp.MustCompile(`:` + value + `[ }]`).MatchString(text) {
+			t.Errorf("%s does not reach the edge: %s", v.Type().Field(i).Name, text)
 		}
 	}
 }

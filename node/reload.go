@@ -147,6 +147,7 @@ func restartFor(old, cfg *Config) string {
 		{"api", a.API == b.API},
 		{"the edge's PoP", popBefore == popNow},
 		{"the node's place", a.Place == b.Place},
+		{"limits", a.Limits == b.Limits},
 		{"having a key", (len(old.Keys) > 0) == (len(cfg.Keys) > 0)},
 	} {
 		if !d.same {

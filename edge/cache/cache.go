@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -14,20 +15,22 @@ type Config struct {
 	MaxBytes int64
 	// MaxObjectBytes bounds one body; 0 means a quarter of MaxBytes.
 	MaxObjectBytes int64
+	// MaxVariants bounds the objects under one key; 0: 64. An origin that varies by
+	// something unbounded (User-Agent, Cookie) must not fill the cache with one page.
+	// The oldest goes first.
+	MaxVariants int
 }
 
 const (
-	shardCount = 64 // a power of two, well above the number of cores
-	// maxVariants bounds the objects under one key: an origin that varies by
-	// something unbounded (User-Agent, Cookie) must not fill the cache with one
-	// page. The oldest goes first.
-	maxVariants = 64
+	shardCount      = 64 // a power of two, well above the number of cores
+	defaultVariants = 64
 )
 
 // Cache is a memory cache of replies. Use [New].
 type Cache struct {
 	maxBytes  atomic.Int64
 	maxObject atomic.Int64
+	variants  int // under one key
 	seed      maphash.Seed
 	shards    [shardCount]shard
 	filling   atomic.Int64 // bytes held by bodies that fill
@@ -56,7 +59,7 @@ type group struct {
 
 // New returns an empty cache.
 func New(cfg Config) *Cache {
-	c := &Cache{seed: maphash.MakeSeed(), tags: make(map[string]map[*Object]struct{})}
+	c := &Cache{seed: maphash.MakeSeed(), tags: make(map[string]map[*Object]struct{}), variants: cmp.Or(cfg.MaxVariants, defaultVariants)}
 	c.limit(cfg)
 	for i := range c.shards {
 		c.shards[i].groups = make(map[uint64]*group)
@@ -171,7 +174,7 @@ func (c *Cache) insert(o *Object) (displaced []*Object) {
 	}
 	variants := []*Object{o}
 	for _, v := range g.variants {
-		if len(variants) == maxVariants || v.Selector.Same(&o.Selector) {
+		if len(variants) == c.variants || v.Selector.Same(&o.Selector) {
 			displaced = append(displaced, v)
 		} else {
 			variants = append(variants, v)

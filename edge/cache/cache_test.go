@@ -108,13 +108,13 @@ func TestVariantsLiveUnderOneKey(t *testing.T) {
 			t.Errorf("%s: got %v near %v, want %v", lang, got, near, want)
 		}
 	}
-	for i := range 2 * maxVariants {
+	for i := range 2 * defaultVariants {
 		variant(fmt.Sprint(i))
 	}
-	if n := c.Stats().Objects; n != maxVariants {
-		t.Errorf("%d variants, want at most %d", n, maxVariants)
+	if n := c.Stats().Objects; n != defaultVariants {
+		t.Errorf("%d variants, want at most %d", n, defaultVariants)
 	}
-	if n := c.Purge([]byte("k")); n != maxVariants || c.Stats().Objects != 0 || c.Stats().Bytes != 0 {
+	if n := c.Purge([]byte("k")); n != defaultVariants || c.Stats().Objects != 0 || c.Stats().Bytes != 0 {
 		t.Errorf("purge removed %d, left %+v", n, c.Stats())
 	}
 }

@@ -22,11 +22,12 @@ type Config struct {
 
 	ConnectTimeout time.Duration // to be connected, TLS included; default 5 s
 	ReplyTimeout   time.Duration // from the end of the request to the head; default 60 s
-	StallTimeout   time.Duration // between two pieces of a body, either way; default 30 s
+	StallTimeout   time.Duration // between two pieces of a body, either way; default 2 min
+	QueueTimeout   time.Duration // for a place among the exchanges; default 10 s
 	IdleTimeout    time.Duration // for which an unused connection is kept; default 30 s
 
-	MaxExchanges int         // at a time with one origin; default 256
-	MaxIdle      int         // connections kept for one origin; default 64
+	MaxExchanges int         // at a time with one origin; default 1,024
+	MaxIdle      int         // connections kept for one origin; default 128
 	TLS          *tls.Config // for https origins; ServerName is set by us
 }
 
@@ -36,17 +37,17 @@ func (c *Config) defaults() {
 		v  time.Duration
 	}{
 		{&c.ConnectTimeout, 5 * time.Second}, {&c.ReplyTimeout, time.Minute},
-		{&c.StallTimeout, 30 * time.Second}, {&c.IdleTimeout, 30 * time.Second},
+		{&c.StallTimeout, 2 * time.Minute}, {&c.QueueTimeout, 10 * time.Second}, {&c.IdleTimeout, 30 * time.Second},
 	} {
 		if *d.at == 0 {
 			*d.at = d.v
 		}
 	}
 	if c.MaxExchanges == 0 {
-		c.MaxExchanges = 256
+		c.MaxExchanges = 1024
 	}
 	if c.MaxIdle == 0 {
-		c.MaxIdle = 64
+		c.MaxIdle = 128
 	}
 }
 

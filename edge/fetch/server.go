@@ -118,15 +118,14 @@ func (s *server) health() Health {
 		Idle: len(s.idle), Running: len(s.slots)}
 }
 
-// acquire takes one of the server's slots, waiting at most as long as for a
-// connection.
+// acquire takes one of the server's slots, waiting at most the queue time.
 func (s *server) acquire(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
 		return nil
 	default:
 	}
-	t := time.NewTimer(s.cfg.ConnectTimeout)
+	t := time.NewTimer(s.cfg.QueueTimeout)
 	defer t.Stop()
 	select {
 	case s.slots <- struct{}{}:

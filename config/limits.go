@@ -1,0 +1,142 @@
+package config
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Limits bounds what an edge spends on clients and origins.
+type Limits struct {
+	Connections int           // of clients, at a time
+	Head        time.Duration // for a whole request head
+	Idle        time.Duration // between requests of a connection
+	Stall       time.Duration // for a piece of a body from or to a client
+	Drain       time.Duration // for running requests when the edge stops
+	UploadRate  uint64        // bytes a second that an upload brings at least
+	Object      uint64        // bytes of a reply that is stored; 0: a quarter of the cache
+	RangeFill   uint64        // bytes of a reply that is fetched whole for a range
+	Variants    int           // stored replies for one URL
+
+	FunctionRequest uint64 // bytes of a request's body for a function
+	FunctionReply   uint64 // bytes of a reply that a function lets pass
+
+	StaleAfter            time.Duration // for the origin when a stale reply can answer
+	OriginConnect         time.Duration // to connect
+	OriginFirstByte       time.Duration // from the request to the head of the reply
+	OriginStall           time.Duration // between two pieces of a body
+	OriginIdle            time.Duration // for which an unused connection is kept
+	OriginQueue           time.Duration // for a free place among the exchanges
+	OriginExchanges       int           // with one origin, at a time
+	OriginIdleConnections int           // kept for one origin
+}
+
+// limitKey is one key of the block: where its value goes, its default and range.
+type limitKey struct {
+	name      string
+	span      *time.Duration
+	number    *int
+	size      *uint64
+	missing   int64 // nanoseconds, a number or bytes
+	low, high int64
+}
+
+const (
+	mebi = 1 << 20
+	gibi = 1 << 30
+)
+
+// keys lists the keys in the order in which they are shown.
+func (l *Limits) keys() []limitKey {
+	span := func(name string, at *time.Duration, missing, low, high time.Duration) limitKey {
+		return limitKey{name: name, span: at, missing: int64(missing), low: int64(low), high: int64(high)}
+	}
+	number := func(name string, at *int, missing, low, high int64) limitKey {
+		return limitKey{name: name, number: at, missing: missing, low: low, high: high}
+	}
+	size := func(name string, at *uint64, missing, low, high int64) limitKey {
+		return limitKey{name: name, size: at, missing: missing, low: low, high: high}
+	}
+	const s, ms = time.Second, time.Millisecond
+	return []limitKey{
+		number("connections", &l.Connections, 10_000, 1, 10_000_000),
+		span("head", &l.Head, 10*s, 100*ms, time.Hour),
+		span("idle", &l.Idle, time.Minute, 100*ms, time.Hour),
+		span("stall", &l.Stall, 30*s, 100*ms, time.Hour),
+		span("drain", &l.Drain, 10*s, ms, 24*time.Hour),
+		size("upload_rate", &l.UploadRate, 512, 1, gibi),
+		size("object", &l.Object, 0, 0, 1<<40),
+		size("range_fill", &l.RangeFill, 64*mebi, 1, 1<<40),
+		number("variants", &l.Variants, 64, 1, 10_000),
+		size("function_request", &l.FunctionRequest, mebi, 1, gibi),
+		size("function_reply", &l.FunctionReply, 16*mebi, 1, gibi),
+		span("stale_after", &l.StaleAfter, 2*s, 10*ms, time.Hour),
+		span("origin_connect", &l.OriginConnect, 5*s, 10*ms, time.Hour),
+		span("origin_first_byte", &l.OriginFirstByte, time.Minute, 100*ms, time.Hour),
+		span("origin_stall", &l.OriginStall, 2*time.Minute, 100*ms, 24*time.Hour),
+		span("origin_idle", &l.OriginIdle, 30*s, 100*ms, time.Hour),
+		span("origin_queue", &l.OriginQueue, 10*s, 10*ms, time.Hour),
+		number("origin_exchanges", &l.OriginExchanges, 1024, 1, 1_000_000),
+		number("origin_idle_connections", &l.OriginIdleConnections, 128, 1, 100_000),
+	}
+}
+
+// DefaultLimits returns the limits of an edge whose file says nothing of them.
+func DefaultLimits() (l Limits) {
+	for _, k := range l.keys() {
+		k.set(k.missing)
+	}
+	return l
+}
+
+func (k *limitKey) set(v int64) {
+	switch {
+	case k.span != nil:
+		*k.span = time.Duration(v)
+	case k.number != nil:
+		*k.number = int(v)
+	default:
+		*k.size = uint64(v)
+	}
+}
+
+// limits reads the block.
+func (c *checker) limits(b *hcl.Block, l *Limits) {
+	keys := l.keys()
+	var s shape
+	for _, k := range keys {
+		s.optional = append(s.optional, k.name)
+	}
+	r := c.read(b.Body, b.DefRange, s)
+	for _, k := range keys {
+		switch {
+		case k.span != nil:
+			*k.span = r.duration(k.name, time.Duration(k.missing), time.Duration(k.low), time.Duration(k.high))
+		case k.number != nil:
+			*k.number = r.integer(k.name, int(k.missing), int(k.low), int(k.high))
+		default:
+			v := r.size(k.name, uint64(k.missing))
+			if v < uint64(k.low) || v > uint64(k.high) {
+				c.fail(r.rangeOf(k.name), "%s is %d bytes; it takes %s to %s", k.name, v, bytesText(uint64(k.low)), bytesText(uint64(k.high)))
+			}
+			*k.size = v
+		}
+	}
+}
+
+func bytesText(n uint64) string { return inUnits(n, 1<<10, "B", "KiB", "MiB", "GiB", "TiB") }
+
+func (w *shower) limits(l *Limits) {
+	w.block("limits", "", func() {
+		for _, k := range l.keys() {
+			switch {
+			case k.span != nil:
+				w.span(k.name, *k.span)
+			case k.number != nil:
+				w.value(k.name, *k.number)
+			default:
+				w.text(k.name, bytesText(*k.size))
+			}
+		}
+	})
+}

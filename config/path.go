@@ -1,0 +1,22 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// isPath tells whether a label is a path, or one with everything below.
+func isPath(s string) bool {
+	return s != "" && s[0] == '/' && !strings.ContainsAny(s, "?# ") && !strings.Contains(strings.TrimSuffix(s, "/*"), "*")
+}
+
+// path reads what holds for some paths of a service.
+func (c *checker) path(b *hcl.Block, cookies string) Path {
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"cookies"}})
+	p := Path{Path: b.Labels[0], Cookies: r.oneOf("cookies", cookies, "pass", "strip")}
+	if !isPath(p.Path) {
+		c.fail(b.LabelRanges[0], `%q is no path; it takes "/logo.png", or "/assets/*" for all below`, p.Path)
+	}
+	return p
+}

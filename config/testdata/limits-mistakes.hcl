@@ -1,0 +1,25 @@
+node "ns1" {
+  roles     = ["dns"]
+  addresses = ["203.0.113.53"]
+  limits {
+  }
+}
+node "gru-1" {
+  roles = ["edge"]
+  limits {
+    connections = 0
+    stall       = "soon"
+    head        = "1ms"
+    range_fill  = "2PiB"
+    object      = "2048TiB"
+    exchanges   = 5
+  }
+  limits {
+  }
+}
+pop "gru" {
+  place = "São Paulo, SP, BR"
+  edge "gru-1" {
+    addresses = ["203.0.113.10"]
+  }
+}

@@ -1,0 +1,94 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLimitsAreCountedByKey: each limit does what its key says, and a counter of its
+// name tells.
+func TestLimitsAreCountedByKey(t *testing.T) {
+	const ask = "GET %s HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		switch q.URL.Path {
+		case "/slow":
+			time.Sleep(5 * time.Second)
+		case "/stall":
+			w.Header().Set("Cache-Control", "no-store")
+			io.WriteString(w, "x")
+			w.(http.Flusher).Flush()
+			time.Sleep(5 * time.Second)
+		}
+		cached(strings.Repeat("x", 2000))(w, q)
+	}
+	read := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	for _, tt := range []struct {
+		key  string
+		set  func(c *Config)
+		do   func(b *bubble)
+		want string // in the last reply
+	}{
+		{"connections", func(c *Config) { c.MaxConns = 1 }, func(b *bubble) {
+			c, _ := b.dial()
+			defer c.Close()
+			time.Sleep(time.Second)
+			b.ask(fmt.Sprintf(ask, "/"))
+		}, ""},
+		{"head", func(c *Config) { c.HeadTimeout = time.Second }, func(b *bubble) {
+			c, br := b.dial()
+			defer c.Close()
+			io.WriteString(c, "GET / HTTP/1.1\r\n")
+			time.Sleep(2 * time.Second)
+			io.ReadAll(br)
+		}, ""},
+		{"upload_rate", func(c *Config) { c.StallTimeout, c.UploadRate = 3*time.Second, 100 }, func(b *bubble) {
+			c, br := b.dial()
+			defer c.Close()
+			io.WriteString(c, "POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1000\r\n\r\n")
+			for range 10 {
+				time.Sleep(time.Second)
+				io.WriteString(c, "x")
+			}
+			io.ReadAll(br)
+		}, ""},
+		{"object", func(c *Config) { c.MaxObjectBytes = 1000 }, nil, "detail=too-large"},
+		{"function_request", func(c *Config) { c.MaxAskBytes = 10 }, func(b *bubble) {
+			b.ask("POST /fn HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\nContent-Length: 11\r\n\r\n01234567890")
+		}, ""},
+		{"function_reply", func(c *Config) { c.MaxAnswerBytes = 1000 }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/fn")) }, ""},
+		{"origin_first_byte", func(c *Config) { c.Origin.ReplyTimeout = time.Second }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/slow")) }, ""},
+		{"origin_stall", func(c *Config) { c.Origin.StallTimeout = time.Second }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/stall")) }, ""},
+		{"origin_queue", func(c *Config) { c.Origin.MaxExchanges, c.Origin.QueueTimeout = 1, time.Second }, func(b *bubble) {
+			go b.ask(fmt.Sprintf(ask, "/slow"))
+			time.Sleep(time.Second)
+			b.ask(fmt.Sprintf(ask, "/b"))
+		}, ""},
+	} {
+		t.Run(tt.key, func(t *testing.T) {
+			cfg := Config{}
+			tt.set(&cfg)
+			inBubble(t, cfg, origin, func(b *bubble) {
+				b.withFunctions(Function{Path: "/fn", Handle: read})
+				if tt.do == nil {
+					tt.do = func(b *bubble) {
+						if got := b.ask(fmt.Sprintf(ask, "/a")); !strings.Contains(got, tt.want) {
+							b.Errorf("got %q", got)
+						}
+					}
+				}
+				name := `perto_limit_reached_total{limit="` + tt.key + `"}`
+				before := b.metric(name)
+				tt.do(b)
+				if n := b.metric(name) - before; n != 1 {
+					b.Errorf("%s: %v, want 1", name, n)
+				}
+				time.Sleep(time.Minute) // the origin's handlers end
+			})
+		})
+	}
+}
