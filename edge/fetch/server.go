@@ -233,7 +233,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 		return nil, &Error{Cause: cause, Origin: s.address, Err: err}
 	}
 	c := &conn{Conn: raw, server: s}
-	c.reader = http1.NewReader(c)
+	c.reader = http1.NewOriginReader(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {

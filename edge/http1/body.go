@@ -3,6 +3,8 @@ package http1
 import (
 	"bytes"
 	"io"
+
+	"perto/internal/fields"
 )
 
 // Body reads the body of the message whose head its Reader read last. It ends
@@ -107,6 +109,9 @@ func (b *Body) nextChunk() error {
 		return err
 	}
 	size, ok := chunkSize(line)
+	if !ok && b.r.lenient {
+		size, ok = legacyChunkSize(line)
+	}
 	if !ok {
 		return BadChunk
 	}
@@ -186,6 +191,24 @@ func chunkSize(line []byte) (int64, bool) {
 	return n, true
 }
 
+// legacyChunkSize is chunkSize for lines of old origins: with white space behind the
+// size and in extensions, which are not looked into, and with leading zeros.
+func legacyChunkSize(line []byte) (int64, bool) {
+	digits := 0
+	for digits < len(line) && hexValue(line[digits]) >= 0 {
+		digits++
+	}
+	rest := fields.Trim(line[digits:])
+	if digits == 0 || len(rest) > 0 && rest[0] != ';' || !isSound(rest) {
+		return 0, false
+	}
+	size := bytes.TrimLeft(line[:digits], "0")
+	if len(size) == 0 {
+		return 0, true
+	}
+	return chunkSize(size)
+}
+
 func tokenLen(b []byte) int {
 	i := 0
 	for i < len(b) && class[b[i]]&isToken != 0 {
@@ -226,10 +249,14 @@ func (b *Body) trailer() error {
 		}
 		size += len(line) + 2
 		name := tokenLen(line)
-		if name == 0 || name == len(line) || line[name] != ':' {
+		value := line[name:]
+		if b.r.lenient {
+			value = fields.Trim(value)
+		}
+		if name == 0 || len(value) == 0 || value[0] != ':' {
 			return BadTrailer
 		}
-		for _, c := range line[name+1:] {
+		for _, c := range value[1:] {
 			if class[c]&isValue == 0 {
 				return BadTrailer
 			}

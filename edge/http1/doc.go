@@ -18,6 +18,9 @@
 // target that differs from Host, a Connection field which names end-to-end
 // fields, and more. The table test reads like the list.
 //
+// Replies of origins are read by a [NewOriginReader], which takes some forms of old
+// servers that have one meaning: white space before a colon, and odd chunk lines.
+//
 // A Reader serves one goroutine. The Append functions are pure.
 package http1
 

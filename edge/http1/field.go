@@ -113,8 +113,8 @@ func has(set string, c byte) bool {
 
 // parseFields reads field lines from b, which ends with the empty line, appends
 // them to h and returns the known ones among them. repeated holds those that
-// came more than once.
-func parseFields(b []byte, h fields.Header) (_ fields.Header, known, repeated Known, _ Refusal) {
+// came more than once. lenient takes white space before the colon.
+func parseFields(b []byte, h fields.Header, lenient bool) (_ fields.Header, known, repeated Known, _ Refusal) {
 	for {
 		if b[0] == '\r' {
 			if b[1] != '\n' {
@@ -126,13 +126,18 @@ func parseFields(b []byte, h fields.Header) (_ fields.Header, known, repeated Kn
 		for class[b[i]]&isToken != 0 {
 			i++
 		}
+		name := b[:i:i]
+		if lenient && i > 0 {
+			for b[i] == ' ' || b[i] == '\t' {
+				i++
+			}
+		}
 		if i == 0 || b[i] != ':' {
 			if i == 0 && (b[0] == ' ' || b[0] == '\t') {
 				return h, 0, 0, ObsFold
 			}
 			return h, 0, 0, BadFieldName
 		}
-		name := b[:i:i]
 		b = b[i+1:]
 		for b[0] == ' ' || b[0] == '\t' {
 			b = b[1:]

@@ -305,9 +305,13 @@ func FuzzChunkedBody(f *testing.F) {
 	f.Add([]byte("5\r\nhello\r\n0\r\n\r\n"))
 	f.Add([]byte("5;a=\"b\\\"\"\r\nhello\r\n0\r\nA: b\r\n\r\n"))
 	f.Add([]byte("ffffffffffffffff\r\n"))
+	f.Add([]byte("00000000000000000005 ; a = b\r\nhello\r\n0\t\r\nA : b\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		read := func(src io.Reader) ([]byte, int, error) {
 			r := NewReader(src)
+			if len(raw)%2 == 0 {
+				r = NewOriginReader(src)
+			}
 			body, err := io.ReadAll(r.Body(-1, true))
 			return body, r.Buffered(), err
 		}

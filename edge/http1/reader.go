@@ -31,11 +31,24 @@ type Reader struct {
 	base int
 	r, w int
 	body Body
+	// lenient accepts unusual forms of old origins that have one meaning. The edge
+	// writes all messages anew, so clients never get these forms.
+	lenient bool
 }
 
 // NewReader returns a Reader of src.
 func NewReader(src io.Reader) *Reader {
 	return &Reader{src: src, buf: make([]byte, firstBuffer)}
+}
+
+// NewOriginReader returns a Reader of the replies of an origin. Besides what others
+// accept it takes white space before the colon of a field (RFC 9112, section 5.1: it
+// must be removed) and in chunk-size lines, any chunk extension without controls, and
+// leading zeros of a chunk size.
+func NewOriginReader(src io.Reader) *Reader {
+	r := NewReader(src)
+	r.lenient = true
+	return r
 }
 
 // Buffered returns how many bytes were read ahead and not used yet.
@@ -173,7 +186,7 @@ func (r *Reader) ReadResponse(s *Response, toHEAD bool) error {
 		}
 		return err
 	}
-	if refusal := s.parse(b, toHEAD); refusal != accepted {
+	if refusal := s.parse(b, toHEAD, r.lenient); refusal != accepted {
 		return refusal
 	}
 	return nil

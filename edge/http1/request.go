@@ -49,7 +49,7 @@ func (q *Request) parse(b []byte) Refusal {
 		return r
 	}
 	var repeated Known
-	q.Header, q.Known, repeated, r = parseFields(rest, q.Header)
+	q.Header, q.Known, repeated, r = parseFields(rest, q.Header, false)
 	if r != accepted {
 		return r
 	}

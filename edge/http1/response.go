@@ -25,8 +25,8 @@ type Response struct {
 }
 
 // parse reads the complete head in b. toHEAD tells that the request was a HEAD,
-// whose replies have no body whatever they say.
-func (s *Response) parse(b []byte, toHEAD bool) Refusal {
+// whose replies have no body whatever they say. lenient: see [NewOriginReader].
+func (s *Response) parse(b []byte, toHEAD, lenient bool) Refusal {
 	*s = Response{Header: s.Header[:0]}
 	i := bytes.IndexByte(b, '\n')
 	if i > MaxRequestLine {
@@ -37,7 +37,7 @@ func (s *Response) parse(b []byte, toHEAD bool) Refusal {
 	}
 	var repeated Known
 	var r Refusal
-	s.Header, s.Known, repeated, r = parseFields(b[i+1:], s.Header)
+	s.Header, s.Known, repeated, r = parseFields(b[i+1:], s.Header, lenient)
 	if r != accepted {
 		return r
 	}
