@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"perto/edge/fetch"
 	"perto/edge/http1"
 	"perto/edge/rfc9111"
 )
@@ -202,7 +201,7 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 		}
 		if err != nil {
 			r.e.m.cut.Inc()
-			r.e.reachedBy(fetch.CauseOf(err))
+			r.originFailed(err)
 			r.outcome, r.detail = Failed, "body cut"
 			if length < 0 && !chunked {
 				c.reset()

@@ -86,6 +86,7 @@ type Edge struct {
 	client  *fetch.Client
 	fetcher *fetch.Fetcher
 	log     requestLog
+	reports reports
 	m       edgeMetrics
 
 	listening atomic.Bool

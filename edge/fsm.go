@@ -188,7 +188,9 @@ func (r *request) findRoute() state {
 	}
 	var name []byte
 	r.authority, name = appendAuthority(r.scratch, r.q.Host)
-	if r.route = r.e.sites.Load().find(name); r.route == nil {
+	t := r.e.sites.Load()
+	if r.route = t.find(name); r.route == nil {
+		r.hostUnknown(t, name)
 		return r.fail(421, Refused, "unknown host")
 	}
 	return stKey

@@ -139,8 +139,8 @@ func (r *request) failed(err error) state {
 	if f, ok := errors.AsType[*FunctionError](err); ok {
 		return r.fail(f.Status, Failed, f.Detail)
 	}
+	r.originFailed(err)
 	cause := fetch.CauseOf(err)
-	r.e.reachedBy(cause)
 	return r.fail(cause.Status(), Failed, cause.String())
 }
 

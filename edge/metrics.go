@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perto/edge/fetch"
 	"perto/metrics"
 )
 
@@ -17,6 +18,8 @@ type edgeMetrics struct {
 	turnedAway   *metrics.Counter
 	cut          *metrics.Counter
 	limits       []metrics.Counter // by limit
+	// originFailures is by fetch.Cause.
+	originFailures []metrics.Counter
 }
 
 func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
@@ -27,6 +30,7 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 	m.turnedAway = r.Counter("perto_http_turned_away_total", "Connections closed at once since there were too many.")
 	m.cut = r.Counter("perto_http_cut_replies_total", "Replies that ended before their last byte since the origin failed in the middle.")
 	m.limits = r.CounterSet("perto_limit_reached_total", "Times that a request or a reply reached a limit of the edge, by its configuration key.", "limit", limitNames[:]...)
+	m.originFailures = r.CounterSet("perto_origin_failures_total", "Requests for which an exchange with an origin failed, by cause.", "cause", fetch.Causes()...)
 	r.Gauge("perto_http_connections", "Client connections open.", func() float64 {
 		e.mu.Lock()
 		defer e.mu.Unlock()

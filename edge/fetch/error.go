@@ -48,6 +48,14 @@ var causes = [...]struct {
 	Unsendable:     {"request-unsendable", 500},
 }
 
+// Causes returns the tokens of all causes, in their order.
+func Causes() (out []string) {
+	for i := range causes {
+		out = append(out, causes[i].name)
+	}
+	return out
+}
+
 // String returns the cause as a token.
 func (c Cause) String() string { return causes[c].name }
 
