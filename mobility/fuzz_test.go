@@ -102,15 +102,15 @@ func FuzzSigned(f *testing.F) {
 	}
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := ParseSigned(data)
-		if err != nil {
+		var s, again Signed
+		if decodeStrictly(bytes.NewReader(data), &s) != nil {
 			return
 		}
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := ParseSigned(text); err != nil || again.Release != s.Release || again.Key != s.Key {
+		if err := decodeStrictly(bytes.NewReader(text), &again); err != nil || again.Release != s.Release || again.Key != s.Key {
 			t.Errorf("%q: read again as %+v, %v", data, again, err)
 		}
 	})

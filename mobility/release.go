@@ -1,7 +1,6 @@
 package mobility
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
@@ -270,10 +269,3 @@ func (s Signed) checkSignature(trust []PublicKey) error {
 }
 
 func (r *Release) name() string { return string(r.Service) + r.Path }
-
-// ParseSigned reads a signed release's JSON. It verifies nothing.
-func ParseSigned(data []byte) (Signed, error) {
-	var s Signed
-	err := decodeStrictly(bytes.NewReader(data), &s)
-	return s, err
-}

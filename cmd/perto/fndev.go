@@ -18,7 +18,6 @@ import (
 	"perto/functions"
 	"perto/functions/guest"
 	"perto/internal/fields"
-	"perto/mobility"
 )
 
 type fnNewCmd struct {
@@ -46,17 +45,6 @@ func (c *fnNewCmd) Run(e *env) error {
 		}
 		fmt.Fprintf(w, "\nIt is built with %s.\nNext:\n  make -C %s\n  perto fn dev %s\n", needed, c.Dir, filepath.Join(c.Dir, name+".wasm"))
 	})
-}
-
-// fnLimits and fnOptions are the settings of a release as a host takes them.
-func fnLimits(wall time.Duration) functions.Limits { return functions.Limits{Wall: wall} }
-
-func fnOptions(s mobility.Settings) functions.ModuleOptions {
-	activation, err := functions.ParseActivation(s.Activation)
-	if err != nil {
-		activation = functions.Pooled
-	}
-	return functions.ModuleOptions{Activation: activation, Config: []byte(s.Config), KV: s.KV}
 }
 
 type fnDevCmd struct {

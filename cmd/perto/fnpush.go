@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"perto"
+	"perto/functions"
 	"perto/lab"
 	"perto/mobility"
 	"perto/node"
@@ -184,17 +185,16 @@ func (c *fnPushCmd) Run(e *env) error {
 		settings.KV[key] = value
 	}
 	// What does not run here runs nowhere: better to hear it now.
-	h, m, err := e.fnHost(c.File, fnLimits(c.Wall), fnOptions(settings))
+	h, _, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Config: []byte(c.Config), KV: settings.KV})
 	if err != nil {
 		return err
 	}
-	digest := m.Digest
 	h.Close()
 	wasm, err := os.ReadFile(c.File)
 	if err != nil {
 		return &perto.Error{Op: "read module", Path: c.File, Kind: perto.KindInvalid, Err: err}
 	}
-	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Digest: digest, Bytes: int64(len(wasm)), Settings: settings}, wasm, c.OnDemand)
+	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Digest: mobility.Digest(wasm), Bytes: int64(len(wasm)), Settings: settings}, wasm, c.OnDemand)
 }
 
 // release signs a release of the next version and brings it to the nodes.

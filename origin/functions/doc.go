@@ -10,9 +10,6 @@ package shopcode
 
 import (
 	"embed"
-	"io/fs"
-	"path"
-	"strings"
 )
 
 //go:generate make --silent -C guests
@@ -23,15 +20,3 @@ var modules embed.FS
 // Module returns a module by its file's name ("greeting.wasm"). Errors are those of
 // package io/fs.
 func Module(file string) ([]byte, error) { return modules.ReadFile("guests/" + file) }
-
-// Names returns the names of the modules, without ".wasm".
-func Names() []string {
-	files, err := fs.Glob(modules, "guests/*.wasm")
-	if err != nil {
-		panic(err) // the pattern is sound
-	}
-	for i := range files {
-		files[i] = strings.TrimSuffix(path.Base(files[i]), ".wasm")
-	}
-	return files
-}
