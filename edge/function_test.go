@@ -92,6 +92,9 @@ func TestAFunctionLetsPass(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
+		if host, _ := q.Header.Get("host"); string(host) != "shop.example" {
+			t.Errorf("next has changed the header of the request: %s", q.Header.Append(nil))
+		}
 		a.Body = []byte(strings.ToUpper(string(a.Body)))
 		return a, nil
 	}
