@@ -92,6 +92,24 @@ func (e *FunctionError) Error() string { return fmt.Sprintf("%s: %v", e.Detail, 
 // Unwrap returns the cause.
 func (e *FunctionError) Unwrap() error { return e.Err }
 
+// passable returns an error for a request that a function lets pass and that is no
+// request line (RFC 9112, section 3), or one that the edge refuses from clients too.
+func (q *Ask) passable() error {
+	token := len(q.Method) > 0 && q.Method != "CONNECT" && q.Method != "TRACE"
+	for i := range len(q.Method) {
+		c := q.Method[i]
+		token = token && c > ' ' && c < 0x7f && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
+	}
+	target := strings.HasPrefix(q.URI, "/") || q.URI == "*" && q.Method == "OPTIONS"
+	for i := range len(q.URI) {
+		target = target && q.URI[i] > ' ' && q.URI[i] < 0x7f
+	}
+	if !token || !target {
+		return &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("the function asks for %.100q %.100q, which is no request", q.Method, q.URI)}
+	}
+	return nil
+}
+
 // function returns the function of a phase that a target in normal form belongs to,
 // or nil.
 func (s *Site) function(target []byte, phase Phase) *Function {
@@ -181,6 +199,9 @@ func withHost(h fields.Header, authority []byte) fields.Header {
 // the origin without it. What the client is told of that way is the way of the last
 // one.
 func (r *request) beyond(q *Ask) (*Answer, error) {
+	if err := q.passable(); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	defer func() { r.beyondTime += time.Since(began) }()
 	in := &request{c: r.c, e: r.e, now: began, route: r.route, authority: slices.Clip(r.authority), inner: true}
@@ -294,6 +315,9 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 		}
 		q := &Ask{Method: x.Method, URI: x.Target, Protocol: protocol, Source: source, Header: withHost(x.Header, []byte(x.Host))}
 		a, err := f.Handle(ctx, q, func(q *Ask) (*Answer, error) {
+			if err := q.passable(); err != nil {
+				return nil, err
+			}
 			y := *x
 			target, ok := fetch.AppendTarget(nil, []byte(q.URI))
 			if !ok {

@@ -167,7 +167,7 @@ func TestAFunctionFails(t *testing.T) {
 		case "/f/deadline":
 			return nil, &FunctionError{Status: 504, Detail: "fn-deadline", Err: errors.New("too long")}
 		case "/f/next":
-			q.URI = "/\x00"
+			q.URI = "/%00"
 			a, err := next(q)
 			if err == nil && a.Status == 400 {
 				return a, nil
@@ -188,6 +188,39 @@ func TestAFunctionFails(t *testing.T) {
 		big := b.ask("POST /f/x HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\nContent-Length: 99999999\r\n\r\n")
 		if !strings.HasPrefix(big, "HTTP/1.1 413") || !strings.Contains(big, "Connection: close") {
 			t.Errorf("a large upload: %q", big)
+		}
+	})
+}
+
+// TestWhatAFunctionLetsPassIsARequest: a function whose runtime checks nothing cannot
+// write a second request to the origin, in either phase.
+func TestWhatAFunctionLetsPassIsARequest(t *testing.T) {
+	var asked atomic.Int32
+	origin := func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Cache-Control", "max-age=60")
+	}
+	inBubble(t, Config{}, origin, func(b *bubble) {
+		for _, tt := range [][2]string{
+			{"GET", "/a HTTP/1.1\r\nHost: shop.example\r\n\r\nGET /b"}, {"GET", "/a\r"}, {"GET", "/a\n"}, {"GET", "/ b"}, {"GET", "/\t"}, {"GET", "/\x00"}, {"GET", "/\x7f"}, {"GET", "/\x80"},
+			{"GET", ""}, {"GET", "b"}, {"GET", "http://other/"}, {"GET", "*"},
+			{"", "/"}, {"GET /b HTTP/1.1\r\n", "/"}, {"G T", "/"}, {"GET\t", "/"}, {"GET:", "/"}, {"CONNECT", "/"}, {"TRACE", "/"},
+		} {
+			var got error
+			f := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+				q.Method, q.URI = tt[0], tt[1]
+				a, err := next(q)
+				got = err
+				return a, err
+			}
+			for _, phase := range []Phase{ClientPhase, OriginPhase} {
+				got = nil
+				b.withFunctions(Function{Path: "/f", Phase: phase, Handle: f})
+				reply := b.ask("GET /f HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+				if !strings.HasPrefix(reply, "HTTP/1.1 500") || !strings.Contains(reply, "fn-crash") || got == nil || asked.Load() != 0 {
+					t.Errorf("%q in the %s phase: %v, %q, the origin was asked %d times", tt, phase, got, reply, asked.Load())
+				}
+			}
 		}
 	})
 }

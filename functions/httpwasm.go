@@ -52,18 +52,22 @@ func httpHandlerFunctions() []hostFunction {
 			s[0] = 1
 		}
 	})
-	text := func(get, set string, at func(*Request) *string) {
+	text := func(get, set string, at func(*Request) *string, valid func([]byte) bool) {
 		add(get, types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) { give(mem, s, []byte(*at(c.needRequest()))) })
 		if set != "" {
 			add(set, types(2, i32), nil, func(c *call, mem api.Memory, s []uint64) {
 				c.beforeNext(set)
-				*at(c.request) = string(view(mem, s[0], s[1]))
+				v := view(mem, s[0], s[1])
+				if !valid(v) {
+					panic(guestError(set + ": the text cannot be part of a request line"))
+				}
+				*at(c.request) = string(v)
 			})
 		}
 	}
-	text("get_method", "set_method", func(r *Request) *string { return &r.Method })
-	text("get_uri", "set_uri", func(r *Request) *string { return &r.URI })
-	text("get_protocol_version", "", func(r *Request) *string { return &r.Protocol })
+	text("get_method", "set_method", func(r *Request) *string { return &r.Method }, validMethod)
+	text("get_uri", "set_uri", func(r *Request) *string { return &r.URI }, validURI)
+	text("get_protocol_version", "", func(r *Request) *string { return &r.Protocol }, nil)
 	add("get_source_addr", types(2, i32), types(1, i32), func(c *call, mem api.Memory, s []uint64) {
 		give(mem, s, []byte(c.needRequest().Source.String()))
 	})
@@ -273,22 +277,8 @@ func fieldName(mem api.Memory, at, n uint64) []byte {
 
 func fieldValue(mem api.Memory, at, n uint64) []byte {
 	v := view(mem, at, n)
-	if len(v) > maxFieldValue || bytes.ContainsAny(v, "\r\n\x00") {
+	if !validValue(v) {
 		panic(guestError("no value of a header field"))
 	}
 	return bytes.Clone(fields.Trim(v))
-}
-
-// maxFieldValue is the longest value of a header field that a guest may set.
-const maxFieldValue = 16 << 10
-
-// validName reports whether a field name is a token (RFC 9110, section 5.6.2).
-func validName(s []byte) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return len(s) > 0 && len(s) <= 256
 }

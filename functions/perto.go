@@ -94,11 +94,14 @@ func (c *call) clientInfo() []byte {
 // fetch asks for another path of the service and keeps its body.
 func (c *call) fetch(uri string) int {
 	c.needRequest()
+	if !validTarget([]byte(uri)) {
+		panic(guestError("fetch: the text cannot be part of a request line"))
+	}
 	c.fetched, c.fetchedRead = nil, 0
 	if !c.mayAskOthers() {
 		return fetchLimited
 	}
-	if len(uri) == 0 || uri[0] != '/' {
+	if uri[0] != '/' {
 		return fetchFailed
 	}
 	var r *Response

@@ -116,7 +116,9 @@ func parseCommandOutput(out []byte) (*Response, error) {
 			}
 			return r, nil
 		}
-		out, value = rest, fields.Trim(value)
+		if out, value = rest, fields.Trim(value); !validValue(value) {
+			return nil, fmt.Errorf("%w: the value of the field %q that it printed has a control byte, or is too long", ErrTrap, name)
+		}
 		if fields.Equal(name, "status") {
 			code, _, _ := strings.Cut(string(value), " ")
 			status, err := strconv.Atoi(code)
@@ -127,7 +129,7 @@ func parseCommandOutput(out []byte) (*Response, error) {
 			continue
 		}
 		located = located || fields.Equal(name, "location")
-		r.Header = append(r.Header, fields.Field{Name: name, Value: bytes.ReplaceAll(value, []byte{0}, nil)})
+		r.Header = append(r.Header, fields.Field{Name: name, Value: value})
 	}
 }
 

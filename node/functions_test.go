@@ -74,6 +74,9 @@ func newCDN(t *testing.T, function, data string) *cdn {
 			if name == "where.wasm" {
 				return where(t), nil
 			}
+			if name == "says.wasm" {
+				return os.ReadFile("../functions/testdata/guests/says/says.wasm")
+			}
 			return []byte("$TTL 1m\n@ SOA ns hostmaster 1 1h 1h 1h 1m\n@ NS ns\nns A 192.0.2.1\n"), nil
 		})
 	if err != nil {
@@ -233,6 +236,47 @@ func TestOneModuleTwoPlaces(t *testing.T) {
 		}
 		if placement == "edge" && (len(c.nodes["one"].edge.Explain("shop.cdn.example", "/where/x").Functions) != 1) {
 			t.Error("explain does not tell of it")
+		}
+	}
+}
+
+// TestAGuestCannotSplitRequests: a client passes a request through a guest that
+// decodes a query and uses it as target, method or path to fetch. The request fails,
+// and the pages that later clients get are the right ones.
+func TestAGuestCannotSplitRequests(t *testing.T) {
+	for _, where := range []string{`phase = "client"`, `phase = "origin"`, `placement = "origin"`} {
+		c := newCDN(t, `function "/p" {
+    module = "says"
+    `+where+`
+  }`, "")
+		const second = "/style.css%3fa=1%20HTTP/1.1%0d%0aHost:%20www.shop.example%0d%0aX:%20y%0d%0a%0d%0aGET%20/product/9"
+		for _, text := range []string{"u" + second, "f" + second, "mGET%20" + second + "%20HTTP/1.1%0d%0a%0d%0aGET", "u", "f", "m", "u/%09", "f/%00", "m%7f", "u/%0d", "f/%0a"} {
+			for range 2 {
+				status, body, header := c.get("one", "/p?"+text)
+				if status != 500 || !strings.Contains(header.Get("Cache-Status")+body, "fn-crash") {
+					t.Errorf("%s, %s: got %d %q %q", where, text, status, header.Get("Cache-Status"), body)
+				}
+			}
+			for id := 20; id <= 22; id++ {
+				page := fmt.Sprintf("/product/%d", id)
+				_, want := c.direct(page)
+				if _, body, _ := c.get("one", page); body != want || !strings.Contains(body, fmt.Sprintf("%d", id)) {
+					t.Fatalf("%s, after %s: %s is %.200q", where, text, page, body)
+				}
+			}
+		}
+		if status, body, _ := c.get("one", "/p?f/product/20"); status != 200 {
+			t.Errorf("%s: a path that is one: got %d %q", where, status, body)
+		}
+		for name, n := range c.nodes {
+			for _, f := range n.FunctionStatus() {
+				if crashed := f.Requests["crash"]; crashed != 0 {
+					lines, _, err := c.api[name].Logs(t.Context(), "shop.cdn.example", "/p", 0, false)
+					if text := fmt.Sprint(lines); err != nil || !strings.Contains(text, "cannot be part of a request line") {
+						t.Errorf("%s at %s: logs %s, %v", where, name, text, err)
+					}
+				}
+			}
 		}
 	}
 }

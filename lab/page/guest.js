@@ -19,6 +19,13 @@ const FETCH_FAILED = -1, FETCH_LIMITED = -2;
 // What one request may use.
 const MAX_ANSWER = 4 << 20, MAX_LOG = 8 << 10, MAX_SUBREQUESTS = 4, MAX_FIELDS = 256, MAX_NAME = 256, MAX_VALUE = 16 << 10;
 
+// What a guest may make of a request line: a token but CONNECT and TRACE; the bytes
+// that the edge accepts in a target; path and query, or the "*" of OPTIONS.
+const METHOD = /^(?!(?:CONNECT|TRACE)$)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;
+const TARGET = /^[!$-;=?-[\]-~]+$/;
+const URI = /^(?:\*|\/[!$-;=?-[\]-~]*)$/;
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/; // no field value has one (RFC 9110, section 5.5)
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", {ignoreBOM: true});
 
@@ -239,9 +246,17 @@ class Host {
 		return name;
 	}
 
+	// requestLine returns a text for the request line. A text that could end the line
+	// ends the guest.
+	requestLine(what, at, n, valid) {
+		const value = this.text(at, n);
+		if (!valid.test(value)) throw new Error(`${what}: the text cannot be part of a request line`);
+		return value;
+	}
+
 	fieldValue(at, n) {
 		const bytes = this.view(at, n), value = decoder.decode(bytes);
-		if (bytes.length > MAX_VALUE || /[\r\n\0]/.test(value)) throw new Error("no value of a header field");
+		if (bytes.length > MAX_VALUE || CONTROL.test(value)) throw new Error("no value of a header field");
 		return value.replace(/^[ \t]+|[ \t]+$/g, "");
 	}
 
@@ -328,12 +343,12 @@ function httpHandler(host) {
 		get_method(at, limit) { return host.give(at, limit, text(host.request().method)); },
 		set_method(at, n) {
 			host.beforeNext("set_method");
-			host.request().method = host.text(at, n);
+			host.request().method = host.requestLine("set_method", at, n, METHOD);
 		},
 		get_uri(at, limit) { return host.give(at, limit, text(host.request().uri)); },
 		set_uri(at, n) {
 			host.beforeNext("set_uri");
-			host.request().uri = host.text(at, n);
+			host.request().uri = host.requestLine("set_uri", at, n, URI);
 		},
 		get_protocol_version(at, limit) { return host.give(at, limit, text(host.request().protocol)); },
 		get_source_addr(at, limit) {
@@ -407,7 +422,10 @@ function perto(host) {
 			const name = host.text(key, keyLength);
 			return Object.hasOwn(host.kv, name) ? host.give(at, limit, toBytes(host.kv[name])) : -1;
 		},
-		fetch(at, n) { return host.subrequest(host.text(at, n)); },
+		fetch(at, n) {
+			host.request();
+			return host.subrequest(host.requestLine("fetch", at, n, TARGET));
+		},
 		fetch_body(at, limit) {
 			const [n, result] = host.giveNext(host.call.fetched, host.call.fetchedRead, at, limit);
 			host.call.fetchedRead += n;
