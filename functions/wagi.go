@@ -74,8 +74,10 @@ func commandEnv(q *Request) []string {
 	for i, f := range q.Header {
 		name := strings.ToUpper(strings.ReplaceAll(string(f.Name), "-", "_"))
 		// A field named Proxy would become HTTP_PROXY, which programs take for
-		// something else (CVE-2016-5385). Lines of one name are one variable.
-		if name == "PROXY" || name == "AUTHORIZATION" || hasName(q.Header[:i], f.Name) {
+		// something else (CVE-2016-5385). A field with "_" in its name would become the
+		// variable of the field with "-": a client could set X-Real-IP as X_Real_IP.
+		// Lines of one name are one variable.
+		if name == "PROXY" || name == "AUTHORIZATION" || bytes.IndexByte(f.Name, '_') >= 0 || hasName(q.Header[:i], f.Name) {
 			continue
 		}
 		var values []string
