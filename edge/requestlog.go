@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"perto/internal/printable"
 )
 
 const (
@@ -71,7 +73,7 @@ func (e *Edge) Requests(n int) []Request {
 		s := &l.slots[(last-i)%loggedRequests]
 		s.mu.Lock()
 		if s.used {
-			out = append(out, Request{Time: s.time, Client: s.client, Method: string(s.method[:s.methodN]), URL: string(s.url[:s.urlN]),
+			out = append(out, Request{Time: s.time, Client: s.client, Method: printable.Text(s.method[:s.methodN]), URL: printable.Text(s.url[:s.urlN]),
 				Status: int(s.status), Bytes: s.bytes, Outcome: s.outcome, Detail: s.detail, Took: s.took})
 		}
 		s.mu.Unlock()

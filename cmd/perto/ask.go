@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"perto/internal/printable"
 	"perto/lab"
 	"perto/node"
 )
@@ -27,7 +28,7 @@ func (c *digCmd) Run(e *env) error {
 	return e.print(reply, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, rr := range reply.Answer {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", rr.Name, rr.TTL, rr.Type, rr.Data)
+			fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", printable.Text(rr.Name), rr.TTL, rr.Type, printable.Text(rr.Data))
 		}
 		t.Flush()
 		fmt.Fprintf(w, ";; %s, from %s by resolver %s, %.0f ms\n", reply.Status, reply.From, reply.Resolver, reply.TookMs)
@@ -47,7 +48,7 @@ func (c *statusCmd) Run(e *env) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "REPLICA\tPOP\tPLACE\tSTATE\tFOR\tLOAD\tWHY")
 		for _, r := range s.Replicas {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, r.Reason)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, printable.Text(r.Reason))
 		}
 		t.Flush()
 		if s.Edge != nil {

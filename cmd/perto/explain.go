@@ -11,6 +11,7 @@ import (
 	"perto/config"
 	"perto/console"
 	"perto/edge"
+	"perto/internal/printable"
 	"perto/mapping"
 	"perto/node"
 )
@@ -103,7 +104,7 @@ func printURL(w io.Writer, x *node.URLExplanation) {
 }
 
 func printCache(w io.Writer, x *edge.Explanation) {
-	fmt.Fprintf(w, "%s%s at %s\n\n", x.Host, x.Target, x.Edge)
+	fmt.Fprintf(w, "%s%s at %s\n\n", printable.Text(x.Host), printable.Text(x.Target), x.Edge)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if x.Service != "" {
 		fmt.Fprintf(t, "  route\tservice %s\n", x.Service)
@@ -112,7 +113,7 @@ func printCache(w io.Writer, x *edge.Explanation) {
 		fmt.Fprintf(t, "  cookies\tremoved from replies to GET and HEAD\n")
 	}
 	for _, f := range x.Functions {
-		fmt.Fprintf(t, "  function\t%s, %s phase, version %s\n", f.Path, f.Phase, f.Version)
+		fmt.Fprintf(t, "  function\t%s, %s phase, version %s\n", printable.Text(f.Path), f.Phase, f.Version)
 	}
 	for _, o := range x.Origins {
 		state := "no failures"
@@ -136,10 +137,10 @@ func printCache(w io.Writer, x *edge.Explanation) {
 		}
 		fmt.Fprintf(t, "  stored\t%d, %d bytes, %s old, %s of %s", s.Status, s.Bytes, s.Age.Round(time.Second), fresh, s.Lifetime)
 		for _, v := range s.Vary {
-			fmt.Fprintf(t, ", varies by %s", v)
+			fmt.Fprintf(t, ", varies by %s", printable.Text(v))
 		}
 		if len(s.Tags) > 0 {
-			fmt.Fprintf(t, ", tags %s", strings.Join(s.Tags, " "))
+			fmt.Fprintf(t, ", tags %s", printable.Text(strings.Join(s.Tags, " ")))
 		}
 		fmt.Fprintln(t)
 	}
@@ -148,7 +149,7 @@ func printCache(w io.Writer, x *edge.Explanation) {
 	if x.Forward != "" {
 		outcome += " (" + x.Forward + ")"
 	}
-	fmt.Fprintf(w, "\nA GET would be: %s. %s\n", outcome, x.Why)
+	fmt.Fprintf(w, "\nA GET would be: %s. %s\n", outcome, printable.Text(x.Why))
 }
 
 func printExplanation(w io.Writer, x *mapping.Explanation) {

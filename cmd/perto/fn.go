@@ -18,6 +18,7 @@ import (
 	"perto"
 	"perto/functions"
 	"perto/internal/fields"
+	"perto/internal/printable"
 	"perto/mobility"
 )
 
@@ -93,7 +94,7 @@ func (c *fnInspectCmd) Run(e *env) error {
 			fmt.Fprintf(t, "image\tnone, each instance initialises itself: %s\n", about.NoImage)
 		}
 		fmt.Fprintf(t, "random\t%s\n", randomness(about))
-		fmt.Fprintf(t, "imports\t%s\n", strings.Join(about.Imports, " "))
+		fmt.Fprintf(t, "imports\t%s\n", printable.Text(strings.Join(about.Imports, " ")))
 		l := about.Limits
 		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB answer, %d KiB log, %d subrequests\n", l.Wall, l.Memory>>20, l.Response>>10, l.Log>>10, l.Subrequests)
 		fmt.Fprintf(t, "compiled\tin %s\n", compiled.Round(time.Millisecond))
@@ -215,8 +216,10 @@ func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) er
 	}{r.Status, header, string(r.Body), took}
 	return e.print(result, func(w io.Writer) {
 		fmt.Fprintf(e.err, "%d, %d bytes, in %s\n", r.Status, len(r.Body), took.Round(time.Microsecond))
-		e.err.Write(r.Header.Append(nil))
-		w.Write(r.Body)
+		for _, f := range r.Header {
+			fmt.Fprintf(e.err, "%s: %s\n", printable.Text(f.Name), printable.Text(f.Value))
+		}
+		e.body(r.Body)
 		if c.Repeat > 1 {
 			fmt.Fprintln(w)
 		}

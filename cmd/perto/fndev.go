@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"perto/functions"
 	"perto/functions/guest"
 	"perto/internal/fields"
+	"perto/internal/printable"
 )
 
 type fnNewCmd struct {
@@ -72,7 +74,7 @@ func (c *fnDevCmd) Run(e *env) error {
 	if err != nil {
 		return fail(perto.KindUnavailable, err)
 	}
-	server := &http.Server{Handler: c.handler(e, &module), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: c.handler(e, &module), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger(e, false).Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	fmt.Fprintf(e.out, "%s answers at http://%s/ (Ctrl-C ends it)\n", first.Name, l.Addr())
@@ -136,7 +138,7 @@ func (c *fnDevCmd) showLogs(ctx context.Context, e *env, logs *functions.Logs) {
 	for {
 		lines, more := logs.After(last)
 		for _, l := range lines {
-			fmt.Fprintf(e.err, "%s %s\n", l.Level, l.Text)
+			fmt.Fprintf(e.err, "%s %s\n", l.Level, printable.Text(l.Text))
 			last = l.Number
 		}
 		select {
@@ -169,7 +171,7 @@ func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) htt
 		q.Header = append(q.Header, fields.Field{Name: []byte("Host"), Value: []byte(r.Host)})
 		a, err := module.Load().Handle(r.Context(), q, c.next(r))
 		if err != nil {
-			fmt.Fprintf(e.err, "%s %s: %v\n", r.Method, r.URL, err)
+			fmt.Fprintf(e.err, "%s %s: %s\n", r.Method, printable.Text(r.RequestURI), printable.Text(err.Error()))
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
@@ -178,7 +180,7 @@ func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) htt
 		}
 		w.WriteHeader(a.Status)
 		w.Write(a.Body)
-		fmt.Fprintf(e.err, "%s %s: %d, %d bytes, %s\n", r.Method, r.URL, a.Status, len(a.Body), time.Since(start).Round(time.Microsecond))
+		fmt.Fprintf(e.err, "%s %s: %d, %d bytes, %s\n", r.Method, printable.Text(r.RequestURI), a.Status, len(a.Body), time.Since(start).Round(time.Microsecond))
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"perto"
 	"perto/functions"
+	"perto/internal/printable"
 	"perto/lab"
 	"perto/mobility"
 	"perto/node"
@@ -269,7 +270,7 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 		for _, p := range out {
 			switch {
 			case p.Error != "":
-				fmt.Fprintf(t, "%s\tfailed: %s\n", p.Node, p.Error)
+				fmt.Fprintf(t, "%s\tfailed: %s\n", p.Node, printable.Text(p.Error))
 			case p.Pulls:
 				fmt.Fprintf(t, "%s\tknows, and pulls the code when it is asked for\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			case p.Bytes == 0:
@@ -395,13 +396,13 @@ func (c *fnListCmd) Run(e *env) error {
 					failed += n
 				}
 			}
-			fmt.Fprintf(t, "%s%s\t%s\t%d\t%.12s\t%s\t%s\t%d\t%d\t%d\t%d\t%d KiB\n", f.Service, f.Path, f.Node, f.Version, f.Digest, state, activation,
+			fmt.Fprintf(t, "%s%s\t%s\t%d\t%.12s\t%s\t%s\t%d\t%d\t%d\t%d\t%d KiB\n", f.Service, printable.Text(f.Path), f.Node, f.Version, f.Digest, state, activation,
 				f.Requests["answered"], failed, f.Cold, f.Instances, f.Memory>>10)
 		}
 		t.Flush()
 		for _, f := range out {
 			if f.Error != "" {
-				fmt.Fprintf(w, "%s%s at %s: %s\n", f.Service, f.Path, f.Node, f.Error)
+				fmt.Fprintf(w, "%s%s at %s: %s\n", f.Service, printable.Text(f.Path), f.Node, printable.Text(f.Error))
 			}
 		}
 	})
@@ -429,7 +430,7 @@ func (c *fnLogsCmd) Run(e *env) error {
 	show := func(t target, lines []mobility.LogLine) error {
 		for _, l := range lines {
 			err := e.print(line{t.name, l}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s %s %-5s %s\n", l.Time.Format("15:04:05.000"), t.name, l.Level, l.Text)
+				fmt.Fprintf(w, "%s %s %-5s %s\n", l.Time.Format("15:04:05.000"), t.name, l.Level, printable.Text(l.Text))
 			})
 			if err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"perto"
+	"perto/internal/printable"
 	"perto/lab"
 )
 
@@ -30,11 +31,11 @@ func (c *labFetchCmd) Run(e *env) error {
 		return err
 	}
 	return e.print(f, func(w io.Writer) {
-		fmt.Fprintf(w, "%d, %d bytes, from %s (%s)\n", f.Status, f.Bytes, f.Server, f.Address)
+		fmt.Fprintf(w, "%d, %d bytes, from %s (%s)\n", f.Status, f.Bytes, printable.Text(f.Server), f.Address)
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(t, "  DNS\t%s\n  connect\t%s\n  first byte\t%s\n  total\t%s\n", ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total))
 		t.Flush()
-		fmt.Fprintf(w, "  %s\n", f.Header.Get("Cache-Status"))
+		fmt.Fprintf(w, "  %s\n", printable.Text(f.Header.Get("Cache-Status")))
 		if !c.Headers {
 			return
 		}
@@ -45,7 +46,7 @@ func (c *labFetchCmd) Run(e *env) error {
 		slices.Sort(names)
 		for _, name := range names {
 			for _, v := range f.Header[name] {
-				fmt.Fprintf(w, "%s: %s\n", name, v)
+				fmt.Fprintf(w, "%s: %s\n", printable.Text(name), printable.Text(v))
 			}
 		}
 	})
@@ -72,14 +73,14 @@ func (c *labCompareCmd) Run(e *env) error {
 		fmt.Fprintln(t, "VANTAGE\tSERVED BY\tDNS\tCONNECT\tFIRST BYTE\tTOTAL\tCACHE")
 		for _, f := range list {
 			if f.Error != "" {
-				fmt.Fprintf(t, "%s\t%s\n", f.Vantage, f.Error)
+				fmt.Fprintf(t, "%s\t%s\n", f.Vantage, printable.Text(f.Error))
 				continue
 			}
 			cache := "miss"
 			if strings.Contains(f.Header.Get("Cache-Status"), "; hit") {
 				cache = "hit"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Vantage, f.Server, ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total), cache)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Vantage, printable.Text(f.Server), ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total), cache)
 		}
 		t.Flush()
 	}); err != nil {
@@ -112,7 +113,7 @@ func (c *labTraceCmd) Run(e *env) error {
 	return e.print(tr, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, s := range tr.Steps {
-			fmt.Fprintf(t, "%d\t%s\t-> %s\t%s\t%s\n\t\t\t\t= %s\n", s.Number, s.From, s.To, s.What, ms(s.Took), s.Result)
+			fmt.Fprintf(t, "%d\t%s\t-> %s\t%s\t%s\n\t\t\t\t= %s\n", s.Number, s.From, printable.Text(s.To), printable.Text(s.What), ms(s.Took), printable.Text(s.Result))
 		}
 		t.Flush()
 	})

@@ -17,6 +17,7 @@ import (
 	"perto"
 	"perto/config"
 	"perto/geodata"
+	"perto/internal/printable"
 )
 
 // version is set by the release build.
@@ -47,8 +48,10 @@ type cli struct {
 type env struct {
 	ctx    context.Context
 	in     io.Reader // answers to questions
-	out    io.Writer
-	err    io.Writer
+	out    io.Writer // escapes what a terminal would obey (package printable)
+	err    io.Writer // the same
+	raw    io.Writer // out as it is, for bodies and for a child
+	rawErr io.Writer // err as it is, for a child
 	api    string
 	asJSON bool
 }
@@ -64,6 +67,11 @@ const exitUsage = 2
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	raw, rawErr := stdout, stderr
+	out, diagnostics := printable.NewWriter(stdout), printable.NewWriter(stderr)
+	defer out.Flush()
+	defer diagnostics.Flush()
+	stdout, stderr = out, diagnostics
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
@@ -87,7 +95,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "perto: %v (perto --help lists the commands)\n", err)
 		return exitUsage
 	}
-	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, api: c.API, asJSON: c.JSON}
+	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, raw: raw, rawErr: rawErr, api: c.API, asJSON: c.JSON}
 	if err := k.Run(e); err != nil {
 		return fail(stderr, err)
 	}
@@ -119,6 +127,18 @@ func (e *env) print(value any, text func(w io.Writer)) error {
 	}
 	text(e.out)
 	return nil
+}
+
+// body writes the body of a response: to a terminal without control sequences, to a
+// file or another program as it is.
+func (e *env) body(b []byte) {
+	if f, ok := e.raw.(*os.File); ok {
+		if s, err := f.Stat(); err == nil && s.Mode()&os.ModeCharDevice != 0 {
+			e.out.Write(b)
+			return
+		}
+	}
+	e.raw.Write(b)
 }
 
 // places returns the resolver of place names.

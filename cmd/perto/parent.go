@@ -126,7 +126,7 @@ func (p *parent) start() (*child, error) {
 		args = append(args, "--verbose")
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Stdout, cmd.Stderr = p.env.out, p.env.err
+	cmd.Stdout, cmd.Stderr = p.env.raw, p.env.rawErr // the worker escapes what it prints
 	from, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
