@@ -3,15 +3,18 @@ package functions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"perto/internal/printable"
 )
 
 // call is one request in the hands of an instance. Host functions find it in the
@@ -29,6 +32,7 @@ type call struct {
 	read    [2]int  // how much of each body the guest has read
 	written [2]bool
 	logged  int // bytes
+	lines   int // that were logged
 	hosted  int // host functions called
 
 	subrequests int
@@ -181,19 +185,30 @@ func logLevel(n int32) (level slog.Level, ok bool) {
 	return 0, false
 }
 
-// log writes a guest's line, as far as the call has not written too much.
+// maxLines is how many lines a call may log.
+const maxLines = 64
+
+// log writes a guest's line, as far as the call has not written too much. The text is
+// one line: a client's text in it cannot begin another one.
 func (c *call) log(n int32, text []byte) {
 	level, ok := logLevel(n)
 	if left := c.module.limits.Log - c.logged; len(text) > left {
 		text = text[:max(left, 0)]
 	}
-	if !ok || len(text) == 0 {
+	if !ok || len(text) == 0 || c.lines > maxLines {
 		return
 	}
 	c.logged += len(text)
-	line := strings.ToValidUTF8(string(text), "?")
+	line := printable.Text(text)
+	if c.lines++; c.lines > maxLines {
+		level, line = slog.LevelWarn, fmt.Sprintf("the request logs more than %d lines: the rest is dropped", maxLines)
+	}
 	c.module.host.log.Log(context.Background(), level, line, "module", c.module.Name)
 	if c.module.logs != nil {
-		c.module.logs.Add(level, line)
+		var client netip.Addr
+		if c.request != nil {
+			client = c.request.Source.Addr()
+		}
+		c.module.logs.Add(client, level, line)
 	}
 }

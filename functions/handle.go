@@ -14,6 +14,7 @@ import (
 
 	"perto"
 	"perto/internal/fields"
+	"perto/internal/printable"
 )
 
 // Handle lets the module answer a request. next answers what an http-wasm module
@@ -135,7 +136,7 @@ func (m *Module) failure(c *call, err error) error {
 		e.Err = next.error
 	default:
 		text, _, _ := strings.Cut(err.Error(), "\n") // the rest is the guest's stack
-		e.Err = fmt.Errorf("%w: %s", ErrTrap, text)
+		e.Err = fmt.Errorf("%w: %s", ErrTrap, printable.Text(text))
 	}
 	return e
 }

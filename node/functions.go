@@ -378,7 +378,7 @@ func (s *slot) handle(ctx context.Context, q *functions.Request, next functions.
 	default:
 		return nil, err // of the next one
 	}
-	s.logs.Add(slog.LevelError, err.Error())
+	s.logs.Add(q.Source.Addr(), slog.LevelError, err.Error())
 	return nil, f
 }
 

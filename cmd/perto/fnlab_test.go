@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"perto/geodata"
 	"perto/lab"
@@ -82,6 +83,36 @@ func TestFnInALab(t *testing.T) {
 	step("fn list --to nrt-1", "shop.cdn.example/where")
 	step("--json fn list --to nrt-1", `"version": 3`)
 	step("fn logs shop.cdn.example/where --to nrt-1", "asked")
+	// Text of clients that a guest logs, or sets as a field, reaches no terminal as it is.
+	const says = "../../functions/testdata/guests/says/says.wasm"
+	step("fn push "+says+" shop.cdn.example/says", "says version 1")
+	ask("tokyo", "/says?H%05x-abcok", "")
+	tokyo := "--from tokyo http://www.shop.example/says?"
+	const evil = "%1b%5d0;owned%07%c2%9b31m%e2%80%aea%ff"
+	waitFor := func(line, want string) {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			_, out, diagnostics := fn(line)
+			if strings.ContainsAny(out+diagnostics, "\x1b\x07\r\u009b\u202e") || !utf8.ValidString(out+diagnostics) {
+				t.Fatalf("%s: printed %q %q", line, out, diagnostics)
+			}
+			if strings.Contains(out, want) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: printed %q %q; want %q", line, out, diagnostics, want)
+			}
+		}
+	}
+	waitFor("lab fetch "+tokyo+"lfirst%0a12:00:00.000%20nrt-1%20ERROR%20forged"+evil, "200,")
+	waitFor("fn logs shop.cdn.example/says --to nrt-1", `INFO  first\n12:00:00.000 nrt-1 ERROR forged\u001b]0;owned\u0007\u009b31m\u202ea\xff`+"\n")
+	waitFor("--json fn logs shop.cdn.example/says --to nrt-1", `first\\n12:00:00.000 nrt-1 ERROR forged\\u001b]`)
+	const field = "%c2%9b31m%e2%80%ae"
+	waitFor("lab fetch -i "+tokyo+"H%03x-a"+field, `X-A: \u009b31m\u202e`+"\n")
+	waitFor("--json lab fetch "+tokyo+"H%03x-a"+field, `\u009b31m\u202e`)
+	waitFor("lab fetch "+tokyo+"H%0ccache-status"+field, `\u009b31m\u202e`)
+	waitFor("lab trace "+tokyo+"H%0ccache-status"+field, `\u009b31m\u202e`)
 	wasm, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

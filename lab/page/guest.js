@@ -17,7 +17,7 @@ const LEVELS = {"-1": "debug", 0: "info", 1: "warn", 2: "error"};
 const FETCH_FAILED = -1, FETCH_LIMITED = -2;
 
 // What one request may use.
-const MAX_ANSWER = 4 << 20, MAX_LOG = 8 << 10, MAX_SUBREQUESTS = 4, MAX_FIELDS = 256, MAX_NAME = 256, MAX_VALUE = 16 << 10;
+const MAX_ANSWER = 4 << 20, MAX_LOG = 8 << 10, MAX_LINES = 64, MAX_SUBREQUESTS = 4, MAX_FIELDS = 256, MAX_NAME = 256, MAX_VALUE = 16 << 10;
 
 // What a guest may make of a request line: a token but CONNECT and TRACE; the bytes
 // that the edge accepts in a target; path and query, or the "*" of OPTIONS.
@@ -183,9 +183,10 @@ class Host {
 	// log passes a guest's line on, as far as the request has not logged too much.
 	log(level, text) {
 		const part = text.subarray(0, Math.max(0, MAX_LOG - this.call.logged));
-		if (!(level in LEVELS) || part.length === 0) return;
+		if (!(level in LEVELS) || part.length === 0 || this.call.lines > MAX_LINES) return;
 		this.call.logged += part.length;
-		this.sink(LEVELS[level], decoder.decode(part));
+		if (++this.call.lines > MAX_LINES) this.sink("warn", `the request logs more than ${MAX_LINES} lines: the rest is dropped`);
+		else this.sink(LEVELS[level], printable(decoder.decode(part)));
 	}
 
 	// print logs the lines that a guest writes to its standard output and error,
@@ -284,7 +285,7 @@ function newCall(request) {
 		after: false,     // next has answered: handle_response runs
 		read: [0, 0],     // how much of each body the guest has read
 		written: [false, false],
-		logged: 0,        // bytes
+		logged: 0, lines: 0, // bytes and lines
 		subrequests: 0, fetched: new Uint8Array(0), fetchedRead: 0,
 	};
 }
@@ -327,6 +328,13 @@ function json(value) {
 
 // pair is a result of two numbers.
 const pair = (upper, lower) => BigInt(upper) << 32n | BigInt(lower);
+
+// printable is a text in one line of what a terminal shows as glyphs, as Go's package
+// printable makes it.
+const printable = s => s.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]/gu, c => {
+	const short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[c];
+	return short ?? c.split("").map(unit => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0")).join("");
+});
 
 // lower is a name in lower case, as names are compared: ASCII.
 const lower = name => name.replace(/[A-Z]/g, c => c.toLowerCase());

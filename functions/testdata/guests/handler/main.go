@@ -239,6 +239,11 @@ func handleRequest() uint64 {
 	case "/log":
 		s, n := ptr("a line")
 		log(1, s, n)
+	case "/logs":
+		for range 1000 {
+			s, n := ptr("x")
+			log(0, s, n)
+		}
 	case "/loop":
 		for i := uint64(1); ; i = i*3 + 1 {
 			if i == 0 {
