@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -225,7 +226,7 @@ func (r *request) beyond(q *Ask) (*Answer, error) {
 func (r *request) collect() (*Answer, error) {
 	switch {
 	case r.reply != nil:
-		a := &Answer{Status: r.reply.Status, Header: rfc9111.EndToEnd(r.reply.Header, nil).Clone()}
+		a := answerOf(r.reply, r.isHEAD())
 		if !r.hasBody(a.Status) {
 			return a, nil
 		}
@@ -239,6 +240,9 @@ func (r *request) collect() (*Answer, error) {
 			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
 		}
 		a.Header = append(a.Header[:len(a.Header):len(a.Header)], r.own...)
+		if n := o.Body.Length(); r.isHEAD() && n >= 0 {
+			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, n, 10)})
+		}
 		if !r.hasBody(a.Status) {
 			return a, nil
 		}
@@ -268,6 +272,27 @@ func (r *request) collect() (*Answer, error) {
 		return a, nil
 	}
 	return &Answer{Status: r.status, Header: synthHeader}, nil
+}
+
+// answerOf returns the head of a reply as a function gets it. That of a reply to HEAD
+// has the length of the body that GET would have.
+func answerOf(p *fetch.Reply, head bool) *Answer {
+	a := &Answer{Status: p.Status, Header: rfc9111.EndToEnd(p.Header, nil).Clone()}
+	if v, ok := p.Header.Get("content-length"); head && ok {
+		a.Header = append(a.Header, fields.Field{Name: []byte("Content-Length"), Value: bytes.Clone(v)})
+	}
+	return a
+}
+
+// lengthForHEAD returns the Content-Length of an answer to HEAD: that of the body, if
+// the function made one, or the one that the answer behind the function has.
+func (a *Answer) lengthForHEAD() (int64, bool) {
+	if len(a.Body) > 0 {
+		return int64(len(a.Body)), true
+	}
+	v, ok := a.Header.Get("content-length")
+	n, err := strconv.ParseUint(string(v), 10, 63)
+	return int64(n), ok && err == nil
 }
 
 // synthHeader is that of what the edge says itself.
@@ -329,7 +354,7 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 				return nil, err
 			}
 			defer reply.Close()
-			a := &Answer{Status: reply.Status, Header: rfc9111.EndToEnd(reply.Header, nil).Clone()}
+			a := answerOf(reply, q.Method == "HEAD")
 			a.Body, err = r.e.readAnswer(reply)
 			return a, err
 		})
@@ -338,6 +363,13 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 		}
 		if err != nil {
 			return nil, err
+		}
+		if x.Method == "HEAD" {
+			n, ok := a.lengthForHEAD()
+			a.Header, a.Body = a.Header.Clone().Without([]byte("content-length")), nil
+			if ok {
+				a.Header = append(a.Header, fields.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, n, 10)})
+			}
 		}
 		return fetch.NewReply(a.Status, a.Header, a.Body, asked), nil
 	}
@@ -380,7 +412,13 @@ func (r *request) deliverAnswer() error {
 		c.out = http1.AppendDate(c.out, "Date", r.now)
 	}
 	c.out = r.e.appendIdentity(c.out)
-	if r.status != 204 && r.status != 304 {
+	switch {
+	case r.status == 204 || r.status == 304:
+	case r.isHEAD():
+		if n, ok := a.lengthForHEAD(); ok {
+			c.out = http1.AppendInt(c.out, "Content-Length", n)
+		}
+	default:
 		c.out = http1.AppendInt(c.out, "Content-Length", int64(len(a.Body)))
 	}
 	c.out = r.appendStory(c.out)

@@ -118,6 +118,52 @@ func TestAFunctionLetsPass(t *testing.T) {
 	})
 }
 
+// TestHEADThroughAFunction: the length is that of the answer to GET, from the origin
+// and from the cache, in either phase; without one when the function has changed it.
+func TestHEADThroughAFunction(t *testing.T) {
+	body := strings.Repeat("x", 1000)
+	origin := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Method != "HEAD" {
+			fmt.Fprint(w, body)
+		}
+	}
+	pass := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	make := func(context.Context, *Ask, next) (*Answer, error) { return text(200, "hello") }
+	silent := func(context.Context, *Ask, next) (*Answer, error) { return text(200, "") }
+	for _, phase := range []Phase{ClientPhase, OriginPhase} {
+		inBubble(t, Config{}, origin, func(b *bubble) {
+			b.withFunctions(Function{Path: "/pass/*", Phase: phase, Handle: pass}, Function{Path: "/make", Phase: phase, Handle: make}, Function{Path: "/silent", Phase: phase, Handle: silent})
+			head := func(path string) string {
+				reply := b.ask("HEAD " + path + " HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+				if !strings.HasPrefix(reply, "HTTP/1.1 200") || bodyOf(reply) != "" {
+					t.Errorf("HEAD %s: %q", path, reply)
+				}
+				if strings.Count(reply, "Content-Length") > 1 {
+					t.Errorf("HEAD %s: %q", path, reply)
+				}
+				_, length, _ := strings.Cut(reply, "Content-Length: ")
+				length, _, _ = strings.Cut(length, "\r\n")
+				return length
+			}
+			if got := head("/pass/a"); got != "1000" {
+				t.Errorf("%v phase, from the origin: %q", phase, got)
+			}
+			b.ask("GET /pass/a HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+			if got := head("/pass/a"); got != "1000" {
+				t.Errorf("%v phase, stored: %q", phase, got)
+			}
+			if got := head("/make"); got != "5" {
+				t.Errorf("%v phase, made: %q", phase, got)
+			}
+			if got := head("/silent"); got != "" {
+				t.Errorf("%v phase, made without a body: %q", phase, got)
+			}
+		})
+	}
+}
+
 // TestAFunctionOfTheOriginPhase: what it makes of the origin's reply is stored, and
 // forgotten when its code changes.
 func TestAFunctionOfTheOriginPhase(t *testing.T) {

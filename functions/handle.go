@@ -70,7 +70,7 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 	}
 	token := result >> 32
 	var nextErr error
-	before := c.response
+	before, head := c.response, c.request.Method == http.MethodHead
 	c.elsewhere(func() { c.response, nextErr = c.next(c.request) })
 	c.after, c.written[kindResponse] = true, false
 	c.own[kindResponse], c.own[kindResponseTrailers] = false, false
@@ -88,7 +88,19 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 	if nextErr != nil && c.response.Status == http.StatusBadGateway && c.response.Body == nil {
 		return nil, nextError{nextErr} // the guest did not make anything better of it
 	}
+	if head && (c.written[kindResponse] || before != nil && len(before.Body) > 0) {
+		c.response = withoutLength(c.response)
+	}
 	return c.response, nil
+}
+
+// withoutLength returns the response to a HEAD request of which the guest has changed
+// the body. The body that it would make for GET is not known (RFC 9110, section 8.6).
+func withoutLength(r *Response) *Response {
+	a := *r
+	a.Body = nil
+	a.Header = slices.Clone(r.Header).Without([]byte("content-length"))
+	return &a
 }
 
 // behind returns an answer of the next one behind what the guest had said before it

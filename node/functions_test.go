@@ -148,10 +148,19 @@ func (c *cdn) direct(path string) (status int, body string) {
 
 func (c *cdn) ask(host, site, path string) (status int, body string, header http.Header) {
 	c.Helper()
+	return c.do(http.MethodGet, host, site, path)
+}
+
+func (c *cdn) do(method, host, site, path string) (status int, body string, header http.Header) {
+	c.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return c.net.Host("client").DialContext(ctx, "tcp", host+":80")
 	}}}
-	r, err := client.Get("http://" + site + path)
+	q, err := http.NewRequest(method, "http://"+site+path, nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	r, err := client.Do(q)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -277,6 +286,20 @@ func TestAGuestCannotSplitRequests(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestHEADThroughAFunctionAtTheOrigin: the length is that of GET.
+func TestHEADThroughAFunctionAtTheOrigin(t *testing.T) {
+	c := newCDN(t, `function "/product/*" {
+    module    = "says"
+    placement = "origin"
+  }`, "")
+	_, body, _ := c.do("GET", "origin", "origin", "/product/20")
+	for host, site := range map[string]string{"origin": "origin", "203.0.113.1": "shop.cdn.example"} {
+		if status, none, header := c.do("HEAD", host, site, "/product/20"); status != 200 || none != "" || header.Get("Content-Length") != fmt.Sprint(len(body)) {
+			t.Errorf("HEAD to %s: %d %q, %v; GET has %d bytes", host, status, none, header, len(body))
 		}
 	}
 }

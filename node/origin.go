@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"perto"
@@ -76,9 +77,12 @@ func (r *functionRoom) around(shop http.Handler) http.Handler {
 		}
 		h := w.Header()
 		for _, f := range a.Header {
-			if !fields.Equal(f.Name, "content-length") {
+			if q.Method == http.MethodHead && len(a.Body) == 0 || !fields.Equal(f.Name, "content-length") {
 				h.Add(string(f.Name), string(f.Value))
 			}
+		}
+		if q.Method == http.MethodHead && len(a.Body) > 0 {
+			h.Set("Content-Length", strconv.Itoa(len(a.Body)))
 		}
 		w.WriteHeader(a.Status)
 		if q.Method != http.MethodHead {
@@ -171,7 +175,12 @@ func serveTo(q *http.Request, shop http.Handler, ask *functions.Request) (*funct
 		return nil, &edge.FunctionError{Status: http.StatusBadGateway, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
 	}
 	w.WriteHeader(http.StatusOK)
-	w.header.Del("Content-Length")
+	if ask.Method != http.MethodHead {
+		w.header.Del("Content-Length")
+	} else if w.body.Len() > 0 { // the handler writes what net/http would discard
+		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
+		w.body.Reset()
+	}
 	return &functions.Response{Status: w.status, Header: headerFields(w.header), Body: w.body.Bytes()}, nil
 }
 

@@ -176,6 +176,9 @@ func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) htt
 			return
 		}
 		for _, f := range a.Header {
+			if fields.Equal(f.Name, "content-length") && (r.Method != http.MethodHead || len(a.Body) > 0) {
+				continue
+			}
 			w.Header().Add(string(f.Name), string(f.Value))
 		}
 		w.WriteHeader(a.Status)
@@ -207,7 +210,7 @@ func (c *fnDevCmd) next(r *http.Request) functions.Next {
 		a := &functions.Response{Status: resp.StatusCode}
 		for name, values := range resp.Header {
 			for _, v := range values {
-				if name != "Content-Length" {
+				if name != "Content-Length" || q.Method == http.MethodHead {
 					a.Header = append(a.Header, fields.Field{Name: []byte(name), Value: []byte(v)})
 				}
 			}
