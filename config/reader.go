@@ -325,16 +325,22 @@ func orList(words []string) string {
 
 // didYouMean returns a hint when a word is close to one of those known.
 func didYouMean(word string, known []string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance && d < len(k) {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
+	best, ok := Closest(word, known)
+	if !ok {
 		return ""
 	}
 	return fmt.Sprintf(". Did you mean %q?", best)
+}
+
+// Closest returns the known word that a mistyped word probably stands for.
+func Closest(word string, known []string) (best string, ok bool) {
+	distance := 3
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance && d < len(k) {
+			best, distance, ok = k, d, true
+		}
+	}
+	return best, ok
 }
 
 // editDistance is Levenshtein's.

@@ -26,6 +26,8 @@ const (
 type Source struct {
 	Store    *Store
 	Observed func() any // what runs here; shown as JSON
+	// Check returns an error for a service that the node does not have.
+	Check func(perto.Service) error
 	// Logs returns what a function has logged behind the line with a number, and the
 	// number of the last.
 	Logs func(service perto.Service, path string, after uint64) (lines []LogLine, next uint64)
@@ -124,6 +126,9 @@ func (s Source) history(w http.ResponseWriter, r *http.Request) error {
 	}
 	list := s.Store.History(f.service, f.path)
 	if list == nil {
+		if err := s.Check(f.service); err != nil {
+			return err
+		}
 		return &perto.Error{Op: "find function", Path: string(f.service) + f.path, Kind: perto.KindNotFound, Err: errors.New("it was never released here")}
 	}
 	return writeJSON(w, list)
@@ -134,11 +139,15 @@ func (s Source) apply(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeStrictly(http.MaxBytesReader(w, r.Body, maxSigned), &signed); err != nil {
 		return &perto.Error{Op: "read release", Kind: perto.KindInvalid, Err: err}
 	}
-	missing, err := s.Store.Apply(signed)
+	release, err := ParseRelease(signed.Release)
 	if err != nil {
+		return &perto.Error{Op: "read release", Kind: perto.KindInvalid, Err: err}
+	}
+	// A function of a service that has gone can be removed.
+	if err := s.Check(release.Service); err != nil && !release.Removed {
 		return err
 	}
-	release, err := ParseRelease(signed.Release)
+	missing, err := s.Store.Apply(signed)
 	if err != nil {
 		return err
 	}
@@ -183,6 +192,9 @@ func serveModule(s *Store, w http.ResponseWriter, r *http.Request) error {
 func (s Source) logs(w http.ResponseWriter, r *http.Request) error {
 	f, err := functionOf(r)
 	if err != nil {
+		return err
+	}
+	if err := s.Check(f.service); err != nil {
 		return err
 	}
 	after := uint64(0)

@@ -33,7 +33,7 @@ type node struct {
 func startNode(t *testing.T, cfg StoreConfig) *node {
 	t.Helper()
 	n := &node{Store: open(t, cfg)}
-	api := Handler(Source{Store: n.Store, WriteError: console.WriteError,
+	api := Handler(Source{Store: n.Store, Check: func(perto.Service) error { return nil }, WriteError: console.WriteError,
 		Observed: func() any { return map[string]int{"running": 1} },
 		Logs: func(service perto.Service, path string, after uint64) ([]LogLine, uint64) {
 			n.mu.Lock()

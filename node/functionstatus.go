@@ -1,12 +1,14 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"perto"
+	"perto/config"
 	"perto/functions"
 	"perto/metrics"
 	"perto/mobility"
@@ -111,7 +113,32 @@ func (n *Node) FunctionAPI(writeError func(http.ResponseWriter, error)) http.Han
 		return nil
 	}
 	return mobility.Handler(mobility.Source{Store: n.functions.store, WriteError: writeError,
-		Observed: func() any { return n.FunctionStatus() }, Logs: n.functions.logs})
+		Observed: func() any { return n.FunctionStatus() }, Check: func(s perto.Service) error { return checkService(&n.cfg.World, s) }, Logs: n.functions.logs})
+}
+
+// checkService returns an error for a name that is no service of a World: a function
+// there would answer nothing.
+func checkService(w *config.World, name perto.Service) error {
+	e := &perto.Error{Op: "find service", Path: string(name), Kind: perto.KindInvalid}
+	var known []string
+	for _, s := range w.Services {
+		if s.Name == name {
+			return nil
+		}
+		if slices.Contains(s.Aliases, string(name)) {
+			e.Err, e.Hint = errors.New("this is an alias"), "functions are those of the service: "+string(s.Name)
+			return e
+		}
+		known = append(known, string(s.Name))
+	}
+	e.Err, e.Hint = errors.New("no service of this name is configured"), "known are "+strings.Join(known, ", ")
+	if len(known) == 0 {
+		e.Hint = ""
+	}
+	if best, ok := config.Closest(string(name), known); ok {
+		e.Hint = fmt.Sprintf("did you mean %q?", best)
+	}
+	return e
 }
 
 // logs returns what a function has logged here.

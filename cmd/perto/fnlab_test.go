@@ -129,6 +129,11 @@ func TestFnInALab(t *testing.T) {
 	for line, want := range map[string]string{
 		"fn push FILE shop.cdn.example/where --key KEY":                            "nobody here trusts the key",
 		"fn push FILE shop.cdn.example":                                            "it takes a service and a path",
+		"fn push FILE shop.cdn.exmaple/where":                                      `did you mean "shop.cdn.example"?`,
+		"fn push FILE other.example/where":                                         "no service of this name is configured (known are ",
+		"fn push FILE www.shop.example/where":                                      "this is an alias (functions are those of the service: shop.cdn.example)",
+		"fn rollback shop.cdn.exmaple/where":                                       "did you mean",
+		"fn logs shop.cdn.exmaple/where":                                           "did you mean",
 		"fn push FILE shop.cdn.example/a/../b":                                     "segment of dots",
 		"fn push fn_test.go shop.cdn.example/where":                                "no WebAssembly module",
 		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",
