@@ -40,7 +40,7 @@ func (p Phase) String() string { return phaseNames[p] }
 // before what answers there. Package functions has the runtime.
 type Function struct {
 	// Path is the path that it answers for; with "/*" at its end also everything
-	// below. The longest one counts.
+	// below. The most specific one counts (see [Closer]).
 	Path  string
 	Phase Phase
 	// Version changes when what it makes of requests does: what was stored through
@@ -118,7 +118,7 @@ func (s *Site) function(target []byte, phase Phase) *Function {
 	var found *Function
 	for i := range s.Functions {
 		f := &s.Functions[i]
-		if f.Phase == phase && Matches(f.Path, path) && (found == nil || len(f.Path) > len(found.Path)) {
+		if f.Phase == phase && Matches(f.Path, path) && (found == nil || Closer(f.Path, found.Path)) {
 			found = f
 		}
 	}
@@ -131,6 +131,16 @@ func Matches[T string | []byte](pattern string, path T) bool {
 		return len(path) >= len(below) && string(path[:len(below)]) == below && (len(path) == len(below) || path[len(below)] == '/')
 	}
 	return string(path) == pattern
+}
+
+// Closer tells whether of two Paths that match a path a is the more specific one: that
+// without "/*", else the longer.
+func Closer(a, b string) bool {
+	exactA, exactB := !strings.HasSuffix(a, "/*"), !strings.HasSuffix(b, "/*")
+	if exactA != exactB {
+		return exactA
+	}
+	return len(a) > len(b)
 }
 
 // function lets code answer.

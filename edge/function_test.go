@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,6 +72,25 @@ func TestAFunctionAnswersForItsPaths(t *testing.T) {
 		head := b.ask("HEAD /greet HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
 		if bodyOf(head) != "" || !strings.Contains(head, "Content-Length: 26") {
 			t.Errorf("HEAD: %q", head)
+		}
+	})
+}
+
+// TestTheMostSpecificFunctionAnswers: a path before all below it, then the longest.
+func TestTheMostSpecificFunctionAnswers(t *testing.T) {
+	called := func(name string) Function {
+		return Function{Path: name, Handle: func(context.Context, *Ask, next) (*Answer, error) { return text(200, name) }}
+	}
+	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
+		list := []Function{called("/*"), called("/rc/*"), called("/rc"), called("/rc/a/*"), called("/rc/a"), called("/")}
+		for range 2 {
+			b.withFunctions(list...)
+			for path, want := range map[string]string{"/rc": "/rc", "/rc/": "/rc/*", "/rc/b": "/rc/*", "/rc/a": "/rc/a", "/rc/a/": "/rc/a/*", "/rc/a/b": "/rc/a/*", "/": "/", "/x": "/*", "/rcx": "/*"} {
+				if got := bodyOf(b.ask("GET " + path + " HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")); got != want {
+					t.Errorf("%s: %q answers, want %q", path, got, want)
+				}
+			}
+			slices.Reverse(list)
 		}
 	})
 }

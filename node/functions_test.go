@@ -290,6 +290,21 @@ func TestAGuestCannotSplitRequests(t *testing.T) {
 	}
 }
 
+// TestTheMostSpecificFunctionAnswers at both placements.
+func TestTheMostSpecificFunctionAnswers(t *testing.T) {
+	for _, placement := range []string{"edge", "origin"} {
+		function := func(path, config string) string {
+			return fmt.Sprintf("function %q {\n module = \"where\"\n config = %q\n placement = %q\n}\n", path, config, placement)
+		}
+		c := newCDN(t, function("/rc/*", "below ")+function("/rc", "itself ")+function("/*", "all "), "")
+		for path, want := range map[string]string{"/rc": "itself ", "/rc/": "below ", "/rc/a": "below ", "/rcx": "all "} {
+			if _, body, _ := c.get("one", path); !strings.HasPrefix(body, want) {
+				t.Errorf("%s at the %s: got %.20q, want %q", path, placement, body, want)
+			}
+		}
+	}
+}
+
 // TestHEADThroughAFunctionAtTheOrigin: the length is that of GET.
 func TestHEADThroughAFunctionAtTheOrigin(t *testing.T) {
 	c := newCDN(t, `function "/product/*" {

@@ -108,7 +108,7 @@ func (r *functionRoom) find(q *http.Request) *slot {
 		if s.placement() == placeEdge && cameThroughAnEdge(q) {
 			continue
 		}
-		if name.service == service && edge.Matches(name.path, q.URL.EscapedPath()) && (found == nil || len(name.path) > len(found.name.path)) {
+		if name.service == service && edge.Matches(name.path, q.URL.EscapedPath()) && (found == nil || edge.Closer(name.path, found.name.path)) {
 			found = s
 		}
 	}
