@@ -123,6 +123,12 @@ func TestOwnSiteBehindTheCDN(t *testing.T) {
 			t.Errorf("got %q with Cache-Status %q, want %q", f.Body, f.Header.Get("Cache-Status"), want)
 		}
 	}
+	for _, path := range []string{"greeting", "prices", "search?q=a", "thumb/1.png"} { // the shop's functions are not the site's
+		f := fetch(t, v, shopURL+path)
+		if string(f.Body) != "my own site" || strings.Contains(strings.Join(f.Header.Values("Server-Timing"), " "), "fn;dur") {
+			t.Errorf("%s: got %.100q", path, f.Body)
+		}
+	}
 	m, err := maps()
 	if err != nil {
 		t.Fatal(err)

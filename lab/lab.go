@@ -32,7 +32,8 @@ type Config struct {
 	DoorPlace perto.Place
 	Ports     Ports
 	Seed      uint64 // of the paths; 0: 1
-	// Origin is the site behind the CDN: "http://localhost:3000"; "": the shop.
+	// Origin is the site behind the CDN: "http://localhost:3000"; "": the shop, with
+	// its functions.
 	Origin string
 	// OriginPlace is where it stands; the zero Place: Ashburn.
 	OriginPlace perto.Place
@@ -115,6 +116,11 @@ func (l *Lab) up(ctx context.Context) error {
 		world, err := DemoWorld(l.cfg.Place)
 		if err != nil {
 			return err
+		}
+		if l.cfg.Origin != "" {
+			for i := range world.World.Services {
+				world.World.Services[i].Functions = nil // they are the shop's
+			}
 		}
 		l.World = world
 	} else if err := l.adopt(); err != nil {

@@ -39,7 +39,7 @@ type labCmd struct {
 type labUpCmd struct {
 	Scenario    string `arg:"" optional:"" default:"world" enum:"world" help:"Which world (world)."`
 	Config      string `short:"c" help:"Your own PoPs and services instead of the demo's." placeholder:"FILE"`
-	Origin      string `help:"Your own site behind the CDN, instead of the shop." placeholder:"URL"`
+	Origin      string `help:"Your own site behind the CDN, instead of the shop and its functions." placeholder:"URL"`
 	OriginPlace string `help:"City where the origin stands (Ashburn)." placeholder:"CITY"`
 	DoorPlace   string `help:"City from which the doors to the authoritative servers ask (São Paulo)." placeholder:"CITY"`
 	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
