@@ -563,6 +563,42 @@ func TestLogsKeepTheLast(t *testing.T) {
 	}
 }
 
+// TestWhatAGuestPrintsIsLogged: line by line, also why its runtime has ended.
+func TestWhatAGuestPrintsIsLogged(t *testing.T) {
+	for _, tt := range []struct {
+		guest, uri string
+		want       []string // beginnings of lines
+	}{
+		{"handler", "/print", []string{"INFO one", "INFO two", "WARN of the error", "INFO three"}},
+		{"handler", "/panic?a", []string{"WARN panic: no luck with /panic?a", "WARN goroutine 1 "}},
+		{"handler", "/trap", []string{"WARN panic: runtime error: invalid memory address"}},
+		{"command", "/fail", []string{"WARN no luck today", "WARN nor tomorrow"}},
+	} {
+		for _, activation := range []Activation{Pooled, PerRequest} {
+			logs := new(Logs)
+			m := load(t, tt.guest, HostConfig{}, ModuleOptions{Logs: logs, Activation: activation})
+			for range 2 { // an instance that is used again logs for the call that uses it
+				before := uint64(0)
+				if lines, _ := logs.After(0); len(lines) > 0 {
+					before = lines[len(lines)-1].Number
+				}
+				m.Handle(t.Context(), get(tt.uri), nil)
+				lines, _ := logs.After(before)
+				var got []string
+				for _, l := range lines {
+					got = append(got, l.Level.String()+" "+l.Text)
+				}
+				for i, want := range tt.want {
+					if i >= len(got) || !strings.HasPrefix(got[i], want) {
+						t.Errorf("%s, %s: line %d of %q, want %q", tt.uri, activation, i, got, want)
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestAChattyClientReplacesItsOwnLines: the lines of others stay.
 func TestAChattyClientReplacesItsOwnLines(t *testing.T) {
 	var l Logs

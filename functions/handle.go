@@ -49,10 +49,14 @@ func (m *Module) answer(ctx context.Context, c *call) (*Response, error) {
 		return nil, err
 	}
 	c.instance = in
+	in.printsTo(c)
 	answered := false
 	// A guest that broke off may have left its memory in any state. What is put back
 	// must be even when the next one panics.
-	defer func() { m.put(in, answered) }()
+	defer func() {
+		in.printedAll()
+		m.put(in, answered)
+	}()
 	r, err := m.handle(ctx, c)
 	answered = err == nil
 	return r, err

@@ -229,7 +229,12 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 		return err
 	}
 	c := &call{ctx: ctx, module: m, instance: new(instance), next: nothing, deadline: time.Now().Add(max(m.limits.Wall, beginTime))}
-	if err := m.begin(ctx, c, m.moduleConfig()); err != nil {
+	c.instance.printsTo(c)
+	cfg := m.moduleConfig()
+	if m.ABI == HTTPHandler {
+		cfg = c.instance.withOutputs(cfg)
+	}
+	if err := m.begin(ctx, c, cfg); err != nil {
 		return m.failure(c, err)
 	}
 	in := c.instance

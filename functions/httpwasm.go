@@ -48,7 +48,7 @@ func httpHandlerFunctions() []hostFunction {
 	add("log_enabled", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
 		level, ok := logLevel(int32(s[0]))
 		s[0] = 0
-		if ok && c.module.host.log.Enabled(context.Background(), level) {
+		if ok && (c.module.logs != nil || c.module.host.log.Enabled(context.Background(), level)) {
 			s[0] = 1
 		}
 	})

@@ -68,6 +68,7 @@ type instance struct {
 	reseed   api.Function        // perto_reseed, or nil
 	features uint32              // that the guest has asked for
 	stack    [2]uint64           // parameters and results of calls
+	out      [2]printed          // its standard output and error, of http-wasm
 	counted  int64               // bytes of memory that the statistics know of
 }
 
@@ -160,6 +161,10 @@ func (m *Module) end(in *instance) {
 func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConfig) (*instance, error) {
 	in := new(instance)
 	c.instance = in
+	in.printsTo(c)
+	if m.ABI == HTTPHandler {
+		cfg = in.withOutputs(cfg)
+	}
 	if m.image == nil {
 		if err := m.begin(ctx, c, cfg); err != nil {
 			return nil, err
@@ -191,6 +196,7 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 // and _initialize do.
 func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) error {
 	in := c.instance
+	defer in.printedAll()
 	guest := context.WithValue(withMemories(ctx, m.memories), callKey{}, c)
 	mod, err := m.host.runtime.InstantiateModule(guest, m.compiled, cfg)
 	if err != nil {
@@ -271,6 +277,7 @@ func (m *Module) tellCopy(ctx context.Context, in *instance) error {
 		return nil
 	}
 	c := &call{ctx: ctx, module: m, instance: in, next: nothing, deadline: time.Now().Add(m.limits.Wall)}
+	in.printsTo(c)
 	in.stack[0] = rand.Uint64()
 	return in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:])
 }

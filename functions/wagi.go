@@ -25,8 +25,10 @@ func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
 	defer func() { <-m.pool.turns }()
 	q := c.request
 	out := &limited{left: m.limits.Response + maxCommandHead, call: c}
+	diagnostics := &printed{call: c, level: 1}
+	defer diagnostics.end()
 	cfg := m.moduleConfig().WithArgs(append([]string{m.Name}, queryWords(q.URI)...)...).
-		WithStdin(bytes.NewReader(q.Body)).WithStdout(out).WithStderr(lineLog{c})
+		WithStdin(bytes.NewReader(q.Body)).WithStdout(out).WithStderr(diagnostics)
 	for _, v := range commandEnv(q) {
 		name, value, _ := strings.Cut(v, "=")
 		cfg = cfg.WithEnv(name, value)
@@ -148,12 +150,4 @@ func (l *limited) Write(p []byte) (int, error) {
 		panic(guestError(ErrResponse.Error()))
 	}
 	return l.Buffer.Write(p)
-}
-
-// lineLog logs what a command writes to its standard error.
-type lineLog struct{ c *call }
-
-func (l lineLog) Write(p []byte) (int, error) {
-	l.c.log(1, bytes.TrimRight(p, "\n"))
-	return len(p), nil
 }

@@ -33,13 +33,14 @@ type fnCmd struct {
 	Logs     fnLogsCmd     `cmd:"" help:"Show what a function has logged at a node."`
 }
 
-// fnHost loads a module from a file into a host of its own.
+// fnHost loads a module from a file into a host of its own. A module that cannot be
+// loaded says on its outputs why.
 func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOptions) (*functions.Host, *functions.Module, error) {
 	wasm, err := os.ReadFile(file)
 	if err != nil {
 		return nil, nil, &perto.Error{Op: "read module", Path: file, Kind: perto.KindInvalid, Err: err}
 	}
-	cfg := functions.HostConfig{Limits: limits, Logger: logger(e, false)}
+	cfg := functions.HostConfig{Limits: limits}
 	if dir, err := os.UserCacheDir(); err == nil { // else it is compiled each time
 		if cfg.Cache, err = functions.NewCache(filepath.Join(dir, "perto", "wasm")); err != nil {
 			return nil, nil, err
@@ -50,12 +51,27 @@ func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOpt
 		return nil, nil, err
 	}
 	name := strings.TrimSuffix(filepath.Base(file), ".wasm")
+	if o.Logs == nil {
+		o.Logs = new(functions.Logs)
+	}
 	m, err := h.Load(e.ctx, name, wasm, o)
 	if err != nil {
+		e.printLines(o.Logs, 0)
 		h.Close()
 		return nil, nil, err
 	}
 	return h, m, nil
+}
+
+// printLines prints what a function has logged behind a line, and returns the number of
+// the last.
+func (e *env) printLines(logs *functions.Logs, after uint64) uint64 {
+	lines, _ := logs.After(after)
+	for _, l := range lines {
+		fmt.Fprintf(e.err, "%s %s\n", l.Level, printable.Text(l.Text))
+		after = l.Number
+	}
+	return after
 }
 
 type fnInspectCmd struct {
@@ -183,13 +199,17 @@ func (c *fnInvokeCmd) Run(e *env) error {
 	if err != nil {
 		return &perto.Error{Op: "read activation", Path: c.Policy, Kind: perto.KindInvalid, Err: err}
 	}
-	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Activation: activation, Config: []byte(c.Config)})
+	logs := new(functions.Logs)
+	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Activation: activation, Config: []byte(c.Config), Logs: logs})
 	if err != nil {
 		return err
 	}
 	defer h.Close()
+	seen := uint64(0)
 	for range max(1, c.Repeat) {
-		if err := c.once(e, m, q); err != nil {
+		err := c.once(e, m, q)
+		seen = e.printLines(logs, seen)
+		if err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ func TestFn(t *testing.T) {
 	for line, want := range map[string]string{
 		"fn invoke FILE /loop --wall 50ms":        "run function greeting: it took longer than it may (50ms)",
 		"fn invoke FILE /trap --wall 1m":          "run function greeting: it crashed",
+		"fn invoke FILE /panic?x --wall 1m":       "WARN panic: no luck with /panic?x",
 		"fn invoke FILE / --activation sometimes": "no activation is called",
 		"fn invoke FILE / -H nonsense":            `it takes "Name: value"`,
 		"fn inspect none.wasm":                    "no such file",

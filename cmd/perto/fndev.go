@@ -136,11 +136,8 @@ func (c *fnDevCmd) watch(ctx context.Context, changed func()) {
 func (c *fnDevCmd) showLogs(ctx context.Context, e *env, logs *functions.Logs) {
 	last := uint64(0)
 	for {
-		lines, more := logs.After(last)
-		for _, l := range lines {
-			fmt.Fprintf(e.err, "%s %s\n", l.Level, printable.Text(l.Text))
-			last = l.Number
-		}
+		_, more := logs.After(last)
+		last = e.printLines(logs, last)
 		select {
 		case <-more:
 		case <-ctx.Done():

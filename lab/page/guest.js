@@ -122,6 +122,14 @@ class Host {
 	// handle is the life of a request.
 	async handle(request, next) {
 		const call = this.call = newCall(message({method: "GET", uri: "/", protocol: "HTTP/1.1", ...request}));
+		try {
+			return await this.answer(call, next);
+		} finally {
+			this.printedAll();
+		}
+	}
+
+	async answer(call, next) {
 		const result = BigInt(this.exports.handle_request());
 		if (BigInt.asUintN(32, result) === 0n) return finished(this.response()); // it has answered
 		let failed = null;
@@ -194,7 +202,14 @@ class Host {
 	print(fd, bytes) {
 		const lines = ((this.printed[fd] ?? "") + decoder.decode(bytes)).split("\n");
 		this.printed[fd] = lines.pop().slice(0, MAX_LOG);
-		for (const line of lines) this.log(fd - 1, encoder.encode(line));
+		for (const line of lines) this.log(fd - 1, encoder.encode(line.replace(/\r$/, "")));
+	}
+
+	// printedAll logs the lines that have no end.
+	printedAll() {
+		for (const fd of [1, 2]) {
+			if (this.printed[fd]) this.print(fd, encoder.encode("\n"));
+		}
 	}
 
 	// view returns a part of the guest's memory, good until the guest goes on.

@@ -11,7 +11,8 @@ func main() {
 	switch os.Getenv("PATH_INFO") {
 	case "/silent":
 	case "/fail":
-		fmt.Fprintln(os.Stderr, "no luck today")
+		fmt.Fprint(os.Stderr, "no luck")
+		fmt.Fprint(os.Stderr, " today\nnor tomorrow")
 		os.Exit(3)
 	case "/file":
 		_, err := os.ReadFile("/etc/passwd")

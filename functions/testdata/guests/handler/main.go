@@ -4,6 +4,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"os"
 	"strings"
 	"unsafe"
 )
@@ -239,6 +240,14 @@ func handleRequest() uint64 {
 	case "/log":
 		s, n := ptr("a line")
 		log(1, s, n)
+	case "/print":
+		fmt.Print("one\n\ntw")
+		os.Stderr.WriteString("of the ")
+		fmt.Print("o\r\nthr")
+		os.Stderr.WriteString("error\n")
+		fmt.Print("ee")
+	case "/panic":
+		panic("no luck with " + uri)
 	case "/logs":
 		for range 1000 {
 			s, n := ptr("x")
