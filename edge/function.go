@@ -408,6 +408,10 @@ func (r *request) deliverAnswer() error {
 	if a.Status == 200 && r.readsOnly() && r.q.Known&(http1.HasIfNoneMatch|http1.HasIfModifiedSince) != 0 && rfc9111.NotModified(r.q.Header, a.Header, r.now) {
 		r.status = 304
 	}
+	body := a.Body
+	if r.status == 205 { // RFC 9110, section 15.3.6
+		body = nil
+	}
 	c.out = http1.AppendStatusLine(c.out[:0], r.status, nil)
 	for i, f := range a.Header {
 		switch {
@@ -429,15 +433,15 @@ func (r *request) deliverAnswer() error {
 			c.out = http1.AppendInt(c.out, "Content-Length", n)
 		}
 	default:
-		c.out = http1.AppendInt(c.out, "Content-Length", int64(len(a.Body)))
+		c.out = http1.AppendInt(c.out, "Content-Length", int64(len(body)))
 	}
 	c.out = r.appendStory(c.out)
-	if !r.hasBody(r.status) || len(a.Body) == 0 {
+	if !r.hasBody(r.status) || len(body) == 0 {
 		return c.write(c.out, time.Now())
 	}
-	if len(a.Body) <= smallBody {
-		c.out = append(c.out, a.Body...)
+	if len(body) <= smallBody {
+		c.out = append(c.out, body...)
 		return c.write(c.out, time.Now())
 	}
-	return c.gather([][]byte{a.Body}, time.Now())
+	return c.gather([][]byte{body}, time.Now())
 }

@@ -138,6 +138,30 @@ func TestAFunctionLetsPass(t *testing.T) {
 	})
 }
 
+// TestStatusesOfFunctions: with the phrases of the registry; 204, 205 and 304 without
+// a body.
+func TestStatusesOfFunctions(t *testing.T) {
+	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
+		for status, want := range map[int]string{
+			201: "201 Created\r\n", 204: "204 No Content\r\n", 205: "205 Reset Content\r\n", 302: "302 Found\r\n", 303: "303 See Other\r\n",
+			307: "307 Temporary Redirect\r\n", 401: "401 Unauthorized\r\n", 403: "403 Forbidden\r\n", 418: "418 Client Error\r\n", 422: "422 Unprocessable Content\r\n", 429: "429 Too Many Requests\r\n", 511: "511 Network Authentication Required\r\n", 599: "599 Server Error\r\n",
+		} {
+			b.withFunctions(Function{Path: "/f", Handle: func(context.Context, *Ask, next) (*Answer, error) { return text(status, "body") }})
+			reply := b.ask("GET /f HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
+			length, body := "Content-Length: 4\r\n", "body"
+			switch status {
+			case 204:
+				length, body = "", ""
+			case 205:
+				length, body = "Content-Length: 0\r\n", ""
+			}
+			if !strings.HasPrefix(reply, "HTTP/1.1 "+want) || bodyOf(reply) != body || !strings.Contains(reply, length) || length == "" && strings.Contains(reply, "Content-Length") {
+				t.Errorf("%d: %q", status, reply)
+			}
+		}
+	})
+}
+
 // TestHEADThroughAFunction: the length is that of the answer to GET, from the origin
 // and from the cache, in either phase; without one when the function has changed it.
 func TestHEADThroughAFunction(t *testing.T) {

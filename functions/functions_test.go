@@ -153,6 +153,17 @@ func TestMiddleware(t *testing.T) {
 	}
 }
 
+// TestStatusesWithoutABody: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
+func TestStatusesWithoutABody(t *testing.T) {
+	m := load(t, "handler", HostConfig{}, ModuleOptions{})
+	for status, want := range map[int]string{200: "body", 204: "", 205: "", 304: "", 404: "body"} {
+		r, err := m.Handle(t.Context(), get("/hello/"+strconv.Itoa(status)), nil)
+		if err != nil || r.Status != status || string(r.Body) != want {
+			t.Errorf("%d: got %+v, %v", status, r, err)
+		}
+	}
+}
+
 // TestHEADThroughAGuest: the length of what passes stays; it goes when the guest has
 // changed the body, whose length for GET it does not tell.
 func TestHEADThroughAGuest(t *testing.T) {

@@ -31,6 +31,11 @@ func (m *Module) Handle(ctx context.Context, q *Request, next Next) (*Response, 
 	c := &call{ctx: ctx, module: m, next: next, request: &request, yielded: start, deadline: start.Add(m.limits.Wall)}
 	r, err := m.answer(ctx, c)
 	err = m.failure(c, err)
+	if err == nil && len(r.Body) > 0 && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified) {
+		a := *r
+		a.Body = nil // these have none (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)
+		r = &a
+	}
 	m.stats.count(c, err, time.Since(start))
 	return r, err
 }

@@ -24,6 +24,7 @@ const MAX_ANSWER = 4 << 20, MAX_LOG = 8 << 10, MAX_LINES = 64, MAX_SUBREQUESTS =
 const METHOD = /^(?!(?:CONNECT|TRACE)$)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;
 const TARGET = /^[!$-;=?-[\]-~]+$/;
 const URI = /^(?:\*|\/[!$-;=?-[\]-~]*)$/;
+const NO_BODY = new Set([204, 205, 304]);
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/; // no field value has one (RFC 9110, section 5.5)
 
 const encoder = new TextEncoder();
@@ -312,7 +313,7 @@ function message(m) {
 }
 
 // finished is a message as it is given away.
-const finished = m => ({...m, body: m.body.slice()});
+const finished = m => ({...m, body: NO_BODY.has(m.status) ? new Uint8Array(0) : m.body.slice()});
 
 function toBytes(value) {
 	if (value === undefined || value === null) return new Uint8Array(0);

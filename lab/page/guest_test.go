@@ -264,7 +264,7 @@ func TestSameGuestInTheBrowser(t *testing.T) {
 		{"/hello?x=1", "200 hello GET /hello?x=1 from [2001:db8::7]:1234"}, {"/headers", "200 3 accept|host|x-two| 2 a|b|"}, {"/config", "200 the configuração,  3"},
 		{"/kv?BR", "200 8 BRL 5.40"}, {"/kv?PT", "200 -1 "}, {"/kv?", "200 7 nothing"}, {"/kv?olá", "200 5 mundo"},
 		{"/pass", "203 next: GET /rewritten was here "}, {"/refused", "503 the next one failed"}, {"/tiny", "200 5"}, {"/where", "200 {"},
-		{"/fetch?/a&/none&b&/c&/d", "200 203=next: GET /a  ;-1=;-1=;203=next: GET /c  ;-2=;"}, {"/log", "200 "}, {"/print", "200 "}, {"/logs", "200 "}, {"/nothing", "200 "},
+		{"/fetch?/a&/none&b&/c&/d", "200 203=next: GET /a  ;-1=;-1=;203=next: GET /c  ;-2=;"}, {"/log", "200 "}, {"/hello/205", "205 "}, {"/hello/204", "204 "}, {"/print", "200 "}, {"/logs", "200 "}, {"/nothing", "200 "},
 		{"/count", "200 "}, {"/trap", "0 "}, {"/count", "200 1"}, {"/count", "200 2"}, {"/big", "0 "}, {"/pointer", "0 "}, {"/smuggle", "0 "}, {"/status", "0 "}, {"/hello", "200 "},
 	} {
 		add(ask("handler", c[0]), c[1])

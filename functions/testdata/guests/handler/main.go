@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"unsafe"
 )
@@ -184,6 +185,12 @@ func handleRequest() uint64 {
 	}
 	uri := text(getURI)
 	path, _, _ := strings.Cut(uri, "?")
+	if code, ok := strings.CutPrefix(path, "/hello/"); ok {
+		n, _ := strconv.Atoi(code)
+		setStatus(uint32(n))
+		write("body")
+		return 0
+	}
 	switch path {
 	case "/hello":
 		header(response, "content-type", "text/plain")
