@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,22 +57,70 @@ func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
 const maxCommandHead = 16 << 10
 
 // queryWords are the arguments that a query without "=" stands for (RFC 3875,
-// section 4.4).
+// section 4.4): its words, decoded. A query that is no list of words has none.
 func queryWords(uri string) []string {
 	_, query, _ := strings.Cut(uri, "?")
 	if query == "" || strings.Contains(query, "=") {
 		return nil
 	}
-	return strings.Split(query, "+")
+	var words []string
+	for word := range strings.SplitSeq(query, "+") {
+		w, ok := decoded(word)
+		if !ok || w == "" {
+			return nil
+		}
+		words = append(words, w)
+	}
+	return words
 }
 
-// commandEnv returns the variables of RFC 3875, section 4.1.
+// decoded returns s without percent-encoding; ok is false for one that is broken, or
+// that hides a zero byte, which no variable and no argument can have.
+func decoded(s string) (text string, ok bool) {
+	text, err := url.PathUnescape(s)
+	return text, err == nil && !strings.Contains(text, "\x00")
+}
+
+// serverOf returns SERVER_NAME and SERVER_PORT (RFC 3875, sections 4.1.14 and 4.1.15):
+// the authority that the client asked for.
+func serverOf(h fields.Header) (name, port string) {
+	host, _ := h.Get("host")
+	name, port = string(host), "80"
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && i > strings.LastIndexByte(name, ']') {
+		if p := name[i+1:]; p != "" {
+			port = p
+		}
+		name = name[:i]
+	}
+	if name == "" {
+		name = "localhost"
+	}
+	return name, port
+}
+
+// commandEnv returns the variables of RFC 3875, section 4.1, and REQUEST_URI, which
+// has the target as it came.
 func commandEnv(q *Request) []string {
-	path, query, _ := strings.Cut(q.URI, "?")
+	raw, query, _ := strings.Cut(q.URI, "?")
+	path, ok := decoded(raw) // section 4.1.5
+	if !ok {
+		path = raw
+	}
+	name, port := serverOf(q.Header)
 	env := []string{
-		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_SOFTWARE=perto", "SERVER_PROTOCOL=" + q.Protocol, "REQUEST_METHOD=" + q.Method,
-		"PATH_INFO=" + path, "SCRIPT_NAME=", "QUERY_STRING=" + query, "CONTENT_LENGTH=" + strconv.Itoa(len(q.Body)),
-		"REMOTE_ADDR=" + q.Source.Addr().String(), "CONTENT_TYPE=" + contentType(q.Header),
+		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_SOFTWARE=perto", "SERVER_PROTOCOL=" + q.Protocol, "SERVER_NAME=" + name, "SERVER_PORT=" + port,
+		"REQUEST_METHOD=" + q.Method, "REQUEST_URI=" + q.URI, "PATH_INFO=" + path, "SCRIPT_NAME=", "QUERY_STRING=" + query,
+	}
+	remote := "" // behind the cache there is no client
+	if a := q.Source.Addr(); a.IsValid() {
+		remote = a.String()
+	}
+	env = append(env, "REMOTE_ADDR="+remote)
+	if len(q.Body) > 0 {
+		env = append(env, "CONTENT_LENGTH="+strconv.Itoa(len(q.Body)))
+	}
+	if v, ok := q.Header.Get("content-type"); ok {
+		env = append(env, "CONTENT_TYPE="+string(v))
 	}
 	for i, f := range q.Header {
 		name := strings.ToUpper(strings.ReplaceAll(string(f.Name), "-", "_"))
@@ -88,18 +137,17 @@ func commandEnv(q *Request) []string {
 				values = append(values, string(g.Value))
 			}
 		}
-		env = append(env, "HTTP_"+name+"="+strings.Join(values, ", "))
+		separator := ", "
+		if name == "COOKIE" {
+			separator = "; " // RFC 9113, section 8.2.3
+		}
+		env = append(env, "HTTP_"+name+"="+strings.Join(values, separator))
 	}
 	return env
 }
 
 func hasName(h fields.Header, name []byte) bool {
 	return slices.ContainsFunc(h, func(f fields.Field) bool { return fields.EqualFold(f.Name, name) })
-}
-
-func contentType(h fields.Header) string {
-	v, _ := h.Get("content-type")
-	return string(v)
 }
 
 // parseCommandOutput reads what a command has printed.
