@@ -39,6 +39,7 @@ type call struct {
 	fetched     []byte // body of the last subrequest
 	fetchedRead int
 
+	wall     time.Duration // how long the guest may take
 	deadline time.Time     // of the guest; what others take for it does not count
 	yielded  time.Time     // when others had a turn last
 	away     time.Duration // what others took
@@ -89,7 +90,7 @@ func (c *call) yield() {
 	if now.Sub(c.yielded) < slice {
 		return
 	}
-	if began := c.deadline.Add(-c.module.limits.Wall); now.Sub(began) > patience && !c.module.credit.take(now) {
+	if began := c.deadline.Add(-c.wall); now.Sub(began) > patience && !c.module.credit.take(now) {
 		time.Sleep(rest)
 	} else {
 		runtime.Gosched()
@@ -148,7 +149,7 @@ const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
 func export(ctx context.Context, r wazero.Runtime, module string, functions []hostFunction) error {
 	b := r.NewHostModuleBuilder(module)
 	for _, f := range functions {
-		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, s []uint64) {
 			c := callOf(ctx)
 			if c == nil {
 				panic(guestError("no call is under way"))
@@ -161,7 +162,7 @@ func export(ctx context.Context, r wazero.Runtime, module string, functions []ho
 					s[i] = uint64(uint32(s[i]))
 				}
 			}
-			f.run(c, m.Memory(), s)
+			f.run(c, c.instance.memory, s)
 		}), f.params, f.results).Export(f.name)
 	}
 	_, err := b.Instantiate(ctx)

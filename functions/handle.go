@@ -28,7 +28,7 @@ func (m *Module) Handle(ctx context.Context, q *Request, next Next) (*Response, 
 		next = nothing
 	}
 	request := *q
-	c := &call{ctx: ctx, module: m, next: next, request: &request, yielded: start, deadline: start.Add(m.limits.Wall)}
+	c := &call{ctx: ctx, module: m, next: next, request: &request, yielded: start, wall: m.limits.Wall, deadline: start.Add(m.limits.Wall)}
 	r, err := m.answer(ctx, c)
 	err = m.failure(c, err)
 	if err == nil && len(r.Body) > 0 && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified) {
@@ -135,6 +135,15 @@ type nextError struct{ error }
 
 func (e nextError) Unwrap() error { return e.error }
 
+// instanceError is the failure of the runtime to make an instance: no code of the guest
+// has run.
+type instanceError struct{ cause error }
+
+func (e instanceError) Error() string { return "no instance can be made of it: " + e.cause.Error() }
+
+// Is makes it count as a crash.
+func (e instanceError) Is(target error) bool { return target == ErrTrap }
+
 // failure says in a word what went wrong with a call.
 func (m *Module) failure(c *call, err error) error {
 	if err == nil {
@@ -142,21 +151,27 @@ func (m *Module) failure(c *call, err error) error {
 	}
 	e := &perto.Error{Op: "run function", Path: m.Name, Kind: perto.KindInternal, Err: err}
 	exit, exited := errors.AsType[*sys.ExitError](err)
+	cause := err
+	if in, ok := errors.AsType[instanceError](err); ok {
+		cause = in.cause
+	}
+	text, _, _ := strings.Cut(cause.Error(), "\n") // the rest is the guest's stack
 	next, isNext := errors.AsType[nextError](err)
 	switch {
 	case c.err == ErrDeadline || errors.Is(err, ErrDeadline):
-		e.Kind, e.Err = perto.KindUnavailable, fmt.Errorf("%w (%s)", ErrDeadline, m.limits.Wall)
+		e.Kind, e.Err = perto.KindUnavailable, fmt.Errorf("%w (%s)", ErrDeadline, c.wall)
 	case c.err != nil:
 		e.Err = c.err
 	case errors.Is(err, ErrBusy):
 		e.Kind = perto.KindUnavailable
+	case errors.As(err, new(instanceError)):
+		e.Err = instanceError{errors.New(printable.Text(text))}
 	case errors.Is(err, ErrResponse), errors.Is(err, ErrTrap):
 	case exited:
 		e.Err = fmt.Errorf("%w: it ended with code %d", ErrTrap, exit.ExitCode())
 	case isNext:
 		e.Err = next.error
 	default:
-		text, _, _ := strings.Cut(err.Error(), "\n") // the rest is the guest's stack
 		e.Err = fmt.Errorf("%w: %s", ErrTrap, printable.Text(text))
 	}
 	return e

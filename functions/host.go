@@ -9,17 +9,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"perto"
 	"perto/functions/rewrite"
+	"perto/internal/printable"
 )
 
 // HostConfig is what a Host is made of.
@@ -184,6 +187,16 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 	if m.compiled, err = h.compile(ctx, m.code.Wasm); err != nil {
 		return fail(err, "")
 	}
+	if err = h.checkImports(m.compiled); err != nil {
+		m.compiled.Close(ctx)
+		return fail(err, "")
+	}
+	for _, memory := range m.compiled.ExportedMemories() {
+		if need := uint64(memory.Min()) * pageBytes; need > m.limits.Memory {
+			m.compiled.Close(ctx)
+			return fail(fmt.Errorf("it begins with %d KiB of memory; its limit is %d", need>>10, m.limits.Memory>>10), "give it more: the key memory, or --memory")
+		}
+	}
 	if m.ABI, err = abiOf(m.compiled); err != nil {
 		m.compiled.Close(ctx)
 		return fail(err, "it takes handle_request and handle_response (http-wasm), or _start (a WASI command)")
@@ -228,7 +241,8 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	if m.memories, err = newMemories(int(m.limits.Memory), nil); err != nil {
 		return err
 	}
-	c := &call{ctx: ctx, module: m, instance: new(instance), next: nothing, deadline: time.Now().Add(max(m.limits.Wall, beginTime))}
+	wall := max(m.limits.Wall, m.limits.Begin)
+	c := &call{ctx: ctx, module: m, instance: new(instance), next: nothing, wall: wall, deadline: time.Now().Add(wall)}
 	c.instance.printsTo(c)
 	cfg := m.moduleConfig()
 	if m.ABI == HTTPHandler {
@@ -267,8 +281,8 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	return nil
 }
 
-// beginTime is how long a module may take to initialise, once; Go's runtime needs
-// some milliseconds on a busy machine.
+// beginTime is how long a module may take to initialise. Go's runtime needs some
+// milliseconds on a busy machine.
 const beginTime = 5 * time.Second
 
 // Image returns the image of which the module's instances are copies; nil when none
@@ -313,16 +327,47 @@ func (m *Module) About() About {
 // known are the modules whose functions a module may import.
 var known = []string{httpHandlerModule, wasi_snapshot_preview1.ModuleName, ownModule}
 
-func abiOf(c wazero.CompiledModule) (ABI, error) {
+// checkImports returns an error for an import that no module here can have.
+func (h *Host) checkImports(c wazero.CompiledModule) error {
 	for _, f := range c.ImportedFunctions() {
 		from, name, _ := f.Import()
+		what := printable.Text(from + "." + name)
 		if !slices.Contains(known, from) {
-			return "", fmt.Errorf("it imports %s.%s; this host has %s", from, name, strings.Join(known, ", "))
+			return fmt.Errorf("it imports %s; this host has %s", what, strings.Join(known, ", "))
+		}
+		exported := h.runtime.Module(from).ExportedFunctionDefinitions()
+		have, ok := exported[name]
+		if !ok {
+			delete(exported, rewrite.YieldName)
+			return fmt.Errorf("it imports %s; %s has %s", what, from, strings.Join(slices.Sorted(maps.Keys(exported)), ", "))
+		}
+		if !slices.Equal(f.ParamTypes(), have.ParamTypes()) || !slices.Equal(f.ResultTypes(), have.ResultTypes()) {
+			return fmt.Errorf("it imports %s%s; this host has %s%s", what, signature(f), what, signature(have))
 		}
 	}
 	if len(c.ImportedMemories()) > 0 {
-		return "", errors.New("it imports its memory")
+		return errors.New("it imports its memory; this host gives none: export one")
 	}
+	return nil
+}
+
+// signature is a function's type: "(i32, i32) -> i64".
+func signature(f api.FunctionDefinition) string {
+	names := func(types []api.ValueType) string {
+		var out []string
+		for _, t := range types {
+			out = append(out, api.ValueTypeName(t))
+		}
+		return strings.Join(out, ", ")
+	}
+	s := "(" + names(f.ParamTypes()) + ")"
+	if len(f.ResultTypes()) > 0 {
+		s += " -> " + names(f.ResultTypes())
+	}
+	return s
+}
+
+func abiOf(c wazero.CompiledModule) (ABI, error) {
 	exported := c.ExportedFunctions()
 	_, request := exported["handle_request"]
 	_, response := exported["handle_response"]

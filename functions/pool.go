@@ -2,8 +2,10 @@ package functions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -171,7 +173,7 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 		}
 		return in, nil
 	}
-	mod, err := m.host.runtime.InstantiateModule(withMemories(ctx, m.memories), m.compiled, cfg)
+	mod, err := m.made(withMemories(ctx, m.memories), cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +182,7 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 	if need := m.image.Pages - in.pages(); need > 0 && in.memory != nil {
 		if _, ok := in.memory.Grow(need); !ok {
 			m.end(in)
-			return nil, fmt.Errorf("%w: there is no memory for it", ErrTrap)
+			return nil, instanceError{errors.New("there is no memory for it")}
 		}
 	}
 	in.setGlobals(m.image.Globals)
@@ -192,13 +194,27 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 	return in, nil
 }
 
+// made lets the runtime make an instance; no code of the guest runs. The runtime
+// panics when there is no memory for the instance, which must not end the process.
+func (m *Module) made(ctx context.Context, cfg wazero.ModuleConfig) (mod api.Module, err error) {
+	defer func() {
+		if recover() != nil {
+			err = instanceError{errors.New("there is no memory for it")}
+		}
+	}()
+	if mod, err = m.host.runtime.InstantiateModule(ctx, m.compiled, cfg); err != nil {
+		err = instanceError{err}
+	}
+	return mod, err
+}
+
 // begin makes an instance from nothing: what its data segments, its start function
 // and _initialize do.
 func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) error {
 	in := c.instance
 	defer in.printedAll()
 	guest := context.WithValue(withMemories(ctx, m.memories), callKey{}, c)
-	mod, err := m.host.runtime.InstantiateModule(guest, m.compiled, cfg)
+	mod, err := m.made(guest, cfg)
 	if err != nil {
 		return err
 	}
@@ -224,7 +240,7 @@ func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) er
 
 // of fills in what calls need of a module's instance.
 func (in *instance) of(m *Module, mod api.Module) {
-	in.module, in.memory = mod, mod.Memory()
+	in.module, in.memory = mod, memoryOf(mod)
 	in.request, in.response = mod.ExportedFunction("handle_request"), mod.ExportedFunction("handle_response")
 	if m.reseeds {
 		in.reseed = mod.ExportedFunction(reseedName)
@@ -233,6 +249,16 @@ func (in *instance) of(m *Module, mod api.Module) {
 	for i, g := range m.code.Globals {
 		in.globals[i], _ = mod.ExportedGlobal(g.Export).(api.MutableGlobal)
 	}
+}
+
+// memoryOf returns a module's memory; nil when it has none. The runtime then returns a
+// pointer that is nil.
+func memoryOf(mod api.Module) api.Memory {
+	m := mod.Memory()
+	if v := reflect.ValueOf(m); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil
+	}
+	return m
 }
 
 // pages returns the size of its memory.
@@ -276,7 +302,7 @@ func (m *Module) tellCopy(ctx context.Context, in *instance) error {
 	if in.reseed == nil {
 		return nil
 	}
-	c := &call{ctx: ctx, module: m, instance: in, next: nothing, deadline: time.Now().Add(m.limits.Wall)}
+	c := &call{ctx: ctx, module: m, instance: in, next: nothing, wall: m.limits.Wall, deadline: time.Now().Add(m.limits.Wall)}
 	in.printsTo(c)
 	in.stack[0] = rand.Uint64()
 	return in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:])

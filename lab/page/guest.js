@@ -96,7 +96,10 @@ function imports(module, host) {
 	for (const {module: from, name, kind} of WebAssembly.Module.imports(module)) {
 		let f = Object.hasOwn(known, from) && Object.hasOwn(known[from], name) ? known[from][name] : undefined;
 		if (!f && from === "wasi_snapshot_preview1") f = () => NOSYS;
-		if (!f || kind !== "function") throw new Error(`it imports ${from}.${name}; this host has ${Object.keys(known).join(", ")}`);
+		if (!f || kind !== "function") {
+			const has = Object.hasOwn(known, from) ? `${from} has ${Object.keys(known[from]).filter(n => n !== "yield").sort().join(", ")}` : `this host has ${Object.keys(known).join(", ")}`;
+			throw new Error(`it imports ${from}.${name}; ${has}`);
+		}
 		(given[from] ??= {})[name] = f;
 	}
 	return given;
