@@ -257,9 +257,22 @@ func ParseRate(s string) (bitsPerSecond uint64, err error) {
 // rate reads bits per second ("10Gbps").
 func (r reader) rate(name string) uint64 { return r.scaled(name, 0, "10Gbps", rates()) }
 
+func sizes() map[string]float64 {
+	return map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+}
+
+// ParseSize reads bytes as the configuration writes them ("64MiB").
+func ParseSize(s string) (bytes uint64, err error) {
+	n, ok := scale(s, sizes())
+	if !ok {
+		return 0, fmt.Errorf("%q is no size; it takes a number with a unit, such as 64MiB", s)
+	}
+	return n, nil
+}
+
 // size reads bytes ("256MiB").
 func (r reader) size(name string, missing uint64) uint64 {
-	return r.scaled(name, missing, "256MiB", map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12})
+	return r.scaled(name, missing, "256MiB", sizes())
 }
 
 func (r reader) addresses(name string) []netip.Addr {

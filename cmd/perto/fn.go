@@ -174,15 +174,15 @@ func inspectImage(e *env, file string, data []byte) error {
 }
 
 type fnInvokeCmd struct {
-	File   string        `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	URI    string        `arg:"" optional:"" default:"/" help:"Path and query."`
-	Method string        `short:"X" default:"GET" help:"Method."`
-	Header []string      `short:"H" sep:"none" help:"A header field: \"Name: value\"." placeholder:"FIELD"`
-	Data   string        `short:"d" help:"Body." placeholder:"TEXT"`
-	Config string        `help:"What the module's get_config returns." placeholder:"TEXT"`
-	Wall   time.Duration `default:"1s" help:"How long it may take."`
-	Policy string        `name:"activation" default:"pooled" help:"Which instance answers: pooled, per-request, singleton."`
-	Repeat int           `default:"1" help:"How often to ask, one after the other." placeholder:"N"`
+	File     string   `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	URI      string   `arg:"" optional:"" default:"/" help:"Path and query."`
+	Method   string   `short:"X" default:"GET" help:"Method."`
+	Header   []string `short:"H" sep:"none" help:"A header field: \"Name: value\"." placeholder:"FIELD"`
+	Data     string   `short:"d" help:"Body." placeholder:"TEXT"`
+	Policy   string   `name:"activation" default:"pooled" help:"Which instance answers: pooled, per-request, singleton."`
+	Repeat   int      `default:"1" help:"How often to ask, one after the other." placeholder:"N"`
+	fnData   `embed:""`
+	fnLimits `embed:""`
 }
 
 // Run lets the module answer, once or several times; what it lets pass finds nothing (404).
@@ -199,8 +199,16 @@ func (c *fnInvokeCmd) Run(e *env) error {
 	if err != nil {
 		return &perto.Error{Op: "read activation", Path: c.Policy, Kind: perto.KindInvalid, Err: err}
 	}
+	limits, err := c.limits()
+	if err != nil {
+		return err
+	}
+	kv, err := c.pairs()
+	if err != nil {
+		return err
+	}
 	logs := new(functions.Logs)
-	h, m, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Activation: activation, Config: []byte(c.Config), Logs: logs})
+	h, m, err := e.fnHost(c.File, limits, functions.ModuleOptions{Activation: activation, Config: []byte(c.Config), KV: kv, Logs: logs})
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ func TestFn(t *testing.T) {
 		"fn invoke FILE /count --repeat 3":                          "1\n2\n3\n",
 		"fn invoke FILE /count --repeat 3 --activation per-request": "1\n1\n1\n",
 		"fn invoke FILE /config --config=greeting":                  "greeting 3",
+		"fn invoke FILE /kv?BR --kv BR=BRL --kv PT=EUR":             "3 BRL",
+		"fn invoke FILE /fetch?/a&/b --subrequests 1":               "404=;-2=;",
 	} {
 		var out, diagnostics strings.Builder
 		if code := run(t.Context(), strings.Fields(strings.NewReplacer("FILE", file, "invoke", "invoke --wall 1m").Replace(line)), &out, &diagnostics); code != 0 || !strings.Contains(out.String(), want) {
@@ -40,6 +42,11 @@ func TestFn(t *testing.T) {
 		"fn invoke FILE /panic?x --wall 1m":       "WARN panic: no luck with /panic?x",
 		"fn invoke FILE / --activation sometimes": "no activation is called",
 		"fn invoke FILE / -H nonsense":            `it takes "Name: value"`,
+		"fn invoke FILE / --kv nonsense":          "it takes KEY=VALUE",
+		"fn dev FILE --kv nonsense":               "it takes KEY=VALUE",
+		"fn invoke FILE / --memory 64":            "it takes a number with a unit, such as 64MiB",
+		"fn invoke FILE / --memory 64KiB":         "KiB of memory; its limit is 64 (give it more",
+		"fn invoke FILE / --subrequests=-1":       "a limit is negative",
 		"fn inspect none.wasm":                    "no such file",
 		"fn inspect fn_test.go":                   "it is no WebAssembly module",
 	} {

@@ -50,10 +50,11 @@ func (c *fnNewCmd) Run(e *env) error {
 }
 
 type fnDevCmd struct {
-	File   string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Listen string `default:"127.0.0.1:8787" help:"Where to serve." placeholder:"HOST:PORT"`
-	Config string `help:"What the module's get_config returns." placeholder:"TEXT"`
-	Next   string `help:"Site that answers what the module lets pass: http://host:port." placeholder:"URL"`
+	File     string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	Listen   string `default:"127.0.0.1:8787" help:"Where to serve." placeholder:"HOST:PORT"`
+	Next     string `help:"Site that answers what the module lets pass: http://host:port." placeholder:"URL"`
+	fnData   `embed:""`
+	fnLimits `embed:""`
 }
 
 // Run serves a module until it is interrupted. A new build takes over when it loads;
@@ -62,8 +63,16 @@ func (c *fnDevCmd) Run(e *env) error {
 	fail := func(kind perto.Kind, err error) error {
 		return &perto.Error{Op: "serve module", Path: c.File, Kind: kind, Err: err}
 	}
-	options := functions.ModuleOptions{Config: []byte(c.Config), Logs: new(functions.Logs)}
-	h, first, err := e.fnHost(c.File, functions.Limits{}, options)
+	limits, err := c.limits()
+	if err != nil {
+		return err
+	}
+	kv, err := c.pairs()
+	if err != nil {
+		return err
+	}
+	options := functions.ModuleOptions{Config: []byte(c.Config), KV: kv, Logs: new(functions.Logs)}
+	h, first, err := e.fnHost(c.File, limits, options)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,9 @@ func TestFnInALab(t *testing.T) {
 	ask("london", "/demand", "pulled-{")
 	step("fn push FILE shop.cdn.example/alone --to origin --placement origin", "origin  had the code")
 	ask("london", "/alone", `"placement":"origin"`)
+	step("fn push FILE shop.cdn.example/limits --memory 32MiB --subrequests 2 --wall 2s --to nrt-1", "limits version 1")
+	waitFor("--json fn list --to nrt-1", `"memory_bytes": 33554432`)
+	waitFor("--json fn list --to nrt-1", `"subrequests": 2`)
 	step("key new --sign ana --out KEY", "functions { trust = [\"ana:")
 	for line, want := range map[string]string{
 		"fn push FILE shop.cdn.example/where --key KEY":                            "nobody here trusts the key",

@@ -155,15 +155,14 @@ func nextVersion(e *env, targets []target, service perto.Service, path string) (
 }
 
 type fnPushCmd struct {
-	File      string        `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Function  fnName        `arg:"" help:"What it answers: SERVICE/PATH; /* at the end stands for all below." placeholder:"FUNCTION"`
-	OnDemand  bool          `help:"Send edges the release only: they pull the code from the origin when it is first asked for. It goes to the origin (--to names it too)."`
-	Config    string        `help:"What the module's get_config returns." placeholder:"TEXT"`
-	KV        []string      `name:"kv" sep:"none" help:"Read-only data: KEY=VALUE." placeholder:"PAIR"`
-	Policy    string        `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Which instance answers: pooled, per-request, singleton."`
-	Phase     string        `default:"client" enum:"client,origin" help:"Before the cache (client) or behind it (origin)."`
-	Place     string        `name:"placement" default:"edge" enum:"edge,origin" help:"Where it runs: edge or origin."`
-	Wall      time.Duration `help:"How long it may take (1s)." placeholder:"TIME"`
+	File      string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	Function  fnName `arg:"" help:"What it answers: SERVICE/PATH; /* at the end stands for all below." placeholder:"FUNCTION"`
+	OnDemand  bool   `help:"Send edges the release only: they pull the code from the origin when it is first asked for. It goes to the origin (--to names it too)."`
+	Policy    string `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Which instance answers: pooled, per-request, singleton."`
+	Phase     string `default:"client" enum:"client,origin" help:"Before the cache (client) or behind it (origin)."`
+	Place     string `name:"placement" default:"edge" enum:"edge,origin" help:"Where it runs: edge or origin."`
+	fnData    `embed:""`
+	fnLimits  `embed:""`
 	fnTargets `embed:""`
 	fnKey     `embed:""`
 }
@@ -174,19 +173,18 @@ func (c *fnPushCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	settings := mobility.Settings{Activation: c.Policy, Phase: c.Phase, Placement: c.Place, Config: c.Config, Wall: c.Wall}
-	for _, pair := range c.KV {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return &perto.Error{Op: "read data", Path: pair, Kind: perto.KindInvalid, Err: errors.New("it takes KEY=VALUE")}
-		}
-		if settings.KV == nil {
-			settings.KV = make(map[string]string)
-		}
-		settings.KV[key] = value
+	limits, err := c.limits()
+	if err != nil {
+		return err
 	}
+	kv, err := c.pairs()
+	if err != nil {
+		return err
+	}
+	settings := mobility.Settings{Activation: c.Policy, Phase: c.Phase, Placement: c.Place, Config: c.Config, KV: kv,
+		Wall: limits.Wall, Memory: limits.Memory, Subrequests: limits.Subrequests}
 	// What does not run here runs nowhere: better to hear it now.
-	h, _, err := e.fnHost(c.File, functions.Limits{Wall: c.Wall}, functions.ModuleOptions{Config: []byte(c.Config), KV: settings.KV})
+	h, _, err := e.fnHost(c.File, limits, functions.ModuleOptions{Config: []byte(c.Config), KV: kv})
 	if err != nil {
 		return err
 	}
