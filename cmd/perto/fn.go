@@ -29,7 +29,9 @@ type fnCmd struct {
 	Invoke   fnInvokeCmd   `cmd:"" help:"Let a module answer a request, here."`
 	Push     fnPushCmd     `cmd:"" help:"Bring a module to nodes: it answers there from now on."`
 	List     fnListCmd     `cmd:"" help:"Show the functions of nodes, and how they do."`
+	History  fnHistoryCmd  `cmd:"" help:"List the versions of a function that nodes keep."`
 	Rollback fnRollbackCmd `cmd:"" help:"Go back to an older version."`
+	Remove   fnRemoveCmd   `cmd:"" help:"Take a function away: what is behind it answers again."`
 	Logs     fnLogsCmd     `cmd:"" help:"Show what a function has logged at a node."`
 }
 

@@ -80,6 +80,8 @@ func TestFnInALab(t *testing.T) {
 	ask("sao-paulo", "/where", "first-{")
 	step("fn rollback shop.cdn.example/where --to nrt-1", "version 3")
 	ask("tokyo", "/where", "first-{")
+	step("fn history shop.cdn.example/where --to nrt-1", "rollback to version 1")
+	step("--json fn history shop.cdn.example/where --to nrt-1", `"version": 3`)
 	step("fn list --to nrt-1", "shop.cdn.example/where")
 	step("--json fn list --to nrt-1", `"version": 3`)
 	step("fn logs shop.cdn.example/where --to nrt-1", "asked")
@@ -125,6 +127,15 @@ func TestFnInALab(t *testing.T) {
 	ask("london", "/demand", "pulled-{")
 	step("fn push FILE shop.cdn.example/alone --to origin --placement origin", "origin  had the code")
 	ask("london", "/alone", `"placement":"origin"`)
+	step("fn push FILE shop.cdn.example/healthz --config=pushed-", "healthz version 1")
+	ask("tokyo", "/healthz", "pushed-{")
+	step("fn remove shop.cdn.example/healthz", "healthz version 2, removed")
+	ask("tokyo", "/healthz", "ok")
+	step("fn history shop.cdn.example/healthz", "2        ")
+	step("fn rollback shop.cdn.example/healthz", "healthz version 3, sha256")
+	ask("tokyo", "/healthz", "pushed-{")
+	step("fn remove shop.cdn.example/healthz", "removed")
+	step("fn remove shop.cdn.example/greeting", "greeting version 1, removed") // declared by the configuration
 	step("fn push FILE shop.cdn.example/limits --memory 32MiB --subrequests 2 --wall 2s --to nrt-1", "limits version 1")
 	waitFor("--json fn list --to nrt-1", `"memory_bytes": 33554432`)
 	waitFor("--json fn list --to nrt-1", `"subrequests": 2`)
@@ -141,6 +152,9 @@ func TestFnInALab(t *testing.T) {
 		"fn push fn_test.go shop.cdn.example/where":                                "no WebAssembly module",
 		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",
 		"fn push FILE shop.cdn.example/where --kv nonsense":                        "it takes KEY=VALUE",
+		"fn remove shop.cdn.example/never":                                         "there is no such function",
+		"fn remove shop.cdn.example/healthz":                                       "it is removed already",
+		"fn history shop.cdn.example/never":                                        "nobody has pushed it",
 		"fn rollback shop.cdn.example/never":                                       "nobody has pushed it",
 		"fn rollback shop.cdn.example/where 99":                                    "version 99 is not kept",
 		"fn logs shop.cdn.example/where -f":                                        "only one node can be followed",

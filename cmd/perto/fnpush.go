@@ -263,12 +263,14 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 		Digest   string   `json:"digest"`
 		Nodes    []pushed `json:"nodes"`
 	}{string(r.Service) + r.Path, r.Version, r.Digest, out}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s%s version %d, sha256 %.12s\n", r.Service, r.Path, r.Version, r.Digest)
+		fmt.Fprintf(w, "%s%s version %d, %s\n", r.Service, r.Path, r.Version, codeOf(r))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, p := range out {
 			switch {
 			case p.Error != "":
 				fmt.Fprintf(t, "%s\tfailed: %s\n", p.Node, printable.Text(p.Error))
+			case r.Removed:
+				fmt.Fprintf(t, "%s\tremoved\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			case p.Pulls:
 				fmt.Fprintf(t, "%s\tknows, and pulls the code when it is asked for\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			case p.Bytes == 0:
@@ -283,65 +285,6 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 		err = &perto.Error{Op: "push", Path: string(r.Service) + r.Path, Kind: perto.KindUnavailable, Err: fmt.Errorf("%d of %d nodes did not take it", failed, len(out))}
 	}
 	return err
-}
-
-type fnRollbackCmd struct {
-	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
-	Version   uint64 `arg:"" optional:"" help:"Which version (the one before the newest)." placeholder:"VERSION"`
-	fnTargets `embed:""`
-	fnKey     `embed:""`
-}
-
-// Run releases older code again: nodes have it.
-func (c *fnRollbackCmd) Run(e *env) error {
-	service, path, targets, err := c.of(e, c.Function)
-	if err != nil {
-		return err
-	}
-	var history []mobility.Release // the longest that any node has
-	for _, t := range targets {
-		h, herr := t.client.History(e.ctx, service, path)
-		if herr != nil {
-			if e, ok := errors.AsType[*perto.Error](herr); !ok || e.Kind != perto.KindNotFound {
-				err = herr
-			}
-		} else if len(h) > len(history) {
-			history = h
-		}
-	}
-	if len(history) == 0 && err != nil {
-		return err
-	}
-	old, err := earlier(history, c.Version)
-	if err != nil {
-		return &perto.Error{Op: "roll back", Path: string(c.Function), Kind: perto.KindNotFound, Err: err, Hint: "perto fn list shows what runs"}
-	}
-	next := old
-	next.Note = fmt.Sprintf("rollback to version %d", old.Version)
-	return release(e, &c.fnTargets, &c.fnKey, next, nil, false)
-}
-
-// earlier finds a version in a history, newest first; 0 is the newest that differs
-// from the one that runs.
-func earlier(history []mobility.Release, version uint64) (mobility.Release, error) {
-	if len(history) == 0 {
-		return mobility.Release{}, errors.New("nobody has pushed it")
-	}
-	for _, r := range history[1:] {
-		if version == r.Version || version == 0 && !r.Removed && !sameRelease(&r, &history[0]) {
-			return r, nil
-		}
-	}
-	if version == 0 {
-		return mobility.Release{}, errors.New("there is no version before")
-	}
-	return mobility.Release{}, fmt.Errorf("version %d is not kept, or is the newest", version)
-}
-
-func sameRelease(a, b *mobility.Release) bool {
-	x, _ := json.Marshal(a.Settings)
-	y, _ := json.Marshal(b.Settings)
-	return a.Digest == b.Digest && string(x) == string(y)
 }
 
 type fnListCmd struct {

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"perto"
+	"perto/internal/printable"
+	"perto/mobility"
+)
+
+// history returns the releases of a function, newest first: the longest list that any
+// of the nodes has.
+func history(e *env, targets []target, service perto.Service, path string) (longest []mobility.Release, err error) {
+	for _, t := range targets {
+		h, herr := t.client.History(e.ctx, service, path)
+		if herr != nil {
+			if e, ok := errors.AsType[*perto.Error](herr); !ok || e.Kind != perto.KindNotFound {
+				err = herr
+			}
+		} else if len(h) > len(longest) || len(h) == len(longest) && len(h) > 0 && h[0].Version > longest[0].Version {
+			longest = h
+		}
+	}
+	if len(longest) > 0 {
+		err = nil
+	} else if err == nil {
+		err = &perto.Error{Op: "find function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("nobody has pushed it"), Hint: "perto fn list shows what runs"}
+	}
+	return longest, err
+}
+
+// codeOf says which code a release names.
+func codeOf(r mobility.Release) string {
+	if r.Removed {
+		return "removed"
+	}
+	return fmt.Sprintf("sha256 %.12s", r.Digest)
+}
+
+type fnHistoryCmd struct {
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	fnTargets `embed:""`
+}
+
+// Run lists the versions that nodes keep.
+func (c *fnHistoryCmd) Run(e *env) error {
+	service, path, targets, err := c.of(e, c.Function)
+	if err != nil {
+		return err
+	}
+	list, err := history(e, targets, service, path)
+	if err != nil {
+		return err
+	}
+	return e.print(list, func(w io.Writer) {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "VERSION\tTIME\tCODE\tNOTE")
+		for _, r := range list {
+			fmt.Fprintf(t, "%d\t%s\t%s\t%s\n", r.Version, r.Time.Local().Format(time.DateTime), codeOf(r), printable.Text(r.Note))
+		}
+		t.Flush()
+	})
+}
+
+type fnRemoveCmd struct {
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	fnTargets `embed:""`
+	fnKey     `embed:""`
+}
+
+// Run releases that there is no such function: what is behind it answers again.
+func (c *fnRemoveCmd) Run(e *env) error {
+	service, path, targets, err := c.of(e, c.Function)
+	if err != nil {
+		return err
+	}
+	if list, err := history(e, targets, service, path); err == nil && list[0].Removed {
+		return &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("it is removed already"), Hint: "perto fn rollback brings it back"}
+	}
+	found := false
+	for _, t := range targets {
+		l, lerr := t.client.List(e.ctx)
+		if lerr != nil {
+			err = lerr
+			continue
+		}
+		found = found || slices.ContainsFunc(l.Desired, func(f mobility.Function) bool { return f.Service == service && f.Path == path })
+	}
+	if !found {
+		if err == nil {
+			err = &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("there is no such function"), Hint: "perto fn list shows what runs"}
+		}
+		return err
+	}
+	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Removed: true}, nil, false)
+}
+
+type fnRollbackCmd struct {
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Version   uint64 `arg:"" optional:"" help:"Which version (the one before what runs; perto fn history lists them)." placeholder:"VERSION"`
+	fnTargets `embed:""`
+	fnKey     `embed:""`
+}
+
+// Run releases older code again: nodes have it.
+func (c *fnRollbackCmd) Run(e *env) error {
+	service, path, targets, err := c.of(e, c.Function)
+	if err != nil {
+		return err
+	}
+	list, err := history(e, targets, service, path)
+	if err != nil {
+		return err
+	}
+	old, err := earlier(list, c.Version)
+	if err != nil {
+		return &perto.Error{Op: "roll back", Path: string(c.Function), Kind: perto.KindNotFound, Err: err, Hint: "perto fn history lists the versions"}
+	}
+	next := old
+	next.Note = fmt.Sprintf(rollbackNote, origin(list, old.Version))
+	return release(e, &c.fnTargets, &c.fnKey, next, nil, false)
+}
+
+// rollbackNote is the note of a release that is a rollback.
+const rollbackNote = "rollback to version %d"
+
+// origin returns the version whose code a version runs: itself, or for a rollback the
+// one that it went back to.
+func origin(history []mobility.Release, version uint64) uint64 {
+	for _, r := range history { // newest first: a rollback is before what it went back to
+		var to uint64
+		if r.Version == version && !r.Removed {
+			if n, err := fmt.Sscanf(r.Note, rollbackNote, &to); n == 1 && err == nil && to < version {
+				version = to
+			}
+		}
+	}
+	return version
+}
+
+// earlier finds a version to go back to in a history, newest first. For 0 it is the
+// newest one before the origin of what runs, with other code or settings: going back
+// twice goes two versions back, and never to a version that a rollback has left.
+func earlier(history []mobility.Release, version uint64) (mobility.Release, error) {
+	current := history[0]
+	if version != 0 {
+		for _, r := range history[1:] {
+			if r.Version == version && !r.Removed {
+				return r, nil
+			}
+		}
+		return mobility.Release{}, fmt.Errorf("version %d is not kept, is the newest, or removes the function", version)
+	}
+	from := origin(history, current.Version)
+	for _, r := range history[1:] {
+		if r.Version < from && !r.Removed && !sameRelease(&r, &current) {
+			return r, nil
+		}
+	}
+	if from != current.Version {
+		return mobility.Release{}, fmt.Errorf("what runs is version %d again, and no version before it is kept", from)
+	}
+	return mobility.Release{}, errors.New("there is no version before")
+}
+
+func sameRelease(a, b *mobility.Release) bool {
+	x, _ := json.Marshal(a.Settings)
+	y, _ := json.Marshal(b.Settings)
+	return a.Digest == b.Digest && string(x) == string(y)
+}
