@@ -18,8 +18,8 @@ import (
 // log, and many of one kind give one line.
 func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 	for reply, reason := range map[string]string{
-		"ICY 200 OK\r\n\r\n": "malformed status line",
-		"HTTP/1.1 200 OK\r\nA b\r\n\r\n":                                                     "malformed header name",
+		"ICY 200 OK\r\n\r\n":             "malformed status line",
+		"HTTP/1.1 200 OK\r\nA b\r\n\r\n": "malformed header name",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n":                  "more than one Content-Length",
 		"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\nx":  "malformed chunk",
 		"HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nTransfer-Encoding: chunked\r\n\r\nx": "malformed chunk",

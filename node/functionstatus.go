@@ -113,7 +113,7 @@ func (n *Node) FunctionAPI(writeError func(http.ResponseWriter, error)) http.Han
 		return nil
 	}
 	return mobility.Handler(mobility.Source{Store: n.functions.store, WriteError: writeError,
-		Observed: func() any { return n.FunctionStatus() }, Check: func(s perto.Service) error { return checkService(&n.cfg.World, s) }, Logs: n.functions.logs})
+		Observed: func() any { return n.FunctionStatus() }, Check: func(s perto.Service) error { return checkService(&n.cfg().World, s) }, Logs: n.functions.logs})
 }
 
 // checkService returns an error for a name that is no service of a World: a function

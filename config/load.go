@@ -1,0 +1,49 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+
+	"perto"
+)
+
+// Load reads a file and the files that it names. Relative paths in it begin at its
+// folder.
+func Load(path string, place PlaceResolver) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &perto.Error{Op: "read configuration", Path: path, Kind: perto.KindInvalid, Err: unwrapPath(err),
+			Hint: "perto init writes one"}
+	}
+	cfg, err := Parse(src, path, place, func(name string) ([]byte, error) { return os.ReadFile(besides(path, name)) })
+	if err != nil {
+		return nil, err
+	}
+	paths := []*string{&cfg.World.Geodata.Database}
+	for i := range cfg.Nodes {
+		paths = append(paths, &cfg.Nodes[i].KeyFile, &cfg.Nodes[i].Data)
+	}
+	for _, p := range paths {
+		if *p != "" {
+			*p = besides(path, *p)
+		}
+	}
+	return cfg, nil
+}
+
+// besides returns the path of a file that a configuration names: relative paths begin
+// at the folder of the configuration.
+func besides(configuration, name string) string {
+	dir := filepath.Dir(configuration)
+	if filepath.IsAbs(name) || dir == "." {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+func unwrapPath(err error) error {
+	if e, ok := err.(*os.PathError); ok {
+		return e.Err
+	}
+	return err
+}
