@@ -116,7 +116,7 @@ func New(cfg Config) (*Edge, error) {
 		conns: make(map[*conn]struct{}), stop: make(chan struct{})}
 	e.base, e.cancel = context.WithCancel(context.Background())
 	e.cache = cache.New(cache.Config{MaxBytes: cfg.CacheBytes, MaxObjectBytes: cfg.MaxObjectBytes, MaxVariants: cfg.MaxVariants})
-	cfg.Origin.Name, cfg.Origin.Network = e.name, cfg.Network
+	cfg.Origin.Name, cfg.Origin.Network, cfg.Origin.Changed = e.name, cfg.Network, e.originChanged
 	e.client = fetch.NewClient(cfg.Origin)
 	e.fetcher = fetch.NewFetcher(e.cache)
 	e.capacity.Store(math.Float64bits(cfg.CapacityBytes))
@@ -150,6 +150,9 @@ func (e *Edge) SetSites(s *Sites) {
 		for _, h := range site.hosts() {
 			t.add(h, r)
 		}
+	}
+	if err := e.client.SetChecks(s.checks()); err != nil {
+		e.cfg.Logger.Error("origins are not checked", "err", err)
 	}
 	old := e.sites.Load()
 	version := e.sites.Store(t)
@@ -226,7 +229,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	e.mu.Lock()
 	listeners := e.listeners
 	e.mu.Unlock()
-	var accepting sync.WaitGroup
+	var accepting, checking sync.WaitGroup
+	checks, endChecks := context.WithCancel(e.base)
+	checking.Go(func() { e.client.RunChecks(checks) })
 	for _, l := range listeners {
 		accepting.Go(func() { e.accept(l) })
 	}
@@ -239,6 +244,8 @@ func (e *Edge) Run(ctx context.Context) error {
 	e.closeListeners()
 	accepting.Wait()
 	e.drain()
+	endChecks()
+	checking.Wait()
 	return nil
 }
 
@@ -389,6 +396,15 @@ func (e *Edge) PurgeTag(tag string) int { return e.fetcher.PurgeTag(tag) }
 
 // CacheStats returns what the cache holds.
 func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }
+
+// originChanged logs that an origin became unwell or well again.
+func (e *Edge) originChanged(h fetch.Health) {
+	if h.Well() {
+		e.cfg.Logger.Info("origin is well again", "origin", h.Origin)
+		return
+	}
+	e.cfg.Logger.Warn("origin is unwell", "origin", h.Origin, "reason", h.String())
+}
 
 // Origins returns the state of the origin servers.
 func (e *Edge) Origins() []fetch.Health { return e.client.Health() }

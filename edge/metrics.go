@@ -36,6 +36,15 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 		defer e.mu.Unlock()
 		return float64(len(e.conns))
 	})
+	r.GaugeSet("perto_origin_well", "1 for an origin that answers and passes its health checks, else 0.", "origin", func(sample func(string, float64)) {
+		for _, h := range e.Origins() {
+			well := 0.0
+			if h.Well() {
+				well = 1
+			}
+			sample(h.Origin, well)
+		}
+	})
 	r.Gauge("perto_cache_bytes", "Memory of stored replies.", func() float64 { return float64(e.cache.Stats().Bytes) })
 	r.Gauge("perto_cache_filling_bytes", "Memory of replies that still arrive.", func() float64 { return float64(e.cache.Stats().Filling) })
 	r.Gauge("perto_cache_file_bytes", "Memory of second copies of hot replies, from which the kernel sends.", func() float64 { return float64(e.cache.Stats().Files) })

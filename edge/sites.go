@@ -199,3 +199,15 @@ func appendAuthority(dst, host []byte) (authority, name []byte) {
 	// What is appended lies behind, in the same memory: nothing grows.
 	return append(append(authority[:len(name)], ':'), port...), name
 }
+
+// checks returns the health checks of the sites' origins.
+func (s *Sites) checks() (out []fetch.Check) {
+	for i := range s.list {
+		for _, o := range s.list[i].Origins {
+			if o.Health != "" {
+				out = append(out, fetch.Check{URL: o.URL, Path: o.Health, Host: o.Host})
+			}
+		}
+	}
+	return out
+}

@@ -8,6 +8,7 @@ import (
 
 	"perto"
 	"perto/console"
+	"perto/edge/fetch"
 	"perto/mapping"
 	"perto/replicas"
 )
@@ -32,6 +33,8 @@ type EdgeStatus struct {
 	Load      float64 `json:"load"`
 	Objects   int64   `json:"objects"` // stored
 	Bytes     int64   `json:"bytes"`   // stored
+	// Origins is the state of the servers that replies come from.
+	Origins []fetch.Health `json:"origins,omitempty"`
 	// Rejections are the name servers that reject the edge's heartbeats.
 	Rejections []replicas.Rejection `json:"rejections,omitempty"`
 }
@@ -72,7 +75,7 @@ func (n *Node) status() *Status {
 	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}}
 	if n.edge != nil {
 		c := n.edge.CacheStats()
-		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes)}
+		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes), Origins: n.edge.Origins()}
 		if n.sender != nil {
 			s.Edge.Rejections = n.sender.Rejections()
 		}

@@ -52,6 +52,9 @@ func (c *statusCmd) Run(e *env) error {
 		}
 		t.Flush()
 		if s.Edge != nil {
+			for _, o := range s.Edge.Origins {
+				fmt.Fprintf(w, "\norigin %s: %s, %d requests running", o.Origin, &o, o.Running)
+			}
 			for _, r := range s.Edge.Rejections {
 				fmt.Fprintf(w, "\nthe name server %s rejects the heartbeats of this edge: %s", r.Target, r.Reason)
 			}

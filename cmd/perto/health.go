@@ -13,8 +13,8 @@ import (
 
 type healthCmd struct{}
 
-// Run asks the API of a node or lab on this machine whether it is there; the
-// exit code is the answer.
+// Run asks the API of a node or lab on this machine for its health. The exit code is 0
+// when it serves, also when it is degraded, for example because an origin is down.
 func (c *healthCmd) Run(e *env) error {
 	ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
 	defer cancel()
@@ -27,5 +27,35 @@ func (c *healthCmd) Run(e *env) error {
 	if s.Edge != nil && !s.Edge.Listening {
 		return &perto.Error{Op: "check health of", Path: s.Name, Kind: perto.KindUnavailable, Err: errors.New("its edge does not listen")}
 	}
-	return e.print(map[string]string{"name": s.Name, "health": "well"}, func(w io.Writer) { fmt.Fprintf(w, "%s is well\n", s.Name) })
+	result := struct {
+		Name    string   `json:"name"`
+		Health  string   `json:"health"`
+		Reasons []string `json:"reasons,omitempty"`
+	}{s.Name, "well", degraded(&s)}
+	if len(result.Reasons) > 0 {
+		result.Health = "degraded"
+	}
+	return e.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is %s\n", s.Name, result.Health)
+		for _, reason := range result.Reasons {
+			fmt.Fprintf(w, "  %s\n", reason)
+		}
+	})
+}
+
+// degraded returns what is wrong around a node that itself serves. A node that is
+// degraded must not be restarted for it, so the exit code stays 0.
+func degraded(s *node.Status) (reasons []string) {
+	if s.Edge == nil {
+		return nil
+	}
+	for _, o := range s.Edge.Origins {
+		if !o.Well() {
+			reasons = append(reasons, fmt.Sprintf("origin %s: %s", o.Origin, &o))
+		}
+	}
+	for _, r := range s.Edge.Rejections {
+		reasons = append(reasons, fmt.Sprintf("the name server %s rejects the heartbeats of this edge: %s", r.Target, r.Reason))
+	}
+	return reasons
 }

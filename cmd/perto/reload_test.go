@@ -196,7 +196,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	}))
 	defer origin.Close()
 	n := startNode(t, origin.URL)
-	if got := pageOf(t, n.httpPort, "shop.cdn.example"); got != "from the origin" {
+	if got := pageOf(t, n.httpPort, "shop.cdn.example", "/page"); got != "from the origin" {
 		t.Fatalf("the first page: got %q", got)
 	}
 	queries, pages := startQueryLoad(t, n.dnsPort), startPageLoad(n.httpPort, 4)
@@ -216,7 +216,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	if got := ask(t, n.dnsPort, "serial.cdn.example."); got != "192.0.2.2" {
 		t.Errorf("the new zone: got %q, want 192.0.2.2", got)
 	}
-	if got := pageOf(t, n.httpPort, "www.shop.example"); got != "from the origin" {
+	if got := pageOf(t, n.httpPort, "www.shop.example", "/page"); got != "from the origin" {
 		t.Errorf("the new alias: got %q", got)
 	}
 	n.write("cdn.zone", "@ IN SOA")
@@ -274,9 +274,9 @@ func ask(t *testing.T, port int, name string) string {
 }
 
 // pageOf returns the body of a page, or the error.
-func pageOf(t *testing.T, port int, host string) string {
+func pageOf(t *testing.T, port int, host, path string) string {
 	t.Helper()
-	req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/page", port), nil)
+	req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
 	req.Host = host
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

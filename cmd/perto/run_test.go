@@ -163,8 +163,9 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 		t.Errorf("DNS: got %v, error %v", addrs, err)
 	}
 	api := fmt.Sprintf("127.0.0.1:%d", apiPort)
-	if code := run(t.Context(), []string{"--api", api, "health"}, io.Discard, io.Discard); code != 0 {
-		t.Errorf("health: exit code %d", code)
+	var health strings.Builder
+	if code := run(t.Context(), []string{"--api", api, "health"}, &health, io.Discard); code != 0 || health.String() != "one is well\n" {
+		t.Errorf("health: exit code %d, %q", code, health.String())
 	}
 
 	// A crash: the parent starts a new worker. Who connects meanwhile is not
@@ -206,6 +207,19 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 	diagnostics.waitFor(t, "not reloaded, the old configuration stays in force")
 	if got := fetchShop(); !strings.HasPrefix(got, "from the origin") {
 		t.Errorf("after a bad reload: got %q", got)
+	}
+
+	// A dead origin is named by the log, by status and by health.
+	origin.Close()
+	for i := range 4 {
+		pageOf(t, n.httpPort, "shop.cdn.example", fmt.Sprintf("/new/%d", i))
+	}
+	diagnostics.waitFor(t, "origin is unwell")
+	for command, want := range map[string]string{"status": "3 connections failed in a row", "health": "one is degraded\n  origin 127.0.0.1:"} {
+		var out strings.Builder
+		if code := run(t.Context(), []string{"--api", api, command}, &out, io.Discard); code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("%s with a dead origin: exit code %d, got\n%s\nwant %q in it", command, code, out.String(), want)
+		}
 	}
 	parent.Process.Signal(syscall.SIGTERM)
 	if err := parent.Wait(); err != nil {

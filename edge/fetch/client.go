@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,9 +27,11 @@ type Config struct {
 	QueueTimeout   time.Duration // for a place among the exchanges; default 10 s
 	IdleTimeout    time.Duration // for which an unused connection is kept; default 30 s
 
-	MaxExchanges int         // at a time with one origin; default 1,024
-	MaxIdle      int         // connections kept for one origin; default 128
-	TLS          *tls.Config // for https origins; ServerName is set by us
+	MaxExchanges int // at a time with one origin; default 1,024
+	MaxIdle      int // connections kept for one origin; default 128
+	// Changed is called when an origin becomes well or unwell. It must not block.
+	Changed func(Health)
+	TLS     *tls.Config // for https origins; ServerName is set by us
 }
 
 func (c *Config) defaults() {
@@ -63,12 +66,16 @@ type Origin struct {
 	ReplyTimeout time.Duration
 	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded ones.
 	Forwarded bool
+	// Health is the path of the origin's health check; "" for none.
+	Health string
 }
 
 // Client holds what lasts longer than one site's configuration: connections,
 // limits and breakers of each origin server.
 type Client struct {
 	cfg Config
+
+	checker *checker
 
 	mu      sync.Mutex
 	servers map[string]*server // by scheme and address
@@ -78,7 +85,9 @@ type Client struct {
 // NewClient returns a client without connections.
 func NewClient(cfg Config) *Client {
 	cfg.defaults()
-	return &Client{cfg: cfg, servers: make(map[string]*server)}
+	c := &Client{cfg: cfg, servers: make(map[string]*server)}
+	c.checker = newChecker(c)
+	return c
 }
 
 // Upstream is the origins of one site in order of preference.
@@ -178,15 +187,32 @@ func (c *Client) Abort() {
 
 // Health is the state of one origin server for pages and explanations.
 type Health struct {
-	Origin   string // "host:port"
-	Failures int    // to connect, in a row
-	Timeouts int    // exchanges without a head in time, in a row
-	Open     bool   // the breaker keeps requests away
-	Idle     int    // connections waiting
-	Running  int    // exchanges
+	Origin   string `json:"origin"`           // "host:port"
+	Failures int    `json:"failures"`         // to connect, in a row
+	Timeouts int    `json:"timeouts"`         // exchanges without a head in time, in a row
+	Open     bool   `json:"open"`             // the breaker keeps requests away
+	Unwell   string `json:"unwell,omitempty"` // why its health checks fail; "" while they succeed
+	Idle     int    `json:"idle"`             // connections waiting
+	Running  int    `json:"running"`          // exchanges
 }
 
-// Health returns the state of every origin server.
+// Well reports whether the origin answers.
+func (h *Health) Well() bool { return max(h.Failures, h.Timeouts) < breakAfter && h.Unwell == "" }
+
+// String returns the state in words.
+func (h *Health) String() string {
+	switch {
+	case h.Unwell != "":
+		return h.Unwell
+	case h.Failures >= breakAfter:
+		return fmt.Sprintf("%d connections failed in a row", h.Failures)
+	case h.Timeouts >= breakAfter:
+		return fmt.Sprintf("%d requests in a row had no reply in time", h.Timeouts)
+	}
+	return "well"
+}
+
+// Health returns the state of every origin server, in order of name.
 func (c *Client) Health() []Health {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,5 +220,6 @@ func (c *Client) Health() []Health {
 	for _, s := range c.servers {
 		out = append(out, s.health())
 	}
+	slices.SortFunc(out, func(a, b Health) int { return strings.Compare(a.Origin, b.Origin) })
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,8 +114,15 @@ func (u *Upstream) around(ctx context.Context, x *Exchange) (*Reply, error) {
 
 func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 	var last error
+	anyWell := slices.ContainsFunc(u.origins, func(o member) bool { return o.server.well() })
 	for i := range u.origins {
 		o := &u.origins[i]
+		// While no origin passes its health checks, the checks may be what is wrong:
+		// then all are tried.
+		if anyWell && !o.server.well() {
+			last = &Error{Cause: Broken, Origin: o.server.address, Err: last}
+			continue
+		}
 		if !o.server.allowed(time.Now()) {
 			last = &Error{Cause: Broken, Origin: o.server.address, Err: last}
 			continue

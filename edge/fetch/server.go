@@ -28,6 +28,7 @@ type server struct {
 	timeouts int       // exchanges without a head in time, in a row
 	until    time.Time // the breaker is open until then
 	trying   bool      // one exchange tests a breaker that is half open
+	unwell   string    // why health checks fail; "" while they succeed, and without any
 }
 
 // The breaker: after breakAfter failures in a row to connect, or breakAfter
@@ -59,34 +60,54 @@ func (s *server) allowed(now time.Time) bool {
 
 // connected tells the breaker that the server took a connection.
 func (s *server) connected() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failures = 0
-	if s.timeouts < breakAfter {
-		s.trying = false
-	}
+	s.note(func() {
+		s.failures = 0
+		if s.timeouts < breakAfter {
+			s.trying = false
+		}
+	})
 }
 
 // unreachable tells the breaker that it did not.
 func (s *server) unreachable() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failures++
-	s.failed(s.failures)
+	s.note(func() {
+		s.failures++
+		s.failed(s.failures)
+	})
 }
 
 // ended tells the breaker how an exchange ended on a connection.
 func (s *server) ended(err error) {
+	s.note(func() {
+		if err != nil && CauseOf(err) == ReplyTimeout {
+			s.timeouts++
+			s.failed(s.timeouts)
+			return
+		}
+		s.trying = false
+		if err == nil {
+			s.timeouts = 0
+		}
+	})
+}
+
+// note changes the counts of the breaker, and reports it when they make the server
+// broken or whole.
+func (s *server) note(change func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil && CauseOf(err) == ReplyTimeout {
-		s.timeouts++
-		s.failed(s.timeouts)
-		return
+	before := max(s.failures, s.timeouts) >= breakAfter
+	change()
+	after := max(s.failures, s.timeouts) >= breakAfter
+	s.mu.Unlock()
+	if before != after {
+		s.changed()
 	}
-	s.trying = false
-	if err == nil {
-		s.timeouts = 0
+}
+
+// changed calls the Changed function of the configuration.
+func (s *server) changed() {
+	if s.cfg.Changed != nil {
+		s.cfg.Changed(s.health())
 	}
 }
 
@@ -114,8 +135,8 @@ func (s *server) health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Health{Origin: s.address, Failures: s.failures, Timeouts: s.timeouts,
-		Open: max(s.failures, s.timeouts) >= breakAfter && time.Now().Before(s.until),
-		Idle: len(s.idle), Running: len(s.slots)}
+		Open:   max(s.failures, s.timeouts) >= breakAfter && time.Now().Before(s.until),
+		Unwell: s.unwell, Idle: len(s.idle), Running: len(s.slots)}
 }
 
 // acquire takes one of the server's slots, waiting at most the queue time.
