@@ -5,22 +5,40 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"perto"
 )
 
-// Call asks an API at "host:port" and decodes its answer into out. What the API
-// reports comes back as an error of the same kind, in its own words; that nobody
-// answers is KindUnavailable, with hint.
+// UnixPrefix begins the address of an API on a Unix socket: "unix:/run/perto.sock".
+const UnixPrefix = "unix:"
+
+// httpClient returns the client for an API, and the host of its URLs.
+func httpClient(address string) (*http.Client, string) {
+	path, ok := strings.CutPrefix(address, UnixPrefix)
+	if !ok {
+		return http.DefaultClient, address
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	return &http.Client{Transport: transport}, "localhost"
+}
+
+// Call asks an API at "host:port" or "unix:PATH" and decodes its answer into out. An
+// error that the API reports comes back with its kind and text; an API that does not
+// answer is KindUnavailable, with hint.
 func Call(ctx context.Context, method, address, path string, query url.Values, out any, hint string) error {
-	u := url.URL{Scheme: "http", Host: address, Path: path, RawQuery: query.Encode()}
+	client, host := httpClient(address)
+	u := url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return &perto.Error{Op: "ask", Path: address, Kind: perto.KindInvalid, Err: err}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return &perto.Error{Op: "ask", Path: address, Kind: perto.KindUnavailable, Err: unwrapURL(err), Hint: hint}
 	}

@@ -373,27 +373,6 @@ func (e *Edge) Addrs() []net.Addr {
 // Listening tells whether the edge accepts connections: what heartbeats say.
 func (e *Edge) Listening() bool { return e.listening.Load() }
 
-// Purge removes what is stored for a URL, of all its variants, and returns how
-// many objects that were. host and target are as a client would send them.
-func (e *Edge) Purge(host, target string) int {
-	authority, name := appendAuthority(nil, []byte(host))
-	r := e.sites.Load().find(name)
-	if r == nil {
-		return 0
-	}
-	key, ok := r.appendKey(nil, authority, []byte(target))
-	if !ok {
-		return 0
-	}
-	n := e.cache.Purge(key)
-	e.fetcher.Invalidate(string(key))
-	return n
-}
-
-// PurgeTag removes everything with a surrogate key and returns how many objects
-// that were. What is being fetched meanwhile is not stored if it has that key.
-func (e *Edge) PurgeTag(tag string) int { return e.fetcher.PurgeTag(tag) }
-
 // CacheStats returns what the cache holds.
 func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }
 

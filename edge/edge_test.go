@@ -433,14 +433,20 @@ func TestPurges(t *testing.T) {
 		if isHit(); !isHit() {
 			b.Fatal("not stored")
 		}
-		if n := b.edge.Purge("Shop.Example.", "/x/../a"); n != 1 || isHit() {
+		if n, err := b.edge.Purge("Shop.Example.", "/x/../a"); n != 1 || err != nil || isHit() {
 			b.Errorf("purged %d by URL", n)
 		}
 		if n := b.edge.PurgeTag("p1"); n != 1 || isHit() {
 			b.Errorf("purged %d by tag", n)
 		}
-		if b.edge.Purge("unknown.example", "/a") != 0 || b.edge.Purge("shop.example", "/%00") != 0 {
-			b.Error("purged what cannot be")
+		for host, target := range map[string]string{"unknown.example": "/a", "shop.example": "/%00"} {
+			if n, err := b.edge.Purge(host, target); n != 0 || err == nil {
+				b.Errorf("%s%s: purged %d, error %v", host, target, n, err)
+			}
+		}
+		isHit()
+		if n := b.edge.PurgeAll(); n != 1 || isHit() || b.edge.CacheStats().Objects != 1 {
+			b.Errorf("purged %d of all", n)
 		}
 	})
 }

@@ -112,12 +112,12 @@ func TestPurgeTakesTheHostThatClientsSend(t *testing.T) {
 			if got := b.ask("GET /a HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"); !strings.Contains(got, "; hit") {
 				b.Errorf("%s is another object: %q", host, got)
 			}
-			if n := b.edge.Purge(host, "/a"); n != 1 {
+			if n, err := b.edge.Purge(host, "/a"); n != 1 || err != nil {
 				b.Errorf("%s: purged %d", host, n)
 			}
 		}
 		b.ask("GET /a HTTP/1.1\r\nHost: shop.example:8080\r\nConnection: close\r\n\r\n")
-		if n := b.edge.Purge("shop.example:8080", "/a"); n != 1 {
+		if n, err := b.edge.Purge("shop.example:8080", "/a"); n != 1 || err != nil {
 			b.Errorf("with a port: purged %d", n)
 		}
 	})

@@ -69,7 +69,7 @@ func TestHotBodiesAreSentFromTheirFile(t *testing.T) {
 			t.Errorf("%d bytes are in files", n)
 		}
 		res := ask("none") // it does not fit into the socket's buffer
-		if n := e.Purge("shop.example", "/a"); n != 1 || e.CacheStats().Files != 0 {
+		if n, err := e.Purge("shop.example", "/a"); n != 1 || err != nil || e.CacheStats().Files != 0 {
 			t.Errorf("purged %d, %+v", n, e.CacheStats())
 		}
 		if got, err := io.ReadAll(res.Body); string(got) != body || err != nil {

@@ -33,6 +33,9 @@ func (l *Lab) API() (http.Handler, error) {
 		return nil, err
 	}
 	l.registerFunctions(mux)
+	admin := console.AdminHandler(l)
+	mux.Handle("POST /api/drain", admin)
+	mux.Handle("POST /api/purge", admin)
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
 	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
 		v, err := l.Vantage(r.FormValue("from"))

@@ -36,6 +36,7 @@ type Explanation struct {
 type Candidate struct {
 	PoP        perto.PoP     `json:"pop"`
 	Place      string        `json:"place"`
+	Provider   string        `json:"provider,omitempty"`
 	DistanceKm float64       `json:"distance_km"` // from the client's cell
 	RTT        time.Duration `json:"rtt_ns"`      // estimated from that distance
 	Band       int           `json:"band"`        // 0 is the best; -1: not ranked
@@ -78,7 +79,7 @@ func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	add := func(site uint16, band int) {
 		s, st := &a.Map.Sites[site], &a.status[site]
 		km := e.Place.DistanceKm(s.Place)
-		k := Candidate{PoP: s.Name, Place: s.Place.String(), DistanceKm: km, RTT: perto.PriorRTT(km), Band: band,
+		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.PriorRTT(km), Band: band,
 			Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
 		switch {
 		case band < 0:

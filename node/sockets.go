@@ -1,6 +1,7 @@
 package node
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -32,4 +33,16 @@ func Sockets(local *config.Local, heartbeats bool) []netx.Address {
 	}
 	add("tcp", local.API)
 	return out
+}
+
+// controlSocket is the name of a node's control socket in its data folder.
+const controlSocket = "perto.sock"
+
+// ControlSocket returns the path of a machine's control socket: the API that also
+// changes things, for its owner only. It is "" for a machine without a data folder.
+func ControlSocket(local *config.Local) string {
+	if local.Data == "" {
+		return ""
+	}
+	return filepath.Join(local.Data, controlSocket)
 }

@@ -58,6 +58,7 @@ type ReplicaStatus struct {
 	Name      perto.Replica  `json:"name"`
 	PoP       perto.PoP      `json:"pop"`
 	Place     string         `json:"place"`
+	Provider  string         `json:"provider,omitempty"` // of the PoP's machines
 	Addresses []netip.Addr   `json:"addresses"`
 	State     replicas.State `json:"state"`
 	Reason    string         `json:"reason"`
@@ -108,7 +109,7 @@ func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
 	for _, m := range f.Members {
 		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, Load: m.Load, Admin: m.Admin}
 		if i := slices.IndexFunc(f.Sites, func(s replicas.Site) bool { return s.Name == m.PoP }); i >= 0 {
-			r.Place = f.Sites[i].Place.String()
+			r.Place, r.Provider = f.Sites[i].Place.String(), f.Sites[i].Provider
 		}
 		out = append(out, r)
 	}

@@ -422,7 +422,7 @@ func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string
 	return r.do(ctx, op, string(name), func(now time.Time) error {
 		m := r.members[name]
 		if m == nil {
-			return &perto.Error{Op: op, Path: string(name), Kind: perto.KindNotFound}
+			return &perto.Error{Op: op, Path: string(name), Kind: perto.KindNotFound, Err: errors.New("no such edge"), Hint: "perto status lists the edges"}
 		}
 		m.admin, m.adminUntil = word, until
 		r.changed = true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -46,9 +47,9 @@ func (c *statusCmd) Run(e *env) error {
 	return e.print(s, func(w io.Writer) {
 		fmt.Fprintf(w, "%s (%s), up for %s\n\n", s.Name, strings.Join(s.Roles, ", "), time.Since(s.Started).Round(time.Second))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "REPLICA\tPOP\tPLACE\tSTATE\tFOR\tLOAD\tWHY")
+		fmt.Fprintln(t, "REPLICA\tPOP\tPLACE\tPROVIDER\tSTATE\tFOR\tLOAD\tWHY")
 		for _, r := range s.Replicas {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, printable.Text(r.Reason))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, cmp.Or(r.Provider, "-"), r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, printable.Text(r.Reason))
 		}
 		t.Flush()
 		if s.Edge != nil {

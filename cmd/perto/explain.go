@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -178,13 +179,13 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	t.Flush()
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  POP\tPLACE\tKM\tRTT\tBAND\tUP\tHEADROOM\tVERDICT")
+	fmt.Fprintln(t, "  POP\tPLACE\tPROVIDER\tKM\tRTT\tBAND\tUP\tHEADROOM\tVERDICT")
 	for _, c := range x.Candidates {
 		band := "-"
 		if c.Band >= 0 {
 			band = fmt.Sprint(c.Band)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, c.DistanceKm, c.RTT.Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
 	}
 	t.Flush()
 	fmt.Fprintf(w, "\n%s\n", x.Why)

@@ -25,13 +25,16 @@ var version = "dev"
 
 // cli is the command tree.
 type cli struct {
-	API  string `help:"Address of the running lab's or node's API." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
+	API  string `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
 	JSON bool   `help:"Print results as JSON."`
 
 	Lab     labCmd     `cmd:"" help:"An Internet in one process: bring it up, look at it, break it."`
 	Dig     digCmd     `cmd:"" help:"Ask for a name as somebody in a city of the lab would."`
 	Explain explainCmd `cmd:"" help:"Say why a name is answered as it is."`
 	Status  statusCmd  `cmd:"" help:"Show what serves, and what is known of it."`
+	Drain   drainCmd   `cmd:"" help:"Take an edge, or a provider's edges, out of the answers."`
+	Undrain undrainCmd `cmd:"" help:"Let heartbeats and probes decide about an edge again."`
+	Purge   purgeCmd   `cmd:"" help:"Remove stored replies: of a URL, with a tag, or all."`
 	Run     runCmd     `cmd:"" help:"Run a node."`
 	Init    initCmd    `cmd:"" help:"Write a configuration for your machines."`
 	Key     keyCmd     `cmd:"" help:"Make keys."`

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"syscall"
@@ -129,32 +131,76 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	return w.obey(e)
 }
 
-// serveAPI serves the node's API, if it has an address.
+// serveAPI serves the node's API at its address, and with what changes things at its
+// control socket, where it has one.
 func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
-	if cfg.Local.API == "" {
-		return func() {}, nil
-	}
-	listener, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
-	if err != nil {
-		return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
-	}
-	server := &http.Server{Handler: console.Guard(apiOf(n)), ReadHeaderTimeout: 5 * time.Second}
-	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			w.log.Error("the API ended", "err", err)
+	var servers []*http.Server
+	stop = func() {
+		for _, s := range servers {
+			s.Close()
 		}
-	}()
-	return func() { server.Close() }, nil
+	}
+	serve := func(l net.Listener, h http.Handler) {
+		server := &http.Server{Handler: console.Guard(h), ReadHeaderTimeout: 5 * time.Second}
+		servers = append(servers, server)
+		go func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				w.log.Error("the API ended", "err", err)
+			}
+		}()
+	}
+	hint := "the node has no control socket: set data in its node block"
+	if path := node.ControlSocket(&cfg.Local); path != "" {
+		l, err := listenControl(path)
+		if err != nil {
+			return nil, &perto.Error{Op: "open the control socket", Path: path, Kind: perto.KindUnavailable, Err: err, Hint: "data in the node block names its folder"}
+		}
+		serve(l, apiOf(n, console.AdminHandler(n)))
+		hint = "on the node's machine use -c FILE, or --api " + console.UnixPrefix + path
+	}
+	if cfg.Local.API != "" {
+		l, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
+		if err != nil {
+			stop()
+			return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
+		}
+		serve(l, apiOf(n, console.RefuseAdmin(hint)))
+	}
+	return stop, nil
 }
 
-func apiOf(n *node.Node) http.Handler {
+func apiOf(n *node.Node, admin http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", console.Handler(n))
+	mux.Handle("POST /api/drain", admin)
+	mux.Handle("POST /api/purge", admin)
 	if api := n.FunctionAPI(console.WriteError); api != nil {
 		mux.Handle("/api/functions", api)
 		mux.Handle("/api/functions/", api)
 	}
 	return mux
+}
+
+// listenControl opens the control socket, which only its owner may use. A socket that an
+// earlier worker left is replaced: the parent runs one at a time, or hands over.
+func listenControl(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// The path may be the successor's when this worker ends.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // obey carries out commands until the node has to end, and ends it.

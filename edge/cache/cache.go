@@ -256,6 +256,21 @@ func (c *Cache) PurgeTag(tag string) int {
 	return n
 }
 
+// PurgeAll removes every object and returns how many that were.
+func (c *Cache) PurgeAll() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, q := range []*queue{&c.small, &c.main} {
+		for o := q.oldest; o != nil; o = q.oldest {
+			c.remove(o)
+			c.forget(o)
+			n++
+		}
+	}
+	return n
+}
+
 // Stats is a count of what the cache holds.
 type Stats struct {
 	Objects   int
@@ -271,20 +286,4 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.Unlock()
 	return Stats{Objects: c.small.count + c.main.count, Bytes: c.small.bytes + c.main.bytes,
 		Filling: c.filling.Load(), Files: c.fileBytes.Load(), Evictions: c.evictions.Load()}
-}
-
-// Hottest calls yield for objects of the main queue, newest first, until it
-// returns false: what a new neighbour should be warmed with.
-func (c *Cache) Hottest(yield func(*Object) bool) {
-	c.mu.Lock()
-	var list []*Object
-	for o := c.main.newest; o != nil; o = o.prev {
-		list = append(list, o)
-	}
-	c.mu.Unlock()
-	for _, o := range list {
-		if !yield(o) {
-			return
-		}
-	}
 }

@@ -397,6 +397,13 @@ func (f *Fetcher) PurgeTag(tag string) int {
 	return f.cache.PurgeTag(tag)
 }
 
+// PurgeAll forgets everything that is stored, and nothing that is being fetched is
+// stored. It returns how many stored objects that were.
+func (f *Fetcher) PurgeAll() int {
+	f.flights.revokeAll()
+	return f.cache.PurgeAll()
+}
+
 // Wait returns when no body is filled any more. No new fetch may start
 // meanwhile.
 func (f *Fetcher) Wait() { f.fills.Wait() }

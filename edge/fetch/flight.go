@@ -117,19 +117,25 @@ func (s *flights) land(id string, f *flight) {
 	}
 }
 
-// revoke makes the replies of all flights for a cache key unusable for whoever
-// comes later.
+// revoke makes the replies of all flights for a cache key unusable for later requests.
 func (s *flights) revoke(key string) {
+	s.revokeIf(func(f *flight) bool { return f.key == key })
+}
+
+// revokeAll makes the replies of all flights unusable for later requests.
+func (s *flights) revokeAll() { s.revokeIf(func(*flight) bool { return true }) }
+
+func (s *flights) revokeIf(concerned func(*flight) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, f := range s.running {
-		if f.key == key {
+		if concerned(f) {
 			f.revoke()
 			delete(s.running, id)
 		}
 	}
 	for f := range s.alone {
-		if f.key == key {
+		if concerned(f) {
 			f.revoke()
 		}
 	}

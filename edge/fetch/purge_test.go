@@ -55,6 +55,8 @@ func TestAPurgeByTagRevokesFillsThatRun(t *testing.T) {
 		{"another tag, before the head", "sho", 500 * time.Millisecond, false, "reply 1", true},
 		{"another tag, within the body", "other", 1500 * time.Millisecond, false, "reply 1", true},
 		{"after the end", "shop", 3 * time.Second, false, "reply 2", false},
+		{"all, before the head", "*", 500 * time.Millisecond, false, "reply 2", false},
+		{"all, within the body", "*", 1500 * time.Millisecond, true, "reply 2", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -76,7 +78,11 @@ func TestAPurgeByTagRevokesFillsThatRun(t *testing.T) {
 				first.Alone = tc.alone
 				clients.Go(func() { ask(first, "reply 1") })
 				time.Sleep(tc.after)
-				f.PurgeTag(tc.tag)
+				if tc.tag == "*" {
+					f.PurgeAll()
+				} else {
+					f.PurgeTag(tc.tag)
+				}
 				for range 5 {
 					clients.Go(func() { ask(w.wantTagged(u), tc.second) })
 				}

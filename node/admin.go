@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"perto"
+	"perto/console"
+)
+
+var _ console.Admin = (*Node)(nil)
+
+// Drain gives edges an administrator's state in the answers of this name server. Other
+// name servers have a state of their own.
+func (n *Node) Drain(ctx context.Context, d console.Drain) ([]perto.Replica, error) {
+	if n.registry == nil {
+		return nil, &perto.Error{Op: "drain", Path: string(d.Edge) + d.Provider, Kind: perto.KindUnavailable,
+			Err: errors.New("this node does not serve DNS"), Hint: "ask every node with the role dns"}
+	}
+	edges := []perto.Replica{d.Edge}
+	if d.Provider != "" {
+		var err error
+		if edges, err = n.edgesOf(d.Provider); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range edges {
+		if err := n.registry.SetAdmin(ctx, e, d.State, d.Until); err != nil {
+			return nil, err
+		}
+	}
+	n.publisher.update(n.registry.Fleet()) // the caller finds the change in the next answer
+	n.cfg().Logger.Info("administrator's state", "edges", edges, "state", d.State, "until", d.Until)
+	return edges, nil
+}
+
+// edgesOf returns the edges of the PoPs of a provider.
+func (n *Node) edgesOf(provider string) (out []perto.Replica, err error) {
+	var known []string
+	for _, p := range n.cfg().World.PoPs {
+		if p.Provider != "" && !slices.Contains(known, p.Provider) {
+			known = append(known, p.Provider)
+		}
+		if p.Provider != provider {
+			continue
+		}
+		for _, e := range p.Edges {
+			out = append(out, e.Name)
+		}
+	}
+	if len(out) == 0 {
+		return nil, &perto.Error{Op: "drain", Path: provider, Kind: perto.KindNotFound, Err: fmt.Errorf("no PoP has this provider; the configuration names %v", known)}
+	}
+	return out, nil
+}
+
+// Purge removes stored replies from this node's edge. Replies that are being fetched
+// meanwhile are not stored if the purge concerns them.
+func (n *Node) Purge(_ context.Context, p console.Purge) (map[perto.Replica]int, error) {
+	if n.edge == nil {
+		return nil, &perto.Error{Op: "purge", Kind: perto.KindUnavailable, Err: errors.New("this node is no edge"), Hint: "ask every node with the role edge"}
+	}
+	var objects int
+	switch {
+	case p.All:
+		objects = n.edge.PurgeAll()
+	case p.Tag != "":
+		objects = n.edge.PurgeTag(p.Tag)
+	default:
+		var err error
+		if objects, err = n.edge.Purge(p.URL.Host, p.URL.RequestURI()); err != nil {
+			return nil, err
+		}
+	}
+	n.cfg().Logger.Info("purged", "url", p.URL, "tag", p.Tag, "all", p.All, "objects", objects)
+	return map[perto.Replica]int{perto.Replica(n.cfg().Local.Name): objects}, nil
+}
