@@ -12,14 +12,14 @@ import (
 	"perto/internal/netx"
 )
 
-// maxPacket is the largest query that is read, in bytes. Queries are small: a
-// name, an OPT, perhaps a signature.
-const maxPacket = 4096
+// usualPacket is the first size of the buffers of a connection, in bytes. Queries
+// are small: a name, an OPT, perhaps a signature.
+const usualPacket = 4096
 
 // servePackets is the portable UDP engine: one packet at a time on any
 // net.PacketConn.
 func (s *Server) servePackets(r *netx.Responder) {
-	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
+	in, out := make([]byte, 1<<16), make([]byte, 0, usualPacket) // a datagram has 16 bits of length
 	for {
 		n, from, err := r.Read(in)
 		if err != nil {
@@ -50,36 +50,24 @@ func addrOf(a net.Addr) netip.Addr {
 
 // Limits of TCP (RFC 7766, section 6.2).
 const (
-	tcpIdle     = 10 * time.Second // a connection without a query is closed
-	tcpMaxConns = 1000
-	tcpMaxWrite = 5 * time.Second // an asker that does not read is given up
+	tcpIdle      = 10 * time.Second // a connection without a query is closed
+	tcpMaxConns  = 1000
+	tcpPerClient = 100             // connections of one IPv4 address or IPv6 /64
+	tcpMaxWrite  = 5 * time.Second // a client that does not read is given up
 )
 
 // connections are the TCP connections of a server.
 type connections struct {
-	mu     sync.Mutex
-	open   map[net.Conn]struct{}
-	closed bool
-}
-
-// add reports whether a connection may be served.
-func (c *connections) add(conn net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || len(c.open) >= tcpMaxConns {
-		return false
-	}
-	if c.open == nil {
-		c.open = make(map[net.Conn]struct{})
-	}
-	c.open[conn] = struct{}{}
-	return true
+	mu      sync.Mutex
+	open    map[net.Conn]*tcpState
+	clients map[netip.Prefix]int // open connections of each
+	closed  bool
 }
 
 func (c *connections) remove(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.open, conn)
+	c.forget(conn)
 }
 
 // wake makes connections end that wait for a query. It admits no more.
@@ -103,23 +91,25 @@ func (s *Server) serveStreams(l net.Listener) {
 			time.Sleep(10 * time.Millisecond) // out of descriptors: do not spin
 			continue
 		}
-		if !s.conns.add(conn) {
+		source := addrOf(conn.RemoteAddr())
+		state, result := s.conns.add(conn, source)
+		s.tcpResult(result, source)
+		if state == nil {
 			conn.Close()
 			continue
 		}
 		s.running.Go(func() {
 			defer s.conns.remove(conn)
 			defer conn.Close()
-			s.serveStream(conn)
+			s.serveStream(conn, source, state)
 		})
 	}
 }
 
 // serveStream answers the queries of one connection in order (RFC 1035, section
 // 4.2.2: each message behind its length).
-func (s *Server) serveStream(conn net.Conn) {
-	source := addrOf(conn.RemoteAddr())
-	in, out := make([]byte, maxPacket), make([]byte, 0, maxPacket)
+func (s *Server) serveStream(conn net.Conn, source netip.Addr, state *tcpState) {
+	in, out := make([]byte, usualPacket), make([]byte, 0, usualPacket)
 	for {
 		conn.SetReadDeadline(time.Now().Add(tcpIdle))
 		if s.closing.Load() { // after arming: Close wakes connections once
@@ -130,11 +120,12 @@ func (s *Server) serveStream(conn net.Conn) {
 		}
 		n := int(binary.BigEndian.Uint16(in))
 		if n > len(in) {
-			return // no honest query is that long
+			in = make([]byte, n)
 		}
 		if _, err := io.ReadFull(conn, in[:n]); err != nil {
 			return
 		}
+		state.begin()
 		// The response is built behind the two bytes of its length.
 		reply := s.handle(in[:n], source, overTCP, out[2:2])
 		if len(reply) == 0 {
@@ -150,5 +141,6 @@ func (s *Server) serveStream(conn net.Conn) {
 		if _, err := conn.Write(message); err != nil {
 			return
 		}
+		state.end()
 	}
 }

@@ -38,8 +38,10 @@ type Server struct {
 	running sync.WaitGroup
 	closing atomic.Bool
 
-	received []metrics.Counter // by transport
-	answered []metrics.Counter // by outcome
+	received  []metrics.Counter // by transport
+	answered  []metrics.Counter // by outcome
+	accepted  []metrics.Counter // TCP connections by tcpResult
+	tcpLogged atomic.Int64      // when a refused connection was last logged, in nanoseconds since 1970
 }
 
 // New returns a server that does not listen yet.
@@ -53,6 +55,8 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
 	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries by how they were answered.", "outcome", outcomeNames[:]...)
+	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "TCP connections by what became of them.", "result", tcpResultNames[:]...)
+	cfg.Metrics.Gauge("perto_dns_tcp_connections", "TCP connections that are open.", func() float64 { return float64(s.conns.count()) })
 	return s
 }
 

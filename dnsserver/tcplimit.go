@@ -1,0 +1,130 @@
+package dnsserver
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// tcpState is what a server knows of a connection.
+type tcpState struct {
+	client netip.Prefix
+	idle   atomic.Int64 // since when no query is answered, in nanoseconds since 1970; 0: one is
+}
+
+func (t *tcpState) begin() { t.idle.Store(0) }
+func (t *tcpState) end()   { t.idle.Store(time.Now().UnixNano()) }
+
+// tcpResult is what happened to a new connection.
+type tcpResult uint8
+
+const (
+	tcpAccepted   tcpResult = iota
+	tcpReplaced             // accepted in place of an idle connection
+	tcpManyClient           // refused: its client has too many
+	tcpFull                 // refused: there are too many, none of them idle
+	tcpResultCount
+)
+
+var tcpResultNames = [tcpResultCount]string{"accepted", "replaced_idle", "refused_client", "refused_full"}
+
+// clientOf returns the block whose connections are counted together: an address, or
+// the network of one IPv6 host.
+func clientOf(a netip.Addr) netip.Prefix {
+	bits := 32
+	if !a.Is4() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// add admits a connection, or returns nil. No client may hold more than tcpPerClient
+// connections. When all places are taken, the connection that is idle for the longest
+// time gives up its place (RFC 7766, section 6.2.3); of clients with several
+// connections, the one with the most loses one.
+func (c *connections) add(conn net.Conn, source netip.Addr) (*tcpState, tcpResult) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state := &tcpState{client: clientOf(source)}
+	state.end()
+	if c.clients[state.client] >= tcpPerClient {
+		return nil, tcpManyClient
+	}
+	result := tcpAccepted
+	if len(c.open) >= tcpMaxConns {
+		victim := c.longestIdle()
+		if victim == nil {
+			return nil, tcpFull
+		}
+		victim.Close()
+		c.forget(victim)
+		result = tcpReplaced
+	}
+	if c.closed {
+		return nil, tcpFull
+	}
+	if c.open == nil {
+		c.open, c.clients = make(map[net.Conn]*tcpState), make(map[netip.Prefix]int)
+	}
+	c.open[conn] = state
+	c.clients[state.client]++
+	return state, result
+}
+
+// longestIdle returns the connection that gives up its place, or nil.
+func (c *connections) longestIdle() net.Conn {
+	var victim net.Conn
+	var most int
+	var since int64
+	for conn, state := range c.open {
+		idle := state.idle.Load()
+		if idle == 0 {
+			continue
+		}
+		if n := c.clients[state.client]; victim == nil || n > most || n == most && idle < since {
+			victim, most, since = conn, n, idle
+		}
+	}
+	return victim
+}
+
+// forget removes a connection once; mu is held.
+func (c *connections) forget(conn net.Conn) {
+	state := c.open[conn]
+	if state == nil {
+		return
+	}
+	delete(c.open, conn)
+	if c.clients[state.client]--; c.clients[state.client] == 0 {
+		delete(c.clients, state.client)
+	}
+}
+
+func (c *connections) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open)
+}
+
+// tcpLogInterval is how often refused connections are logged at most.
+const tcpLogInterval = 10 * time.Second
+
+// tcpResult counts what happened to a new connection, and logs that connections are
+// refused.
+func (s *Server) tcpResult(r tcpResult, source netip.Addr) {
+	s.accepted[r].Inc()
+	if r < tcpManyClient {
+		return
+	}
+	now, last := time.Now().UnixNano(), s.tcpLogged.Load()
+	if now-last < int64(tcpLogInterval) || !s.tcpLogged.CompareAndSwap(last, now) {
+		return
+	}
+	reason := "the client has too many"
+	if r == tcpFull {
+		reason = "the server has too many"
+	}
+	s.cfg.Logger.Warn("refused a DNS connection over TCP", "client", source, "reason", reason)
+}
