@@ -26,9 +26,15 @@ type Tail struct {
 	Authority  uint16 // records in the authority section
 	Additional uint16 // records in the additional section, without OPT
 	Pointers   []uint16
+	Inner      []uint16 // pointers whose offsets count from the start of Bytes
 	Owners     []uint16
 	Stride     uint16 // 0: the order is kept
 }
+
+// MaxInner is the highest offset that an inner pointer may have, in bytes. A pointer
+// reaches 16,383 bytes (RFC 1035, section 4.1.4); what stands before a tail, the
+// question and some aliases, takes less than half of that.
+const MaxInner = 8192
 
 // OwnerIsQuestion is the pointer to the question's name, which starts right
 // behind the header (RFC 1035, section 4.1.4).
@@ -128,6 +134,10 @@ func (r *Response) Append(t *Tail, apexLen int) {
 	for _, p := range t.Pointers {
 		at := r.buf[start+int(p):]
 		binary.BigEndian.PutUint16(at, 0xc000|(binary.BigEndian.Uint16(at)+apex))
+	}
+	for _, p := range t.Inner {
+		at := r.buf[start+int(p):]
+		binary.BigEndian.PutUint16(at, 0xc000|(binary.BigEndian.Uint16(at)+uint16(start)))
 	}
 	if r.owner != OwnerIsQuestion {
 		for _, p := range t.Owners {

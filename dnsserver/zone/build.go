@@ -80,6 +80,11 @@ type builder struct {
 	cuts     map[string]bool
 
 	referrals map[string]*wire.Tail // by cut
+
+	// Of the tail that is being packed: where the ends of its names are.
+	packing *wire.Tail
+	offsets map[string]uint16
+	plain   bool // names are not compressed
 }
 
 // keyOf returns the key of a name in text. A name that cannot be packed is a

@@ -268,26 +268,54 @@ func (b *builder) appendText(t *wire.Tail, name string) error {
 	return nil
 }
 
-// appendName adds a name: what lies in the zone ends in a pointer to the apex.
-// The root's apex has no bytes to save.
+// appendName adds a name. It ends in a pointer to the apex, or to where an earlier
+// name of the tail has the same end.
 func (b *builder) appendName(t *wire.Tail, name []byte) {
-	apex := b.zone.apex
-	cut := len(name) - len(apex)
-	var lower [wire.MaxName]byte
-	if len(apex) == 1 || cut < 0 || !wire.IsSuffix(wire.Lower(&lower, name), apex) {
+	if b.plain {
 		t.Bytes = append(t.Bytes, name...)
 		return
 	}
-	t.Bytes = append(t.Bytes, name[:cut]...)
-	t.Pointers = append(t.Pointers, uint16(len(t.Bytes)))
-	t.Bytes = append(t.Bytes, 0, 0)
+	if b.packing != t {
+		b.packing, b.offsets = t, nil
+	}
+	apexAt := -1 // where the apex starts in name; the root's has no bytes to save
+	var lower [wire.MaxName]byte
+	if apex := b.zone.apex; len(apex) > 1 && len(name) >= len(apex) && wire.IsSuffix(wire.Lower(&lower, name), apex) {
+		apexAt = len(name) - len(apex)
+	}
+	for at := 0; ; {
+		if at == apexAt {
+			t.Pointers = append(t.Pointers, uint16(len(t.Bytes)))
+			t.Bytes = append(t.Bytes, 0, 0)
+			return
+		}
+		if name[at] == 0 {
+			t.Bytes = append(t.Bytes, 0)
+			return
+		}
+		rest := string(name[at:])
+		if offset, ok := b.offsets[rest]; ok {
+			t.Inner = append(t.Inner, uint16(len(t.Bytes)))
+			t.Bytes = binary.BigEndian.AppendUint16(t.Bytes, offset)
+			return
+		}
+		if len(t.Bytes) < wire.MaxInner {
+			if b.offsets == nil {
+				b.offsets = make(map[string]uint16)
+			}
+			b.offsets[rest] = uint16(len(t.Bytes))
+		}
+		next := at + 1 + int(name[at])
+		t.Bytes = append(t.Bytes, name[at:next]...)
+		at = next
+	}
 }
 
 // canonicalData returns a record's data in the form in which two equal ones are
 // alike (RFC 4034, section 6.2): uncompressed, the names of the types of RFC 1035
 // and of SRV in lower case.
 func canonicalData(rr dns.RR) ([]byte, error) {
-	plain := &builder{zone: &Zone{apex: []byte{0}}} // the root compresses nothing
+	plain := &builder{plain: true}
 	var t wire.Tail
 	if err := plain.appendData(&t, rr); err != nil {
 		return nil, err
