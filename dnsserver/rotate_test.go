@@ -64,7 +64,7 @@ func TestAddressesRotateUnlessSlotsDecide(t *testing.T) {
 		{"to", "A", 3, 3},
 		{"all", "A", 3, 3},
 		{"toall", "A", 3, 3},
-		{"two", "A", 1, 2}, // the slot of this client says which and in which order
+		{"two", "A", 1, 2}, // the slot of this client decides which, and their order
 		{"mx", "MX", 1, 2}, // no addresses
 	}
 	for _, tt := range tests {

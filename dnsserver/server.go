@@ -55,7 +55,7 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
 	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries by how they were answered.", "outcome", outcomeNames[:]...)
-	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "TCP connections by what became of them.", "result", tcpResultNames[:]...)
+	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "New TCP connections, by result.", "result", tcpResultNames[:]...)
 	cfg.Metrics.Gauge("perto_dns_tcp_connections", "TCP connections that are open.", func() float64 { return float64(s.conns.count()) })
 	return s
 }

@@ -91,17 +91,15 @@ func misplaced(m *dns.Msg) bool {
 	return opts > 1
 }
 
-// badKey returns the TSIG record that tells a client that its key is unknown. It is
-// not signed, since there is no key to sign it with (RFC 8945, sections 5.2.1 and
-// 5.3.2).
+// badKey returns the TSIG record for a request with an unknown key. It is not signed,
+// since there is no key to sign it with (RFC 8945, sections 5.2.1 and 5.3.2).
 func badKey(request *dns.TSIG) *dns.TSIG {
 	return &dns.TSIG{Hdr: dns.RR_Header{Name: request.Hdr.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY}, Algorithm: request.Algorithm,
 		TimeSigned: request.TimeSigned, Fudge: request.Fudge, OrigId: request.OrigId, Error: dns.RcodeBadKey}
 }
 
-// whoami adds TXT records with what the server sees of the client: the way to find
-// out which resolver a client really uses, and which subnet the resolver sends. It
-// returns the scope of the response.
+// whoami adds TXT records with the address of the resolver, the client subnet that it
+// sent, and the decision for both. It returns the scope of the response.
 func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, services []*service) uint8 {
 	var ecs mapping.Subnet
 	lines := []string{"resolver=" + source.Unmap().String()}

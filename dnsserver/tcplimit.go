@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// tcpState is what a server knows of a connection.
+// tcpState is the client of a connection and whether a query is being answered.
 type tcpState struct {
 	client netip.Prefix
 	idle   atomic.Int64 // since when no query is answered, in nanoseconds since 1970; 0: one is
@@ -16,7 +16,7 @@ type tcpState struct {
 func (t *tcpState) begin() { t.idle.Store(0) }
 func (t *tcpState) end()   { t.idle.Store(time.Now().UnixNano()) }
 
-// tcpResult is what happened to a new connection.
+// tcpResult is the result of a new connection.
 type tcpResult uint8
 
 const (
@@ -111,8 +111,7 @@ func (c *connections) count() int {
 // tcpLogInterval is how often refused connections are logged at most.
 const tcpLogInterval = 10 * time.Second
 
-// tcpResult counts what happened to a new connection, and logs that connections are
-// refused.
+// tcpResult counts the result of a new connection, and logs refused connections.
 func (s *Server) tcpResult(r tcpResult, source netip.Addr) {
 	s.accepted[r].Inc()
 	if r < tcpManyClient {

@@ -10,8 +10,8 @@ import (
 	"perto/mapping"
 )
 
-// Warnings returns what is legal in a configuration and often a mistake; it is
-// what "perto config check" prints beside the result.
+// Warnings returns settings that are legal and often mistakes, such as a fence without
+// addresses of a family. "perto config check" prints them.
 func Warnings(cfg *config.Config) []string {
 	var out []string
 	for i := range cfg.World.Services {

@@ -32,8 +32,8 @@ type Tail struct {
 }
 
 // MaxInner is the highest offset that an inner pointer may have, in bytes. A pointer
-// reaches 16,383 bytes (RFC 1035, section 4.1.4); what stands before a tail, the
-// question and some aliases, takes less than half of that.
+// reaches 16,383 bytes (RFC 1035, section 4.1.4). The question and the aliases before
+// a tail take less than half of that.
 const MaxInner = 8192
 
 // OwnerIsQuestion is the pointer to the question's name, which starts right
@@ -149,9 +149,8 @@ func (r *Response) Append(t *Tail, apexLen int) {
 	r.count(10, t.Additional)
 }
 
-// AppendNegative adds the SOA record of a negative response. Its time to live, which
-// says how long resolvers keep the response (RFC 2308, section 3), is at most ttl
-// seconds.
+// AppendNegative adds the SOA record of a negative response. Its time to live is at
+// most ttl seconds. Resolvers keep the response for that time (RFC 2308, section 3).
 func (r *Response) AppendNegative(t *Tail, apexLen int, ttl uint32) {
 	start := len(r.buf)
 	r.Append(t, apexLen)

@@ -262,7 +262,7 @@ func (b *builder) check() {
 	}
 }
 
-// checkName checks what a name holds.
+// checkName checks the records of a name.
 func (b *builder) checkName(key string, set map[uint16][]dns.RR) {
 	if len(set[dns.TypeSOA]) > 0 && !b.isApex(key) {
 		b.fail("%s: a SOA record stands at the apex only", text(key))

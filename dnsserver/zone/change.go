@@ -14,9 +14,8 @@ const manyNames = 10
 
 // Compare reports the risks of replacing one file of a zone by the next, both of
 // which build. It returns an error when more than half of the names are gone while
-// the serial did not grow: the file is probably cut off or generated from too little,
-// and a higher serial is how an administrator says that it is meant
-// (docs/rationale.md).
+// the serial did not grow. Such a file is probably cut off, or generated from an empty
+// source. A higher serial confirms the change (docs/rationale.md).
 func Compare(old, next Config) (warnings []string, err error) {
 	if bytes.Equal(old.Data, next.Data) {
 		return nil, nil
@@ -47,7 +46,7 @@ func Compare(old, next Config) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// outline is what Compare reads of a zone file.
+// outline is the part of a zone file that Compare needs.
 type outline struct {
 	serial uint32
 	names  map[string]bool // in lower-case wire form

@@ -102,7 +102,7 @@ func expand(s string, n int) (string, error) {
 // maxWidth is the most digits of a generated number: a label has 63 bytes.
 const maxWidth = 63
 
-// format writes a number as "OFFSET", "OFFSET,WIDTH" or "OFFSET,WIDTH,BASE" says.
+// format writes a number by "OFFSET", "OFFSET,WIDTH" or "OFFSET,WIDTH,BASE".
 func format(spec string, n int) (string, error) {
 	parts := strings.Split(spec, ",")
 	offset, err := strconv.ParseInt(parts[0], 10, 32)

@@ -14,7 +14,7 @@ type entry struct {
 }
 
 // lexer splits a zone file into entries. It keeps fields as they are written,
-// since only the reader of a type knows which of them are names and which text.
+// since the type of the record decides which of them are names.
 type lexer struct {
 	data []byte
 	pos  int

@@ -266,3 +266,17 @@ func FuzzBuild(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkBuild builds a zone of 10,000 names.
+func BenchmarkBuild(b *testing.B) {
+	var data strings.Builder
+	data.WriteString("$TTL 60\n" + zoneHead)
+	for i := range 10000 {
+		fmt.Fprintf(&data, "name%d A 192.0.2.%d\n", i, i%256)
+	}
+	for b.Loop() {
+		if _, err := Build(Config{Name: "cdn.example", File: "cdn.zone", Data: []byte(data.String())}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
