@@ -48,11 +48,9 @@ func aliasView(t testing.TB, more string, services ...string) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := testView(t).services[0][0].answers
-	only4 := decide(t, func(p *mapping.Policy) { p.PoPs = append(p.PoPs, "fra") })
-	answers := []*mapping.Answers{both, only4}
+	answers := []*mapping.Answers{bothPoPs(), onlyFra()}
 	for range services[2:] {
-		answers = append(answers, both)
+		answers = append(answers, bothPoPs())
 	}
 	return NewView([]ZoneServices{{Zone: z, Services: answers}}, nil)
 }

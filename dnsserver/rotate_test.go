@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 	"perto"
 	"perto/dnsserver/zone"
-	"perto/geodata"
 	"perto/mapping"
 	"perto/replicas"
 )
@@ -26,30 +26,22 @@ func rotateView(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	geo, err := geodata.World()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return NewView([]ZoneServices{{Zone: z, Services: rotateAnswers()}}, nil)
+}
+
+var rotateAnswers = sync.OnceValue(func() []*mapping.Answers {
 	sites := []replicas.Site{{Name: "fra", Place: perto.Place{Lat: 50.11, Lon: 8.68}}}
 	fleet := &replicas.Fleet{Sites: sites}
 	for i, name := range []perto.Replica{"fra-1", "fra-2", "fra-3"} {
 		fleet.Members = append(fleet.Members, replicas.Member{Declared: replicas.Declared{Name: name, PoP: "fra", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})}}})
 	}
-	steps, err := mapping.ParseSteps([]string{"up", "nearest", "weight"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	zs := ZoneServices{Zone: z}
+	var out []*mapping.Answers
 	for i, name := range []perto.Service{"all.cdn.example", "two.cdn.example"} {
-		p := &mapping.Policy{Service: name, Steps: steps, Answers: 3 - i, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
-		m, err := mapping.NewMap(geo, sites, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		zs.Services = append(zs.Services, mapping.Decide(m, p, fleet, nil))
+		p := &mapping.Policy{Service: name, Steps: must(mapping.ParseSteps([]string{"up", "nearest", "weight"})), Answers: 3 - i, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
+		out = append(out, mapping.Decide(must(mapping.NewMap(testGeo(), sites, p)), p, fleet, nil))
 	}
-	return NewView([]ZoneServices{zs}, nil)
-}
+	return out
+})
 
 func TestAddressesRotateUnlessSlotsDecide(t *testing.T) {
 	s := New(Config{})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,42 +45,41 @@ func testView(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{decide(t, nil)}}}, nil)
+	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{bothPoPs()}}}, nil)
 }
 
-// decide returns the answers of the service of testView with another policy.
-func decide(t testing.TB, edit func(*mapping.Policy)) *mapping.Answers {
-	t.Helper()
-	world, err := geodata.World()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The documentation networks get places, so that tests do not hang on data.
-	geo, err := world.WithOverrides([]geodata.Override{
+// The answers of the service of testView, and the same with one PoP. Both are
+// immutable and made once: the map of the world takes long under the race detector.
+var (
+	bothPoPs = sync.OnceValue(func() *mapping.Answers { return decide() })
+	onlyFra  = sync.OnceValue(func() *mapping.Answers { return decide("fra") })
+)
+
+// testGeo is the map of the world in which the documentation networks have places, so
+// that tests do not depend on data.
+var testGeo = sync.OnceValue(func() *geodata.Map {
+	return must(must(geodata.World()).WithOverrides([]geodata.Override{
 		{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Place: perto.Place{Country: "BR", Lat: -23.5, Lon: -46.6}},
 		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Place: perto.Place{Country: "DE", Lat: 50.1, Lon: 8.7}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
+})
+
+func decide(pops ...perto.PoP) *mapping.Answers {
 	sites := []replicas.Site{{Name: "fra", Place: perto.Place{Lat: 50.11, Lon: 8.68}}, {Name: "gru", Place: perto.Place{Lat: -23.55, Lon: -46.63}}}
 	fleet := &replicas.Fleet{Sites: sites, Members: []replicas.Member{
 		{Declared: replicas.Declared{Name: "fra-1", PoP: "fra", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}},
 		{Declared: replicas.Declared{Name: "gru-1", PoP: "gru", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")}}},
 	}}
-	steps, err := mapping.ParseSteps([]string{"up", "nearest"})
+	p := &mapping.Policy{Service: "shop.cdn.example", PoPs: pops, Steps: must(mapping.ParseSteps([]string{"up", "nearest"})),
+		Answers: 2, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
+	return mapping.Decide(must(mapping.NewMap(testGeo(), sites, p)), p, fleet, nil)
+}
+
+func must[T any](v T, err error) T {
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	p := &mapping.Policy{Service: "shop.cdn.example", Steps: steps, Answers: 2, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
-	if edit != nil {
-		edit(p)
-	}
-	m, err := mapping.NewMap(geo, sites, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return mapping.Decide(m, p, fleet, nil)
+	return v
 }
 
 var (
