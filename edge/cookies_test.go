@@ -65,7 +65,7 @@ func TestStrippedCookiesStayAway(t *testing.T) {
 	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}}, Cookies: StripCookies,
-			Paths:     []PathRule{{Path: "/account/*", Cookies: PassCookies}},
+			Paths:     []PathRule{{Path: "/account/*", Cookies: PassCookies}, {Path: "/caf\u00e9", Cookies: PassCookies}},
 			Functions: []Function{{Path: "/fn", Phase: OriginPhase, Handle: through}, {Path: "/client", Handle: through}}})
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func TestStrippedCookiesStayAway(t *testing.T) {
 		for _, tt := range []struct {
 			path   string
 			passes bool
-		}{{"/a", false}, {"/fn", false}, {"/client", false}, {"/account/me", true}, {"/x/../account/me?a=b", true}} {
+		}{{"/a", false}, {"/fn", false}, {"/client", false}, {"/account/me", true}, {"/x/../account/me?a=b", true}, {"/caf%c3%a9", true}} {
 			for i := range 2 {
 				reply := b.ask("GET " + tt.path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
 				if got := fieldOf(reply, "Set-Cookie") != ""; got != tt.passes {

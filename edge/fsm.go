@@ -182,8 +182,8 @@ func (r *request) isHEAD() bool { return string(r.q.Method) == "HEAD" }
 // findRoute finds the site.
 func (r *request) findRoute() state {
 	// Room for the authority and the key behind it: at most a service name, a host,
-	// zero bytes and the target, which normalising never makes longer.
-	if need := 2*len(r.q.Host) + len(r.q.Target) + 512; cap(r.scratch) < need {
+	// zero bytes and the target, which normalising makes three times as long at most.
+	if need := 2*len(r.q.Host) + 3*len(r.q.Target) + 512; cap(r.scratch) < need {
 		r.scratch = make([]byte, 0, 2*need)
 	}
 	var name []byte

@@ -49,6 +49,8 @@ type Function struct {
 	// Handle answers. next goes on as if the function were not there: to the cache,
 	// or to the origin. Errors of type *FunctionError are told to the client.
 	Handle func(ctx context.Context, q *Ask, next func(*Ask) (*Answer, error)) (*Answer, error)
+
+	normal string // Path as it stands in a target in normal form
 }
 
 // Ask is a request as functions see it. Fields may be views into memory that lives
@@ -118,7 +120,7 @@ func (s *Site) function(target []byte, phase Phase) *Function {
 	var found *Function
 	for i := range s.Functions {
 		f := &s.Functions[i]
-		if f.Phase == phase && Matches(f.Path, path) && (found == nil || Closer(f.Path, found.Path)) {
+		if f.Phase == phase && Matches(f.normal, path) && (found == nil || Closer(f.normal, found.normal)) {
 			found = f
 		}
 	}

@@ -54,6 +54,8 @@ type PathRule struct {
 	// one counts.
 	Path    string
 	Cookies Cookies
+
+	normal string // Path as it stands in a target in normal form
 }
 
 // cookies returns the rule for a target in normal form.
@@ -61,8 +63,8 @@ func (s *Site) cookies(target []byte) Cookies {
 	path, _, _ := bytes.Cut(target, []byte("?"))
 	rule, longest := s.Cookies, -1
 	for i := range s.Paths {
-		if p := &s.Paths[i]; len(p.Path) > longest && Matches(p.Path, path) {
-			rule, longest = p.Cookies, len(p.Path)
+		if p := &s.Paths[i]; len(p.normal) > longest && Matches(p.normal, path) {
+			rule, longest = p.Cookies, len(p.normal)
 		}
 	}
 	return rule
@@ -98,21 +100,33 @@ func NewSites(sites ...Site) (*Sites, error) {
 			seen[h] = s.Service
 		}
 		paths := make(map[string]bool)
-		for _, p := range s.Paths {
-			if p.Path == "" || p.Path[0] != '/' || paths[p.Path] {
+		for i := range s.Paths {
+			p := &s.Paths[i]
+			if p.normal = normalPath(p.Path); p.normal == "" || paths[p.normal] {
 				return nil, fmt.Errorf("site %s: path %q does not begin with /, or has two rules", s.Service, p.Path)
 			}
-			paths[p.Path] = true
+			paths[p.normal] = true
 		}
 		clear(paths)
-		for _, f := range s.Functions {
-			if f.Path == "" || f.Path[0] != '/' || f.Handle == nil || paths[f.Path] {
+		for i := range s.Functions {
+			f := &s.Functions[i]
+			if f.normal = normalPath(f.Path); f.normal == "" || f.Handle == nil || paths[f.Path] {
 				return nil, fmt.Errorf("site %s: function %q has no path of its own, or no code", s.Service, f.Path)
 			}
 			paths[f.Path] = true
 		}
 	}
 	return &Sites{list: sites}, nil
+}
+
+// normalPath returns a path, also one with "/*" at its end, in the form that targets
+// have; "" when it is no path.
+func normalPath(p string) string {
+	if p == "" || p[0] != '/' {
+		return ""
+	}
+	n, _ := fetch.AppendTarget(nil, []byte(p))
+	return string(n)
 }
 
 // table finds the route of a host.

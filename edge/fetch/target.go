@@ -4,54 +4,83 @@ import "bytes"
 
 // AppendTarget appends the normal form of a request target ("/path?query") to
 // dst: the form that makes the cache key, decides the route and is sent to the
-// origin, so that the three cannot disagree. ok is false for a path that has no
-// safe meaning: a broken percent-encoding, or an encoded control byte.
+// origin, so that the three cannot disagree. ok is false for a target that has no
+// safe meaning: one with a control byte or a space, or with an encoded control byte
+// in its path.
 //
-// In the path, encoded unreserved characters are decoded, hexadecimal digits are
-// in upper case and dot segments are resolved (RFC 3986, sections 6.2.2 and
-// 5.2.4; going above the root stays there). Everything else is kept: "//",
-// encoded slashes and the query mean what the origin says. The form is
-// idempotent.
+// Bytes that no URI may have (RFC 3986, section 2), which browsers send all the
+// same, are percent-encoded: those from 0x80, and " < > \ ^ ` { | }. So is a "%" that
+// begins no encoded byte. In the path, encoded unreserved characters are decoded,
+// hexadecimal digits are in upper case and dot segments are resolved (RFC 3986,
+// sections 6.2.2 and 5.2.4; going above the root stays there). Everything else is
+// kept: "//", encoded slashes and the rest of the query mean what the origin says.
+// The form is idempotent, and at most three times as long as raw.
 func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
-	path, query := raw, []byte(nil)
+	base, path := len(dst), len(raw)
 	if i := bytes.IndexByte(raw, '?'); i >= 0 {
-		path, query = raw[:i], raw[i:]
+		path = i
 	}
-	for _, c := range raw {
-		if c <= ' ' || c == 0x7f {
-			return dst, false // of a function: no client's target has one
-		}
-	}
-	base := len(dst)
-	if bytes.IndexByte(path, '%') < 0 {
-		dst = append(dst, path...)
-	} else if dst, ok = appendDecoded(dst, path); !ok {
+	if isPlain(raw[:path]) {
+		dst = append(dst, raw[:path]...)
+	} else if dst, ok = appendEncoded(dst, raw[:path], true); !ok {
 		return dst[:base], false
 	}
 	if bytes.Contains(dst[base:], []byte("/.")) {
 		dst = dst[:base+removeDots(dst[base:])]
 	}
-	return append(dst, query...), true
+	if isPlain(raw[path:]) {
+		return append(dst, raw[path:]...), true
+	}
+	if dst, ok = appendEncoded(dst, raw[path:], false); !ok {
+		return dst[:base], false
+	}
+	return dst, true
 }
 
-func appendDecoded(dst, path []byte) ([]byte, bool) {
+// odd are the bytes of targets that need a look: controls, the space, "%" and those
+// that are encoded.
+var odd = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c <= ' ' || c >= 0x7f || bytes.IndexByte([]byte("%\"<>\\^`{|}"), byte(c)) >= 0
+	}
+	return t
+}()
+
+func isPlain(b []byte) bool {
+	for _, c := range b {
+		if odd[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// appendEncoded appends a path, or a query with its "?", in normal form but for dot
+// segments.
+func appendEncoded(dst, raw []byte, isPath bool) ([]byte, bool) {
 	const digits = "0123456789ABCDEF"
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if c != '%' {
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch {
+		case !odd[c]:
 			dst = append(dst, c)
 			continue
-		}
-		if i+2 >= len(path) {
+		case c <= ' ' || c == 0x7f:
 			return dst, false
+		case c != '%':
+			dst = append(dst, '%', digits[c>>4], digits[c&15])
+			continue
 		}
-		hi, lo := unhex(path[i+1]), unhex(path[i+2])
-		if hi < 0 || lo < 0 {
-			return dst, false
+		hi, lo := -1, -1
+		if i+2 < len(raw) {
+			hi, lo = unhex(raw[i+1]), unhex(raw[i+2])
 		}
-		c = byte(hi<<4 | lo)
-		i += 2
-		switch {
+		switch c := byte(hi<<4 | lo); {
+		case hi < 0 || lo < 0:
+			dst = append(dst, "%25"...)
+			continue
+		case !isPath:
+			dst = append(dst, raw[i:i+3]...)
 		case c < ' ' || c == 0x7f:
 			return dst, false
 		case unreserved(c):
@@ -59,6 +88,7 @@ func appendDecoded(dst, path []byte) ([]byte, bool) {
 		default:
 			dst = append(dst, '%', digits[hi], digits[lo])
 		}
+		i += 2
 	}
 	return dst, true
 }

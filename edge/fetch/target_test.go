@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"perto/internal/fields"
@@ -17,7 +19,12 @@ func TestTargetsHaveOneForm(t *testing.T) {
 		{"/../../x", "/x", true}, {"/..", "/", true}, {"/%2e%2e/x", "/x", true}, {"/a/%2E/b", "/a/b", true},
 		{"/a//b", "/a//b", true}, {"/.a/..b/c.", "/.a/..b/c.", true}, {"/a/..%2fb", "/a/..%2Fb", true},
 		{"/a%5cb", "/a%5Cb", true}, {"/%c0%ae%c0%ae/", "/%C0%AE%C0%AE/", true},
-		{"/a\x00", "", false}, {"/a b", "", false}, {"/a?b\r\nc", "", false}, {"/a%00", "", false}, {"/a%0a", "", false}, {"/a%7f", "", false}, {"/a%", "", false}, {"/a%4", "", false}, {"/a%zz", "", false},
+		{"/a\x00", "", false}, {"/a b", "", false}, {"/a?b\r\nc", "", false}, {"/a%00", "", false}, {"/a%0a", "", false}, {"/a%7f", "", false},
+		{"/a%", "/a%25", true}, {"/a%4", "/a%254", true}, {"/a%zz", "/a%25zz", true}, {"/100%/x", "/100%25/x", true}, {"/%%32%65", "/%252e", true},
+		{"/a?b=100%", "/a?b=100%25", true}, {"/a?b=%zz&c=%41%7e", "/a?b=%25zz&c=%41%7e", true}, {"/a?%00", "/a?%00", true},
+		{"/caf\xc3\xa9?q=\xc3\xa9", "/caf%C3%A9?q=%C3%A9", true}, {"/caf%c3%a9", "/caf%C3%A9", true},
+		{"/\"<>\\^`{|}?\"<>\\^`{|}", "/%22%3C%3E%5C%5E%60%7B%7C%7D?%22%3C%3E%5C%5E%60%7B%7C%7D", true},
+		{"/a\\..\\b", "/a%5C..%5Cb", true}, {"/?a=b|c", "/?a=b%7Cc", true}, {"/?a=/../b", "/?a=/../b", true},
 	} {
 		got, ok := AppendTarget([]byte("host"), []byte(tc.in))
 		if ok != tc.ok || string(got) != "host"+tc.want {
@@ -37,6 +44,7 @@ func FuzzTarget(f *testing.F) {
 	for _, s := range []string{"/", "/a/../b", "/%2e%2e/%2f?x", "/a/./../..//.", "/%41%zz"} {
 		f.Add(s)
 	}
+	f.Add("/caf\xc3\xa9%?\"<>\\^`{|}%%41")
 	f.Fuzz(func(t *testing.T, raw string) {
 		if raw == "" || raw[0] != '/' {
 			return
@@ -45,8 +53,11 @@ func FuzzTarget(f *testing.F) {
 		if !ok {
 			return
 		}
-		if once[0] != '/' {
+		if once[0] != '/' || len(once) > 3*len(raw) || !isPlain([]byte(strings.ReplaceAll(string(once), "%", ""))) {
 			t.Fatalf("%q became %q", raw, once)
+		}
+		if u, err := url.ParseRequestURI(string(once)); err != nil || strings.ContainsFunc(u.Path, func(c rune) bool { return c < ' ' }) {
+			t.Fatalf("%q became %q, which net/url does not take: %v", raw, once, err)
 		}
 		twice, ok := AppendTarget(nil, once)
 		if !ok || string(twice) != string(once) {

@@ -74,14 +74,15 @@ func is(name []byte, lower string, bit Known) Known {
 const (
 	isToken  = 1 << iota // tchar, RFC 9110, section 5.6.2
 	isValue              // field-vchar, SP, HTAB: anything but other controls
-	isTarget             // what we take in a request target
+	isTarget             // what clients may send in a request target
+	isURI                // what goes to an origin in one
 	isHost               // reg-name and IP-literal as we take them
 )
 
-// class classifies every byte. Targets: visible ASCII without the five that
-// RFC 3986 excludes and that some programs rewrite: " < > \ #. (Others which it
-// excludes, such as | and ^, come raw from browsers in queries.) Bytes from 0x80
-// must come percent-encoded.
+// class classifies every byte. In targets, clients may send all but controls, the
+// space and "#": browsers send some bytes raw that RFC 3986 excludes. Origins get
+// visible ASCII without " < > \ #, which some programs rewrite; the others are
+// percent-encoded before (package fetch).
 var class = func() (t [256]uint8) {
 	for c := range 256 {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z' && c < 0x80
@@ -92,8 +93,11 @@ var class = func() (t [256]uint8) {
 		if c == '\t' || (c >= ' ' && c != 0x7f) {
 			t[c] |= isValue
 		}
-		if c > ' ' && c < 0x7f && !has("\"<>\\#", byte(c)) {
+		if c > ' ' && c != 0x7f && c != '#' {
 			t[c] |= isTarget
+		}
+		if c > ' ' && c < 0x7f && !has("\"<>\\#", byte(c)) {
+			t[c] |= isURI
 		}
 		if letter || digit || (c < 0x80 && has("-._", byte(c))) {
 			t[c] |= isHost

@@ -44,7 +44,7 @@ func (q *Request) parse(b []byte) Refusal {
 	if r != accepted {
 		return r
 	}
-	authority, r := q.requestLine(line)
+	authority, port, r := q.requestLine(line)
 	if r != accepted {
 		return r
 	}
@@ -53,7 +53,7 @@ func (q *Request) parse(b []byte) Refusal {
 	if r != accepted {
 		return r
 	}
-	if r := q.host(authority, repeated); r != accepted {
+	if r := q.host(authority, port, repeated); r != accepted {
 		return r
 	}
 	q.ContentLength, q.Chunked, r = framing(q.Header, q.Known, repeated, q.Minor)
@@ -85,14 +85,14 @@ func requestLine(b []byte) (line, rest []byte, _ Refusal) {
 }
 
 // requestLine reads "method SP target SP HTTP/1.x" and returns the authority of
-// a target in absolute form.
-func (q *Request) requestLine(line []byte) (authority []byte, _ Refusal) {
+// a target in absolute form with its scheme's default port.
+func (q *Request) requestLine(line []byte) (authority []byte, port string, _ Refusal) {
 	i := 0
 	for i < len(line) && class[line[i]]&isToken != 0 {
 		i++
 	}
 	if i == 0 || i == len(line) || line[i] != ' ' {
-		return nil, BadMethod
+		return nil, "", BadMethod
 	}
 	q.Method = line[:i:i]
 	line = line[i+1:]
@@ -101,15 +101,15 @@ func (q *Request) requestLine(line []byte) (authority []byte, _ Refusal) {
 		i++
 	}
 	if i == 0 || i == len(line) || line[i] != ' ' {
-		return nil, BadTarget
+		return nil, "", BadTarget
 	}
 	target, version := line[:i:i], line[i+1:]
 	if r := q.version(version); r != accepted {
-		return nil, r
+		return nil, "", r
 	}
 	// CONNECT and TRACE make no sense at an edge and are old ways round it.
 	if string(q.Method) == "CONNECT" || string(q.Method) == "TRACE" {
-		return nil, UnsupportedMethod
+		return nil, "", UnsupportedMethod
 	}
 	switch {
 	case target[0] == '/':
@@ -118,11 +118,11 @@ func (q *Request) requestLine(line []byte) (authority []byte, _ Refusal) {
 		q.Target = target
 	default:
 		var ok bool
-		if authority, q.Target, ok = splitAbsolute(target); !ok {
-			return nil, BadTarget
+		if authority, port, q.Target, ok = splitAbsolute(target); !ok {
+			return nil, "", BadTarget
 		}
 	}
-	return authority, accepted
+	return authority, port, accepted
 }
 
 // version reads "HTTP/1.0" or "HTTP/1.1". Another single-digit pair is well
@@ -141,9 +141,9 @@ func (q *Request) version(v []byte) Refusal {
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 // host settles which authority is asked for. A target in absolute form must say
-// the same as Host: who routes by one and who by the other could be different
-// programs (RFC 9112, section 3.2.2, would let the target win).
-func (q *Request) host(authority []byte, repeated Known) Refusal {
+// the same as Host, but for a default port: programs that route by one and by the other
+// could disagree (RFC 9112, section 3.2.2, would let the target win).
+func (q *Request) host(authority []byte, port string, repeated Known) Refusal {
 	if repeated&HasHost != 0 {
 		return RepeatedHost
 	}
@@ -160,7 +160,7 @@ func (q *Request) host(authority []byte, repeated Known) Refusal {
 		if !validAuthority(authority) {
 			return BadTarget
 		}
-		if !fields.EqualFold(authority, h) {
+		if !fields.EqualFold(withoutPort(authority, port), withoutPort(h, port)) {
 			return HostMismatch
 		}
 	}

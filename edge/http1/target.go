@@ -1,18 +1,22 @@
 package http1
 
-import "perto/internal/fields"
+import (
+	"bytes"
 
-// splitAbsolute splits "http://authority/path?query" into its authority and the
-// rest, which begins with "/" (an empty path is "/"; a query right after the
-// authority is refused for being rare and odd).
-func splitAbsolute(target []byte) (authority, rest []byte, ok bool) {
+	"perto/internal/fields"
+)
+
+// splitAbsolute splits "http://authority/path?query" into its authority, the default
+// port of its scheme and the rest, which begins with "/" (an empty path is "/").
+func splitAbsolute(target []byte) (authority []byte, port string, rest []byte, ok bool) {
 	n := len("http://")
 	switch {
 	case len(target) > n && fields.Equal(target[:n], "http://"):
+		port = "80"
 	case len(target) > n+1 && fields.Equal(target[:n+1], "https://"):
-		n++
+		n, port = n+1, "443"
 	default:
-		return nil, nil, false
+		return nil, "", nil, false
 	}
 	target = target[n:]
 	i := 0
@@ -22,14 +26,30 @@ func splitAbsolute(target []byte) (authority, rest []byte, ok bool) {
 	authority = target[:i:i]
 	switch {
 	case i == len(target):
-		return authority, []byte{'/'}, true
+		rest = []byte{'/'}
 	case target[i] == '?':
-		return nil, nil, false
+		rest = append([]byte{'/'}, target[i:]...)
+	default:
+		rest = target[i:]
 	}
-	return authority, target[i:], true
+	return authority, port, rest, true
 }
 
-// validAuthority accepts host[:port]: a name of letters, digits, "-", "." and
+// withoutPort returns a sound authority without its port, if that is the default one
+// or empty.
+func withoutPort(a []byte, port string) []byte {
+	i := bytes.LastIndexByte(a, ':')
+	if i < 0 || bytes.IndexByte(a[i:], ']') >= 0 {
+		return a
+	}
+	if p := bytes.TrimLeft(a[i+1:], "0"); len(p) == 0 || string(p) == port {
+		return a[:i]
+	}
+	return a
+}
+
+// validAuthority accepts host[:port], also with an empty port (RFC 3986, section
+// 3.2.3): a name of letters, digits, "-", "." and
 // "_", an IPv4 address, or an IPv6 address in brackets. RFC 3986 would also take
 // percent-encoding, sub-delimiters and user information; no service is called
 // like that, and those are what host confusion is made of.
@@ -61,7 +81,10 @@ func validAuthority(a []byte) bool {
 		return false
 	}
 	port := a[i+1:]
-	if len(port) == 0 || len(port) > 5 {
+	if len(port) == 0 {
+		return true
+	}
+	if len(port) > 5 {
 		return false
 	}
 	n := 0

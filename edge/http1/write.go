@@ -54,7 +54,7 @@ func AppendRequestHead(dst, method, target, host []byte, h fields.Header) ([]byt
 // isSoundTarget tells whether a target has the form "/path?query" or "*".
 func isSoundTarget(target []byte) bool {
 	for _, c := range target {
-		if class[c]&isTarget == 0 {
+		if class[c]&isURI == 0 {
 			return false
 		}
 	}
