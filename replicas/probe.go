@@ -188,11 +188,15 @@ func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) er
 	return nil
 }
 
-// maxStatusLine limits what is read of an HTTP answer.
-const maxStatusLine = 1024
+const (
+	// maxStatusLine limits a line of an HTTP reply, and maxReply what is read of one,
+	// interim replies included. Both in bytes.
+	maxStatusLine = 1024
+	maxReply      = 64 << 10
+)
 
-// askHTTP wants a status of 200 to 399. net/http would follow redirects, pool
-// connections and parse bodies; one line is all that matters here.
+// askHTTP wants a final status of 200 to 399. net/http would follow redirects, pool
+// connections and parse bodies; the status line is all that matters here.
 func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
 	host := probe.Host
 	if host == "" {
@@ -202,18 +206,50 @@ func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err
 	}
-	line, err := bufio.NewReaderSize(io.LimitReader(conn, maxStatusLine), maxStatusLine).ReadString('\n')
-	if err != nil && line == "" {
-		return err
+	r := bufio.NewReaderSize(io.LimitReader(conn, maxReply), maxStatusLine)
+	for {
+		status, err := readStatus(r)
+		switch {
+		case err != nil:
+			return err
+		case status < 200 && status != 101:
+			if err := skipFields(r); err != nil {
+				return err
+			}
+			continue // an interim reply (RFC 9110, section 15.2)
+		case status < 200 || status > 399:
+			return badAnswer("status " + strconv.Itoa(status))
+		}
+		return nil
 	}
-	version, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+}
+
+// readStatus reads a status line. One that is cut counts as what came of it.
+func readStatus(r *bufio.Reader) (int, error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil && len(line) == 0 {
+		return 0, err
+	}
+	version, rest, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
 	code, _, _ := strings.Cut(rest, " ")
 	status, err := strconv.Atoi(code)
-	switch {
-	case err != nil || !strings.HasPrefix(version, "HTTP/1."):
-		return badAnswer("the answer is not HTTP")
-	case status < 200 || status > 399:
-		return badAnswer("status " + code)
+	if err != nil || status < 100 || !strings.HasPrefix(version, "HTTP/1.") {
+		return 0, badAnswer("the answer is not HTTP")
+	}
+	return status, nil
+}
+
+// skipFields reads the fields of an interim reply.
+func skipFields(r *bufio.Reader) error {
+	for empty := false; !empty; {
+		line, err := r.ReadSlice('\n')
+		for ; errors.Is(err, bufio.ErrBufferFull); _, err = r.ReadSlice('\n') {
+			line = []byte("long")
+		}
+		if err != nil {
+			return err
+		}
+		empty = len(strings.TrimSpace(string(line))) == 0
 	}
 	return nil
 }
