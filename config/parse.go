@@ -119,6 +119,7 @@ const (
 	defaultAnswers    = 2
 	maxAnswers        = 8
 	defaultCacheBytes = 256 << 20
+	minMemoryKey      = 64 << 20 // bytes of a process
 	maxWeight         = 1000
 )
 
@@ -224,13 +225,16 @@ func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {
 
 func (c *checker) node(b *hcl.Block) {
 	r := c.read(b.Body, b.DefRange, shape{required: []string{"roles"},
-		optional: []string{"place", "data", "addresses", "dns", "http", "heartbeat", "api", "key", "cache"},
+		optional: []string{"place", "data", "addresses", "dns", "http", "heartbeat", "api", "key", "cache", "memory"},
 		blocks:   []hcl.BlockHeaderSchema{block("limits")}})
 	c.label(b.Labels[0], b.LabelRanges[0])
 	c.once("node "+b.Labels[0], "node "+b.Labels[0], b.LabelRanges[0])
 	n := Local{Name: b.Labels[0], Place: r.places("place"), Data: r.text("data", ""), Addresses: r.addresses("addresses"),
 		DNS: r.texts("dns", []string{":53"}), HTTP: r.texts("http", defaultHTTP()), Heartbeat: r.text("heartbeat", defaultHeartbeat),
-		API: r.text("api", DefaultAPI), KeyFile: r.text("key", ""), CacheBytes: r.size("cache", defaultCacheBytes), Limits: DefaultLimits()}
+		API: r.text("api", DefaultAPI), KeyFile: r.text("key", ""), CacheBytes: r.size("cache", defaultCacheBytes), Memory: r.size("memory", 0), Limits: DefaultLimits()}
+	if n.Memory != 0 && n.Memory < minMemoryKey {
+		c.fail(r.rangeOf("memory"), "memory is %s; it takes %s at least", bytesText(n.Memory), bytesText(minMemoryKey))
+	}
 	for i, l := range r.content.Blocks {
 		if i > 0 {
 			c.fail(l.DefRange, "node %s has two limits blocks", n.Name)

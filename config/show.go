@@ -160,6 +160,9 @@ func (w *shower) node(n *Local, isEdge bool) {
 		w.text("api", n.API)
 		w.unless("key", n.KeyFile)
 		w.text("cache", bytesText(n.CacheBytes))
+		if n.Memory != 0 {
+			w.text("memory", bytesText(n.Memory))
+		}
 		if n.Roles.Has(RoleEdge) {
 			w.limits(&n.Limits)
 		}

@@ -196,6 +196,7 @@ type Local struct {
 	API        string       // "host:port" of the read-only API; "" for none
 	KeyFile    string       // file with the key of heartbeats; "" for none
 	CacheBytes uint64       // memory for cached objects, in bytes
+	Memory     uint64       // that the process may use, in bytes; 0: as the control group says
 	Limits     Limits       // of an edge
 }
 

@@ -111,6 +111,7 @@ func (w *worker) serve(e *env, c *runCmd) error {
 		return err
 	}
 	cfg.Logger = w.log
+	limitMemory(&cfg.Local, fromCgroup, w.log)
 	n, err := node.New(*cfg)
 	if err != nil {
 		return err
@@ -244,6 +245,7 @@ func (w *worker) reload(e *env) {
 	case err != nil:
 		w.replies.send(eventRefused, err)
 	default:
+		limitMemory(&cfg.Local, fromCgroup, w.log)
 		w.replies.send(eventReloaded, nil)
 	}
 	go debug.FreeOSMemory() // the old configuration

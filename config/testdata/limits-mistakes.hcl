@@ -1,11 +1,13 @@
 node "ns1" {
   roles     = ["dns"]
   addresses = ["203.0.113.53"]
+  memory    = "64"
   limits {
   }
 }
 node "gru-1" {
-  roles = ["edge"]
+  roles  = ["edge"]
+  memory = "1MiB"
   limits {
     connections = 0
     stall       = "soon"

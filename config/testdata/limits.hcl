@@ -1,5 +1,6 @@
 node "gru-1" {
-  roles = ["edge"]
+  roles  = ["edge"]
+  memory = "2GiB"
   limits {
     connections       = 20000
     stall             = "1m"

@@ -66,6 +66,7 @@ var fences = []struct {
 	{"gvisor.dev/gvisor", []string{"lab"}},
 	{"github.com/vishvananda/netlink", []string{"lab/wan"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
+	{"github.com/KimMachineGun/automemlimit", []string{"cmd/perto"}},
 	{"github.com/hashicorp/hcl", []string{"config", "lab/expect"}},
 	{"github.com/chromedp/", []string{"internal/headless"}},
 	{"github.com/evanw/esbuild", []string{"cmd/perto"}},
