@@ -323,7 +323,7 @@ func (r *request) miss() state {
 			r.e.reached(limitObject)
 			r.detail = "too-large"
 		}
-		if ranged && (got.Status == 200 || got.Status == 206) {
+		if ranged && (got.Reply.Status == 200 || got.Reply.Status == 206) {
 			return r.forwardRange() // the whole is not worth a part that only one client gets
 		}
 		return stDeliver
@@ -401,7 +401,7 @@ func (r *request) pass() state {
 		return r.failed(err)
 	}
 	r.reply, r.outcome = reply, Passed
-	r.originStatus, r.originTime = reply.Status, reply.ReplyTime.Sub(reply.RequestTime)
+	r.originStatus, r.originTime = reply.Asked()
 	if rfc9111.Invalidates(x.Method, reply.Status) {
 		r.invalidate(reply)
 	}

@@ -344,7 +344,7 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 		if x.Body != nil {
 			return do(x) // an upload streams through; what is made of its reply is the origin's affair
 		}
-		asked, source := time.Now(), netip.AddrPort{}
+		asked, source, origin := time.Now(), netip.AddrPort{}, ""
 		if !x.Shared { // for this client only
 			if a, err := netip.ParseAddr(x.Client); err == nil {
 				source = netip.AddrPortFrom(a, 0)
@@ -366,6 +366,7 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 				return nil, err
 			}
 			defer reply.Close()
+			origin = reply.Origin
 			a := answerOf(reply, q.Method == "HEAD")
 			a.Body, err = r.e.readAnswer(reply)
 			return a, err
@@ -383,7 +384,9 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 				a.Header = append(a.Header, fields.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, n, 10)})
 			}
 		}
-		return fetch.NewReply(a.Status, a.Header, a.Body, asked), nil
+		reply := fetch.NewReply(a.Status, a.Header, a.Body, asked)
+		reply.Origin = origin
+		return reply, nil
 	}
 }
 

@@ -327,3 +327,21 @@ func TestModulesArePulled(t *testing.T) {
 		}
 	})
 }
+
+// TestOriginIsNamedOnlyWhenItWasAsked: a function behind the cache that answers by
+// itself has no fwd-status and no time of an origin.
+func TestOriginIsNamedOnlyWhenItWasAsked(t *testing.T) {
+	alone := func(context.Context, *Ask, next) (*Answer, error) {
+		return text(200, "alone", "Cache-Control", "max-age=60")
+	}
+	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	inBubble(t, Config{}, cached("x"), func(b *bubble) {
+		b.withFunctions(Function{Path: "/alone", Phase: OriginPhase, Handle: alone}, Function{Path: "/through", Phase: OriginPhase, Handle: through})
+		for path, asked := range map[string]bool{"/alone": false, "/through": true} {
+			got := b.ask("GET " + path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+			if strings.Contains(got, "fwd-status=200") != asked || !strings.Contains(got, "fwd=uri-miss") || strings.Contains(got, "\r\nAge:") {
+				t.Errorf("%s: got %q", path, got)
+			}
+		}
+	})
+}

@@ -112,10 +112,10 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 func (r *request) appendStory(dst []byte) []byte {
 	dst = http1.AppendSound(dst, r.own)
 	if r.object != nil {
-		// A reply that comes from its origin this moment has no age, unless another
-		// cache gave it one.
+		// A reply that comes from its origin or a function this moment has no age, unless
+		// another cache gave it one.
 		age := int64(r.object.Policy.Age(r.now) / time.Second)
-		if r.originStatus == 0 || age > 0 {
+		if r.outcome != Miss && r.outcome != Validated || age > 0 {
 			dst = http1.AppendInt(dst, "Age", age)
 		}
 	} else if r.reply != nil {

@@ -92,34 +92,59 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 	return t, nil
 }
 
-// traceHTTP adds the request to the edge and, when the edge had to go there, to
-// the origin.
+// traceHTTP adds the request to the edge and, when the edge asked it, to the origin.
 func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	edge := l.Internet.Host(f.Server)
+	timing := strings.Join(f.Header.Values("Server-Timing"), ",")
 	s := Step{From: v.Name, To: f.Server, What: "GET " + f.URL, Took: f.Connect + f.FirstByte, FromPlace: v.Place,
-		Result: fmt.Sprintf("%d, %d bytes; Cache-Status: %s", f.Status, f.Bytes, f.Header.Get("Cache-Status"))}
+		Result: fmt.Sprintf("%d, %d bytes; Cache-Status: %s", f.Status, f.Bytes, strings.Join(f.Header.Values("Cache-Status"), ", "))}
+	if took, ok := serverTiming(timing, "fn"); ok {
+		s.Result += fmt.Sprintf("; a function of the edge took %.1f ms", float64(took)/float64(time.Millisecond))
+	}
 	if edge != nil {
 		s.ToPlace = edge.End.Place
 	}
 	t.Steps = append(t.Steps, s)
-	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && !strings.Contains(f.Header.Get("Cache-Status"), "hit") {
+	result, asked := originStep(f.Header.Values("Cache-Status"))
+	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && asked {
+		took, _ := serverTiming(timing, "origin")
 		t.Steps = append(t.Steps, Step{From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
-			Result: "what the edge did not have", Took: originTime(strings.Join(f.Header.Values("Server-Timing"), ","))})
+			Result: result, Took: took})
 	}
 }
 
-// originTime reads what the edge says of its fetch: origin;dur=123.4.
-func originTime(serverTiming string) time.Duration {
-	for _, metric := range strings.Split(serverTiming, ",") {
-		metric = strings.TrimSpace(metric)
-		if rest, ok := strings.CutPrefix(metric, "origin"); ok {
-			for _, p := range strings.Split(rest, ";") {
-				var ms float64
-				if _, err := fmt.Sscanf(strings.TrimSpace(p), "dur=%g", &ms); err == nil {
-					return time.Duration(ms * float64(time.Millisecond))
-				}
+// originStep tells from Cache-Status (RFC 9211) whether the edge asked the origin for
+// this reply, and with which result. The last member is that of the edge.
+func originStep(cacheStatus []string) (result string, asked bool) {
+	if len(cacheStatus) == 0 {
+		return "", false
+	}
+	members := strings.Split(cacheStatus[len(cacheStatus)-1], ",")
+	for p := range strings.SplitSeq(members[len(members)-1], ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		switch {
+		case name == "fwd-status":
+			return value, true
+		case name == "detail" && strings.HasPrefix(value, "origin-") && value != "origin-down" && value != "origin-busy":
+			return "no reply: " + value, true
+		}
+	}
+	return "", false
+}
+
+// serverTiming reads a duration that the edge reports: origin;dur=123.4.
+func serverTiming(header, name string) (took time.Duration, ok bool) {
+	for metric := range strings.SplitSeq(header, ",") {
+		key, parameters, _ := strings.Cut(strings.TrimSpace(metric), ";")
+		if key != name {
+			continue
+		}
+		for p := range strings.SplitSeq(parameters, ";") {
+			var ms float64
+			if _, err := fmt.Sscanf(strings.TrimSpace(p), "dur=%g", &ms); err == nil {
+				return time.Duration(ms * float64(time.Millisecond)), true
 			}
 		}
 	}
-	return 0
+	return 0, false
 }

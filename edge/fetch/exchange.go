@@ -46,7 +46,7 @@ type Exchange struct {
 // gets it must close it.
 type Reply struct {
 	http1.Response
-	Origin      string        // who answered, "host:port"
+	Origin      string        // that answered, "host:port"; empty: a function did without it
 	RequestTime time.Time     // when the request was sent
 	ReplyTime   time.Time     // when the head had come
 	conn        *conn         // nil after Close
@@ -61,6 +61,15 @@ func NewReply(status int, header fields.Header, body []byte, asked time.Time) *R
 	r := &Reply{Response: http1.Response{Status: status, Header: header, ContentLength: int64(len(body))}, RequestTime: asked, ReplyTime: time.Now(), body: bytes.NewReader(body)}
 	r.origin = rfc9111.Reply{Status: status, Header: header, RequestTime: asked, ReplyTime: r.ReplyTime}
 	return r
+}
+
+// Asked returns the status of the reply and the time to its head, zero when no
+// origin was asked for it.
+func (r *Reply) Asked() (status int, took time.Duration) {
+	if r.Origin == "" {
+		return 0, 0
+	}
+	return r.Status, r.ReplyTime.Sub(r.RequestTime)
 }
 
 // Read reads the body. Its errors are of type *Error, but io.EOF.

@@ -81,8 +81,8 @@ type Got struct {
 	Collapsed bool           // somebody else fetched it
 	Validated bool           // the origin answered 304
 	Stored    bool           // the object is or will be stored
-	Status    int            // of the origin's reply; 0 when collapsed
-	Took      time.Duration  // from the request to the head; 0 when collapsed
+	Status    int            // of the origin's reply; 0 when it was not asked
+	Took      time.Duration  // from the request to the head; 0 when it was not asked
 }
 
 // Fetch gets what is wanted. A follower waits until the leader's head is there
@@ -259,7 +259,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		return Got{}, err
 	}
 	f.inTime(w)
-	got.Status, got.Took = r.Status, r.ReplyTime.Sub(r.RequestTime)
+	got.Status, got.Took = r.Asked()
 	if confirmed {
 		defer r.Close()
 		got.Validated = true
