@@ -32,7 +32,7 @@ func functionTag(s *Site, f *Function) string { return "function " + string(s.Se
 // compose makes what the cache keeps of a reply beside its fields: the neutral
 // head, composed once so that a hit only copies it, and the tags for purges.
 func (e *Edge) compose(o *cache.Object) {
-	head := http1.AppendStatusLine(make([]byte, 0, 512), o.Status, nil)
+	head := http1.AppendStatusLine(make([]byte, 0, 512), o.Status, []byte(o.Reason))
 	head = appendReplyFields(head, o.Header, o.Policy.ReplyTime)
 	o.Head = bytes.Clone(e.appendIdentity(head))
 	for line := range o.Header.Values("surrogate-key") {

@@ -14,6 +14,7 @@ type Object struct {
 	Selector rfc9111.Selector
 	Policy   rfc9111.Policy
 	Status   int
+	Reason   string        // as the origin wrote it; may be empty
 	Header   fields.Header // the end-to-end fields as they came, in memory of their own
 	// Head is the head in wire form as far as it is the same for every hit: from
 	// the status line to the last neutral field, without the empty line. The cache
@@ -36,7 +37,7 @@ const objectOverhead = 512
 
 // memory returns what the object occupies in bytes.
 func (o *Object) memory() int64 {
-	n := objectOverhead + len(o.Key) + len(o.Head)
+	n := objectOverhead + len(o.Key) + len(o.Head) + len(o.Reason)
 	for i := range o.Header {
 		n += len(o.Header[i].Name) + len(o.Header[i].Value) + 48 // two slice headers
 	}

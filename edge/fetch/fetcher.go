@@ -290,7 +290,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		got.Reply, got.Why = r, why
 		return got, nil
 	}
-	o := &cache.Object{Key: w.Key, Status: r.Status, Policy: policy}
+	o := &cache.Object{Key: w.Key, Status: r.Status, Reason: string(r.Reason), Policy: policy}
 	o.Header = rfc9111.Shared(r.Header, policy.Withheld).Clone()
 	got.Own = rfc9111.Own(r.Header, policy.Withheld).Clone()
 	o.Selector, _ = rfc9111.NewSelector(r.Header, w.Request.Header)
@@ -363,7 +363,7 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own f
 		aged.Header = append(merged.Header[:len(merged.Header):len(merged.Header)], fields.Field{Name: []byte("Age"), Value: age})
 	}
 	policy, why := rfc9111.Decide(w.Request, aged)
-	o = &cache.Object{Key: old.Key, Status: old.Status, Policy: policy, Body: old.Body, Selector: old.Selector}
+	o = &cache.Object{Key: old.Key, Status: old.Status, Reason: old.Reason, Policy: policy, Body: old.Body, Selector: old.Selector}
 	o.Header = rfc9111.Shared(merged.Header, policy.Withheld)
 	own = rfc9111.Own(r.Header, policy.Withheld).Clone()
 	o.Policy.Withheld = nil

@@ -1,0 +1,58 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"perto/internal/memnet"
+)
+
+// TestReasonPhrasesAreTheOrigins: a stored reply keeps the origin's phrase; without
+// one it gets the registered phrase.
+func TestReasonPhrasesAreTheOrigins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New()
+		l, err := n.Host("origin").Listen(context.Background(), "tcp", ":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					q, err := http.ReadRequest(bufio.NewReader(c))
+					if err != nil {
+						return
+					}
+					line := "HTTP/1.1 401"
+					if q.URL.Path == "/own" {
+						line = "HTTP/1.1 200 Fine, thanks"
+					}
+					io.WriteString(c, line+"\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n")
+				}()
+			}
+		}()
+		b := &bubble{T: t, net: n, edge: newEdge(t, Config{Name: "gru-1", Network: n.Host("edge")}, "http://origin"), ran: make(chan error, 1)}
+		go func() { b.ran <- b.edge.Run(context.Background()) }()
+		synctest.Wait()
+		for path, want := range map[string]string{"/own": "HTTP/1.1 200 Fine, thanks\r\n", "/plain": "HTTP/1.1 401 Unauthorized\r\n"} {
+			for range 2 {
+				if got := b.ask("GET " + path + " HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, want) {
+					t.Errorf("%s: got %.60q, want %q", path, got, want)
+				}
+			}
+		}
+		l.Close()
+		b.edge.Close()
+		<-b.ran
+	})
+}
