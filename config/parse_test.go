@@ -186,3 +186,16 @@ func TestShow(t *testing.T) {
 		t.Errorf("quote: got %s", got)
 	}
 }
+
+func TestParseSizeTakesUnits(t *testing.T) {
+	for in, want := range map[string]uint64{"64MiB": 64 << 20, "1.5GiB": 3 << 29, "10kB": 10_000} {
+		if got, err := ParseSize(in); got != want || err != nil {
+			t.Errorf("%s: %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "64", "MiB", "-1MiB", "64 XiB"} {
+		if _, err := ParseSize(in); err == nil {
+			t.Errorf("%q was accepted", in)
+		}
+	}
+}

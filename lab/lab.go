@@ -37,7 +37,10 @@ type Config struct {
 	Origin string
 	// OriginPlace is where it stands; the zero Place: Ashburn.
 	OriginPlace perto.Place
-	Logger      *slog.Logger
+	// CacheBytes is the cache of each edge in bytes; 0: that of its node block, else
+	// the usual one.
+	CacheBytes uint64
+	Logger     *slog.Logger
 }
 
 // Lab is a running world. Its methods may be called from any goroutine.
@@ -245,6 +248,9 @@ func (l *Lab) startNodes(ctx context.Context) error {
 		}
 	}
 	for _, local := range locals {
+		if l.cfg.CacheBytes > 0 {
+			local.CacheBytes = l.cfg.CacheBytes
+		}
 		end := End{Place: local.Place, Site: siteOf(w, local.Name)}
 		if end.Place == (perto.Place{}) {
 			return &perto.Error{Op: "place machine", Path: local.Name, Kind: perto.KindInvalid,

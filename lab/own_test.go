@@ -63,13 +63,18 @@ func TestOwnWorld(t *testing.T) {
 		t.Fatal(err)
 	}
 	site := startSite(t, "written at home")
-	l := startLab(t, func(c *Config) { c.World, c.Origin = world, site })
+	l := startLab(t, func(c *Config) { c.World, c.Origin, c.CacheBytes = world, site, 8<<20 })
 	for from, want := range map[string]string{"stockholm": "north-1", "cape-town": "south-1"} {
 		for _, name := range []string{"www.near.test", "blog.writer.test", "near.test.mirror.test"} {
 			f := fetch(t, vantage(t, l, from), "http://"+name+"/")
 			if f.Server != want || string(f.Body) != "written at home" {
 				t.Errorf("%s from %s: got %q from %s, want the site from %s", name, from, f.Body, f.Server, want)
 			}
+		}
+	}
+	for _, m := range l.machines {
+		if m.local.CacheBytes != 8<<20 {
+			t.Errorf("%s has a cache of %d bytes", m.local.Name, m.local.CacheBytes)
 		}
 	}
 	d := door(t, l, "authoritative", "north-1")

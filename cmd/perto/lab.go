@@ -46,6 +46,7 @@ type labUpCmd struct {
 	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
 	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
 	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
+	Cache       string `help:"Cache of each edge, such as 64MiB (256MiB)." placeholder:"SIZE"`
 	Verbose     bool   `short:"v" help:"Log what the nodes do, to stderr."`
 }
 
@@ -57,6 +58,11 @@ func (c *labUpCmd) Run(e *env) error {
 		return err
 	}
 	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS}, Logger: logger(e, c.Verbose)}
+	if c.Cache != "" {
+		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
+			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}
+		}
+	}
 	database := "" // the embedded world map
 	if c.Config != "" {
 		if cfg.World, err = config.Load(c.Config, place); err != nil {

@@ -27,7 +27,7 @@ import (
 	"perto/replicas"
 )
 
-//go:embed lab.html lab.css *.js
+//go:embed lab.html lab.css *.js favicon.svg
 var files embed.FS
 
 // Vantage is a client somewhere, as the API shows it.
@@ -100,6 +100,7 @@ func (p *Page) Register(mux *http.ServeMux) error {
 	for _, name := range []string{"lab.css", "functions.js", "functionworker.js", "guest.js"} {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, name) })
 	}
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, "favicon.svg") })
 	mux.HandleFunc("GET /from/{vantage}/{path...}", p.serveFrom)
 	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, p.World.Vantages()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
@@ -127,8 +128,11 @@ const policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-sr
 // takes ".js" for; the policy is for what runs as a worker.
 func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	kind := "text/css; charset=utf-8"
-	if strings.HasSuffix(name, ".js") {
+	switch {
+	case strings.HasSuffix(name, ".js"):
 		kind = "text/javascript; charset=utf-8"
+	case strings.HasSuffix(name, ".svg"):
+		kind = "image/svg+xml"
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -100,6 +100,7 @@ func TestRemote(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/":                 "rec-1</td><td>0 km",
+		"/favicon.ico":      "<svg ",
 		"/from/recife/":     `<title>www.shop.example</title><a href="/from/recife/x">`,
 		"/api/lab/vantages": `"name": "recife"`,
 		"/api/status":       `"name": "ns1"`, // passed on
