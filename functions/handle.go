@@ -156,6 +156,7 @@ func (m *Module) failure(c *call, err error) error {
 		cause = in.cause
 	}
 	text, _, _ := strings.Cut(cause.Error(), "\n") // the rest is the guest's stack
+	text = strings.TrimSuffix(text, " (recovered by wazero)")
 	next, isNext := errors.AsType[nextError](err)
 	switch {
 	case c.err == ErrDeadline || errors.Is(err, ErrDeadline):

@@ -327,7 +327,11 @@ func TestWhatIsNotUnderstoodPassesUnchanged(t *testing.T) {
 		r, err := m.Handle(t.Context(), request("/thumb/16/a"), func(*functions.Request) (*functions.Response, error) {
 			return &functions.Response{Status: status, Body: good}, nil
 		})
-		if err != nil || r.Status != status || !bytes.Equal(r.Body, good) {
+		want := good
+		if status == 304 {
+			want = nil // it has no body
+		}
+		if err != nil || r.Status != status || !bytes.Equal(r.Body, want) {
 			t.Errorf("status %d: %v", status, err)
 		}
 	}

@@ -73,7 +73,7 @@ HANDLE_REQUEST {
 		put_number(&t, (u64)status);
 		put_char(&t, ' ');
 		put(&t, b);
-		put(&t, fetch(S("no path")) == -1 ? S("|-1 |") : S("?"));
+		put(&t, fetch(S("no-path")) == -1 ? S("|-1 |") : S("?"));
 	} else if (is(uri, S("/numbers"))) {
 		t = text_begin();
 		put_number(&t, ~0ull);

@@ -27,7 +27,7 @@ func init() {
 		case u == "/fetch":
 			status, b := fetch("/other")
 			write(fmt.Sprintf("%d %s|", status, b))
-			status, b = fetch("no path")
+			status, b = fetch("no-path")
 			write(fmt.Sprintf("%d %s|", status, b))
 		default:
 			setStatus(404)

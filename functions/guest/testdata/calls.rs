@@ -23,7 +23,7 @@ fn handle() -> bool {
         }
         "/info" => write(&format!("{}{}{}", edge_info(), client_info(), now() > 1_000_000_000_000_000_000)),
         "/fetch" => {
-            for path in ["/other", "no path"] {
+            for path in ["/other", "no-path"] {
                 let (status, body) = fetch(path);
                 write(&format!("{} {}|", status, String::from_utf8_lossy(&body)));
             }
