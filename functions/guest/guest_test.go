@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -179,5 +180,20 @@ func TestProjects(t *testing.T) {
 	}
 	if _, _, err := New("c", t.TempDir(), "../x"); err == nil {
 		t.Error("a name that leads elsewhere was taken")
+	}
+}
+
+// TestAStackOfC: it is large enough for common buffers, and one that overflows traps
+// rather than overwrites what lies below it.
+func TestAStackOfC(t *testing.T) {
+	_, m := project(t, "c", "testdata/stack.c")
+	for _, bytes := range []string{"1000", "20000", "50000"} {
+		if r := handle(t, m, "/"+bytes); string(r.Body) != body {
+			t.Errorf("%s bytes: the body that was read before has changed", bytes)
+		}
+	}
+	r, err := m.Handle(t.Context(), &functions.Request{Method: "GET", URI: "/100000"}, nil)
+	if !errors.Is(err, functions.ErrTrap) {
+		t.Errorf("more than there is: got %+v, %v", r, err)
 	}
 }
