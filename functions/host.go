@@ -139,7 +139,8 @@ type Module struct {
 	image         *Image // of an instance after its initialisation; nil when none can be taken
 	imageFeatures uint32 // what it had asked for then
 	memories      *memories
-	reseeds       bool // it exports perto_reseed
+	reseeds       bool     // it exports perto_reseed
+	goSeeds       []uint32 // where Go's runtime keeps its seeds; none: it is no Go program
 }
 
 // ModuleOptions say how a module is run.
@@ -244,7 +245,8 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	wall := max(m.limits.Wall, m.limits.Begin)
 	c := &call{ctx: ctx, module: m, instance: new(instance), next: nothing, wall: wall, deadline: time.Now().Add(wall)}
 	c.instance.printsTo(c)
-	cfg := m.moduleConfig()
+	seeds := new(seedRecorder)
+	cfg := m.moduleConfig().WithRandSource(seeds)
 	if m.ABI == HTTPHandler {
 		cfg = c.instance.withOutputs(cfg)
 	}
@@ -260,6 +262,7 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 	if in.memory != nil {
 		memory, _ = in.memory.Read(0, in.memory.Size())
 	}
+	m.goSeeds = seeds.goSeeds(memory)
 	globals := make([]uint64, len(in.globals))
 	for i, g := range in.globals {
 		globals[i] = g.Get()
@@ -303,12 +306,13 @@ type About struct {
 	MemoryBytes int      `json:"memory_bytes"`       // of a new instance
 	NoImage     string   `json:"no_image,omitempty"` // why there is no image: each instance initialises itself
 	Reseeds     bool     `json:"reseeds"`            // it hears of being copied
+	Seeded      bool     `json:"seeded"`             // each copy gets a seed of its own (Go)
 }
 
 // About describes the module.
 func (m *Module) About() About {
 	a := About{Name: m.Name, Digest: m.Digest, Bytes: m.bytes, ABI: m.ABI, Activation: m.pool.activation.String(),
-		Concurrency: cap(m.pool.turns), Limits: m.limits, Imports: []string{}, Reseeds: m.reseeds}
+		Concurrency: cap(m.pool.turns), Limits: m.limits, Imports: []string{}, Reseeds: m.reseeds, Seeded: len(m.goSeeds) > 0}
 	for _, f := range m.compiled.ImportedFunctions() {
 		if from, name, _ := f.Import(); from != ownModule || name != rewrite.YieldName {
 			a.Imports = append(a.Imports, from+"."+name)

@@ -187,6 +187,7 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 	}
 	in.setGlobals(m.image.Globals)
 	in.features = m.imageFeatures
+	m.scatter(in)
 	if err := m.tellCopy(ctx, in); err != nil {
 		m.end(in)
 		return nil, err
@@ -289,6 +290,7 @@ func (m *Module) reset(in *instance) bool {
 	}
 	in.setGlobals(m.image.Globals)
 	in.features = m.imageFeatures
+	m.scatter(in)
 	return m.tellCopy(context.Background(), in) == nil
 }
 

@@ -125,6 +125,8 @@ func randomness(a functions.About) string {
 	switch {
 	case a.NoImage != "":
 		return "each instance draws its own"
+	case a.Seeded:
+		return "each instance has a seed of its own (Go's runtime)"
 	case a.Reseeds:
 		return "it hears of being copied (perto_reseed)"
 	case slices.Contains(a.Imports, "wasi_snapshot_preview1.random_get"):

@@ -4,6 +4,8 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	oldrand "math/rand"
+	mathrand "math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -222,6 +224,15 @@ func handleRequest() uint64 {
 		var b [8]byte
 		rand.Read(b[:])
 		write(fmt.Sprintf("%x", b))
+	case "/mathrand":
+		m := map[int]bool{}
+		for i := range 64 {
+			m[i] = true
+		}
+		write(fmt.Sprint(mathrand.Uint64(), oldrand.Int63(), " "))
+		for k := range m {
+			write(fmt.Sprint(k, " "))
+		}
 	case "/seed":
 		write(fmt.Sprint(seed))
 	case "/now":
