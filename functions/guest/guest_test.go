@@ -120,7 +120,7 @@ func TestBindings(t *testing.T) {
 	}
 	for language, all := range map[string][]dialogue{
 		"go":   common,
-		"rust": common,
+		"rust": append([]dialogue{{"/encode", "a%20b%2F%C3%A9%26%2B%25-._~", nil}}, common...),
 		"c": append([]dialogue{
 			{"/query?u=1&v=a%20b+c%2&v=2", "1 a b c%2", nil},
 			{"/query?v=%3Ca%3E&", "1 &lt;a&gt;", nil},

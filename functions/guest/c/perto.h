@@ -167,6 +167,23 @@ static inline void put_html(str *t, str s) {
 		}
 }
 
+// put_url encodes a text for a path segment or a query's value (RFC 3986, section 2.3).
+// Text of clients goes into targets by it: perto ends a guest whose target has a space
+// or a control byte.
+static inline void put_url(str *t, str s) {
+	static const char hex[] = "0123456789ABCDEF";
+	for (u32 i = 0; i < s.len; i++) {
+		u8 c = (u8)s.at[i], letter = c | 32;
+		if ((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~') {
+			put_char(t, (char)c);
+			continue;
+		}
+		put_char(t, '%');
+		put_char(t, hex[c >> 4]);
+		put_char(t, hex[c & 15]);
+	}
+}
+
 // utf8 returns how many bytes the character at the beginning of a text has, 0 when
 // they are none (RFC 3629: neither too long, nor half of a pair, nor too large).
 static inline u32 utf8(str s) {

@@ -126,6 +126,21 @@ pub fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Encodes a text for a path segment or a query's value (RFC 3986, section 2.3). Text of
+/// clients goes into targets by it: perto ends a guest whose target has a space or a
+/// control byte.
+pub fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for &b in text.as_bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(b as char);
+        } else {
+            out.push_str(&format!("%{:02X}", b));
+        }
+    }
+    out
+}
+
 /// Escapes what HTML takes for its own.
 pub fn html(text: &str) -> String {
     let mut out = String::new();

@@ -13,6 +13,7 @@ fn handle() -> bool {
             return false;
         }
         "/headers" => write(&format!("{}|{}|", header(REQUEST, "X-Two"), header(REQUEST, "X-None"))),
+        "/encode" => write(&encode("a b/é&+%-._~")),
         "/body" => write(&String::from_utf8_lossy(&body(REQUEST))),
         "/kv" => {
             for key in ["a", "empty", "none"] {
