@@ -1,10 +1,13 @@
 package functions
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"perto/internal/fields"
 )
@@ -81,5 +84,36 @@ func TestQueryWords(t *testing.T) {
 		if got := queryWords(uri); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", uri, got, want)
 		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	var logged bytes.Buffer
+	m := load(t, "command", HostConfig{Limits: Limits{Wall: time.Minute, Response: 1 << 20}, Logger: slog.New(slog.NewTextHandler(&logged, nil))}, ModuleOptions{Activation: Singleton})
+	if m.ABI != WAGI || m.pool.activation != PerRequest {
+		t.Errorf("got %s, %s", m.ABI, m.pool.activation)
+	}
+	q := get("/a?b=c")
+	q.Method, q.Body = "PUT", []byte("in")
+	r, err := m.Handle(t.Context(), q, nil)
+	if err != nil || r.Status != 201 || field(r.Header, "content-type") != "text/plain" || string(r.Body) != `PUT /a?b=c a, b "in" proxy="" args=[]` {
+		t.Errorf("got %+v, %v: %s", r, err, r.Body)
+	}
+	if r, err := m.Handle(t.Context(), get("/a?one+two"), nil); err != nil || !strings.Contains(string(r.Body), `args=["one" "two"]`) {
+		t.Errorf("arguments: got %s, %v", r.Body, err)
+	}
+	if r, err := m.Handle(t.Context(), get("/moved"), nil); err != nil || r.Status != 302 {
+		t.Errorf("a location: got %v, %v", r, err)
+	}
+	if r, err := m.Handle(t.Context(), get("/file"), nil); err != nil || !strings.Contains(string(r.Body), "open /etc/passwd") {
+		t.Errorf("a file: got %v, %v", r, err)
+	}
+	for uri, want := range map[string]string{"/silent": "does not begin with header fields", "/fail": "ended with code 3", "/big": ErrResponse.Error()} {
+		if r, err := m.Handle(t.Context(), get(uri), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, %v; want %q", uri, r, err, want)
+		}
+	}
+	if !strings.Contains(logged.String(), "no luck today") {
+		t.Errorf("logged %q", logged.String())
 	}
 }
