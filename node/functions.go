@@ -56,6 +56,7 @@ type slot struct {
 	mu      sync.Mutex
 	desired mobility.Function
 	failed  error // why desired does not run
+	gone    bool  // the function was removed: nothing is loaded any more
 }
 
 // running is a version that answers.
@@ -261,9 +262,7 @@ func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) 
 	}
 	r.changed()
 	for _, s := range gone {
-		if old := s.running.Swap(nil); old != nil {
-			old.module.Close()
-		}
+		s.end()
 	}
 }
 
@@ -305,6 +304,12 @@ func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err 
 	if desired := s.wanted(); !sameCode(&desired, f) {
 		return nil, false, nil
 	}
+	s.mu.Lock()
+	gone := s.gone
+	s.mu.Unlock()
+	if gone {
+		return nil, true, errGone
+	}
 	if now := s.running.Load(); now != nil && sameCode(&now.version, f) {
 		return now, true, nil
 	}
@@ -328,6 +333,22 @@ func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err 
 		old.module.Close()
 	}
 	return next, true, nil
+}
+
+// errGone is the end of a load for a function that was removed meanwhile.
+var errGone = errors.New("the function was removed")
+
+// end ends the instances of a function that was removed. A request that has found the
+// slot before must not load it again.
+func (s *slot) end() {
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if old := s.running.Swap(nil); old != nil {
+		old.module.Close()
+	}
 }
 
 // sameCode tells whether two versions do the same.
@@ -356,7 +377,9 @@ func (s *slot) handle(ctx context.Context, q *functions.Request, next functions.
 	now := s.running.Load()
 	if now == nil { // code on demand: the first who asks waits for it
 		var err error
-		if now, err = s.load(ctx); err != nil {
+		if now, err = s.load(ctx); errors.Is(err, errGone) {
+			return next(q) // what is behind it answers
+		} else if err != nil {
 			return nil, &edge.FunctionError{Status: http.StatusServiceUnavailable, Detail: "fn-missing", Err: err}
 		}
 		s.room.changed()

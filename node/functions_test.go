@@ -388,6 +388,38 @@ func TestPushAndRollback(t *testing.T) {
 	}
 }
 
+// TestARemovedFunctionStaysAway: a request that has found it before gets what is behind
+// it, and does not load it again.
+func TestARemovedFunctionStaysAway(t *testing.T) {
+	c := newCDN(t, "", "")
+	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(1, where(t), mobility.Settings{}), where(t), false); r[0].Err != nil {
+		t.Fatal(r[0].Err)
+	}
+	c.answers("one", "/where/x", "placement")
+	room := c.nodes["one"].functions
+	room.mu.Lock()
+	s := room.slots[slotName{"shop.cdn.example", "/where/*"}]
+	room.mu.Unlock()
+	removal, err := mobility.Sign(c.key, mobility.Release{Service: "shop.cdn.example", Path: "/where/*", Version: 2, Removed: true, Time: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.api["one"].Apply(t.Context(), removal); err != nil {
+		t.Fatal(err)
+	}
+	c.until("it is gone", func() bool { return len(c.nodes["one"].FunctionStatus()) == 0 })
+	s.end() // as the Node does, now or soon
+	r, err := s.handle(t.Context(), &functions.Request{Method: "GET", URI: "/where/x"}, func(*functions.Request) (*functions.Response, error) {
+		return &functions.Response{Status: 203}, nil
+	})
+	if err != nil || r.Status != 203 || s.running.Load() != nil {
+		t.Errorf("after its removal: %v, %v; it runs: %v", r, err, s.running.Load() != nil)
+	}
+	if status, body, _ := c.get("one", "/where/x"); status != 404 {
+		t.Errorf("a later request: %d %q", status, body)
+	}
+}
+
 // TestCodeOnDemand: an edge that is told of code which it does not have pulls it when
 // it is first asked, from another edge of its PoP or from the origin.
 func TestCodeOnDemand(t *testing.T) {
