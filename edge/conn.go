@@ -219,7 +219,7 @@ func (c *conn) write(p []byte, now time.Time) error {
 		c.armWrite(now)
 		n, err := c.nc.Write(p)
 		c.req.sent += int64(n)
-		if !c.slow(int64(n), err) {
+		if err == nil || !c.slow(int64(n), err) {
 			return err
 		}
 		p, now = p[n:], time.Now()
@@ -228,7 +228,7 @@ func (c *conn) write(p []byte, now time.Time) error {
 
 // slow tells whether a write that failed is worth going on with.
 func (c *conn) slow(n int64, err error) bool {
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
 	if n < leastWritten {

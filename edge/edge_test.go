@@ -470,7 +470,7 @@ func TestRequestsAreRemembered(t *testing.T) {
 			}
 		}
 		for i := range 2 * loggedRequests {
-			b.edge.log.add(&request{c: &conn{}, now: time.Now(), status: i}, 0)
+			b.edge.log.add(&request{c: &conn{}, progress: progress{now: time.Now(), status: i}}, 0)
 		}
 		if n := len(b.edge.Requests(1 << 20)); n != loggedRequests {
 			b.Errorf("%d requests are kept, want %d", n, loggedRequests)

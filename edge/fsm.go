@@ -15,14 +15,17 @@ import (
 // request is one request on its way through the states. docs/request.md has the
 // drawing.
 type request struct {
-	c *conn
-	e *Edge
-	q http1.Request
+	c       *conn
+	e       *Edge
+	q       http1.Request
+	scratch []byte // backs authority and key
+	progress
+}
 
-	// Set on the way.
+// progress is set on the way of a request, and cleared before the next one.
+type progress struct {
 	now       time.Time // when the head was there
 	route     *route    //
-	scratch   []byte    // backs authority and key
 	authority []byte    // the host asked for, in the form that is forwarded
 	key       []byte    // of the cache; the target in normal form follows its last zero byte
 	stale     *cache.Object
@@ -76,7 +79,8 @@ const (
 )
 
 func (r *request) begin(now time.Time) {
-	*r = request{c: r.c, e: r.e, q: r.q, scratch: r.scratch[:0], now: now}
+	r.scratch = r.scratch[:0]
+	r.progress = progress{now: now}
 }
 
 // run takes the request through its states.

@@ -217,7 +217,7 @@ func (r *request) beyond(q *Ask) (*Answer, error) {
 	}
 	began := time.Now()
 	defer func() { r.beyondTime += time.Since(began) }()
-	in := &request{c: r.c, e: r.e, now: began, route: r.route, authority: slices.Clip(r.authority), inner: true}
+	in := &request{c: r.c, e: r.e, progress: progress{now: began, route: r.route, authority: slices.Clip(r.authority), inner: true}}
 	in.q = http1.Request{Method: []byte(q.Method), Target: []byte(q.URI), Host: r.q.Host, Minor: r.q.Minor, ContentLength: int64(len(q.Body))}
 	in.q.Header = q.Header // a fetch omits the fields that it makes itself: Host, lengths
 	if in.readsOnly() {

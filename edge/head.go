@@ -110,7 +110,9 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 // appendStory ends a head: what happened, what becomes of the connection, and
 // the empty line.
 func (r *request) appendStory(dst []byte) []byte {
-	dst = http1.AppendSound(dst, r.own)
+	if r.own != nil {
+		dst = http1.AppendSound(dst, r.own)
+	}
 	if r.object != nil {
 		// A reply that comes from its origin or a function this moment has no age, unless
 		// another cache gave it one.

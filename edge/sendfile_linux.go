@@ -64,7 +64,7 @@ func (s *sender) send(file uintptr) {
 			err = s.err
 		}
 		s.c.req.sent += s.sent
-		if s.err = err; !s.c.slow(s.sent, err) {
+		if s.err = err; err == nil || !s.c.slow(s.sent, err) {
 			return
 		}
 		s.now = time.Now()

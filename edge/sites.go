@@ -164,9 +164,14 @@ func (t *table) all() iter.Seq2[string, *route] {
 // find returns the route of a host: that of its own name, or of the longest
 // wildcard above it. The DNS server sends it the same clients (RFC 4592).
 func (t *table) find(host []byte) *route {
-	if r := t.hosts[string(host)]; r != nil || len(t.wild) == 0 {
-		return r
+	r := t.hosts[string(host)]
+	if r == nil && len(t.wild) > 0 {
+		r = t.findWild(host)
 	}
+	return r
+}
+
+func (t *table) findWild(host []byte) *route {
 	var buf [maxName + 1]byte
 	for i, c := range host {
 		if c != '.' || len(host)-i > maxName {

@@ -28,6 +28,9 @@ func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
 	if bytes.Contains(dst[base:], []byte("/.")) {
 		dst = dst[:base+removeDots(dst[base:])]
 	}
+	if path == len(raw) {
+		return dst, true
+	}
 	if isPlain(raw[path:]) {
 		return append(dst, raw[path:]...), true
 	}

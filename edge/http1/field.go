@@ -130,18 +130,21 @@ func parseFields(b []byte, h fields.Header, lenient bool) (_ fields.Header, know
 		for class[b[i]]&isToken != 0 {
 			i++
 		}
-		name := b[:i:i]
-		if lenient && i > 0 {
-			for b[i] == ' ' || b[i] == '\t' {
-				i++
-			}
-		}
+		n := i
 		if i == 0 || b[i] != ':' {
-			if i == 0 && (b[0] == ' ' || b[0] == '\t') {
-				return h, 0, 0, ObsFold
+			if lenient && i > 0 {
+				for b[i] == ' ' || b[i] == '\t' {
+					i++
+				}
 			}
-			return h, 0, 0, BadFieldName
+			if i == 0 || b[i] != ':' {
+				if i == 0 && (b[0] == ' ' || b[0] == '\t') {
+					return h, 0, 0, ObsFold
+				}
+				return h, 0, 0, BadFieldName
+			}
 		}
+		name := b[:n:n]
 		b = b[i+1:]
 		for b[0] == ' ' || b[0] == '\t' {
 			b = b[1:]
