@@ -47,7 +47,7 @@ const FibreKmPerMs = 200.0
 
 // PriorRTT estimates the round-trip time over km kilometres of great circle
 // before anything was measured: 4 ms for the two ends, and the path 1.6 times
-// the geometric length (docs/rationale.md, "The prior").
+// the geometric length (docs/rationale.md#the-prior).
 func PriorRTT(km float64) time.Duration {
 	ms := 4 + 2*km*1.6/FibreKmPerMs
 	return time.Duration(ms * float64(time.Millisecond))

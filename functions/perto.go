@@ -12,7 +12,7 @@ import (
 )
 
 // The functions of our own that a guest may import from module "perto". None is
-// needed to answer a request; docs/formats/functions.md describes them.
+// needed to answer a request; docs/functions.md describes them.
 //
 //	now() -> i64                         nanoseconds since 1970 UTC
 //	edge_info(buf, limit) -> i32         who runs this, as JSON

@@ -73,7 +73,7 @@ func loadSample(t testing.TB) []Sampled {
 	return out
 }
 
-// TestWorldIsAccurateEnough holds the gates of the design on the sample: per
+// TestWorldIsAccurateEnough checks the accuracy on the sample: per
 // family p50 <= 1 km, p99 <= 60 km, the country as the source has it; and all
 // the data in the binary at most 6 MB.
 func TestWorldIsAccurateEnough(t *testing.T) {

@@ -5,7 +5,7 @@ package cache
 // the main queue; what did not leaves its hash in the ghost queue, and goes to
 // main directly when it comes again soon. Hits touch a counter and no queue, so
 // they need no lock. In our simulation on a web trace it had the best hit ratio
-// of LRU, SIEVE and S3-FIFO at every size (docs/rationale.md).
+// of LRU, SIEVE and S3-FIFO at every size (docs/rationale.md#eviction-is-s3-fifo).
 
 const (
 	// smallShare is the part of the memory for the small queue: a tenth, as in the

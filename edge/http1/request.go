@@ -169,8 +169,7 @@ func (q *Request) host(authority []byte, port string, repeated Known) Refusal {
 }
 
 // endToEnd are fields that a Connection field must not name: a front which then
-// drops them as hop-by-hop changes what the origin sees (research: "hop-by-hop
-// stripping").
+// drops them as hop-by-hop hides them from the origin ("hop-by-hop header abuse").
 var endToEnd = [...]string{"host", "content-length", "transfer-encoding", "content-type", "cookie", "authorization",
 	"cache-control", "range", "expect", "via", "cdn-loop", "forwarded", "x-forwarded-for"}
 
