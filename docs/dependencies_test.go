@@ -1,0 +1,35 @@
+package docs
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestDependenciesHaveReasons: each direct dependency of go.mod has a row in
+// dependencies.md, and each row a dependency.
+func TestDependenciesHaveReasons(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var direct []string
+	for _, line := range strings.Split(string(mod), "\n") {
+		if m := regexp.MustCompile(`^\t(\S+) v\S+$`).FindStringSubmatch(line); m != nil { // indirect ones end in a comment
+			direct = append(direct, m[1])
+		}
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z][a-zA-Z0-9./-]+) \| \S`).FindAllStringSubmatch(pages(t)["dependencies.md"], -1) {
+		if m[1] != "module" {
+			listed = append(listed, m[1])
+		}
+	}
+	slices.Sort(direct)
+	slices.Sort(listed)
+	if len(direct) < 5 || !slices.Equal(direct, listed) {
+		t.Errorf("go.mod requires\n%s\ndependencies.md lists\n%s", strings.Join(direct, "\n"), strings.Join(listed, "\n"))
+	}
+}
