@@ -141,7 +141,7 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 	if q.Type == wire.TypeAAAA {
 		family, size = mapping.IPv6, 16
 	}
-	choice := svc.answers.Choose(family, at.Class, at.Hash)
+	choice, ordered := svc.answers.ChooseOrder(family, at.Class, at.Hash)
 	if choice < 0 {
 		// NODATA, also behind aliases (RFC 2308, section 2.2). It changes as soon as
 		// the addresses do, so resolvers must not keep it longer than those.
@@ -149,6 +149,6 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 		return at.Scope
 	}
 	set := &svc.sets[choice]
-	r.AppendAddresses(q.Type, set.ttl, set.rdata, size, !svc.answers.Splits(family, at.Class))
+	r.AppendAddresses(q.Type, set.ttl, set.rdata, size, !ordered)
 	return at.Scope
 }

@@ -61,19 +61,22 @@ type Answers struct {
 // Choose returns the index into Sets that a class gets, or -1 for no address.
 // hash spreads clients over a split; see Located.
 func (a *Answers) Choose(f Family, class uint16, hash uint32) int {
+	set, _ := a.ChooseOrder(f, class, hash)
+	return set
+}
+
+// ChooseOrder is Choose and reports whether the order of the addresses in the set is
+// part of the decision: slots divide the class. Otherwise they are equally good.
+func (a *Answers) ChooseOrder(f Family, class uint16, hash uint32) (set int, ordered bool) {
 	l := &a.leaves[f][class]
 	switch len(l.slots) {
 	case 0:
-		return -1
+		return -1, false
 	case 1:
-		return int(l.slots[0])
+		return int(l.slots[0]), false
 	}
-	return int(l.slots[hash%slotCount])
+	return int(l.slots[hash%slotCount]), true
 }
-
-// Splits reports whether slots divide a class: the order of the addresses in a set
-// is then part of the decision. Otherwise they are equally good.
-func (a *Answers) Splits(f Family, class uint16) bool { return len(a.leaves[f][class].slots) > 1 }
 
 // siteStatus is what the Fleet says of one site, reduced to what decides.
 type siteStatus struct {

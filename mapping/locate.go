@@ -50,27 +50,20 @@ const (
 // the 96 bits in front of it.
 func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
 	resolver = resolver.Unmap()
-	if ecs.Addr.Is4In6() && ecs.Bits >= mappedBits {
-		l := m.locate(resolver, Subnet{ecs.Addr.Unmap(), ecs.Bits - mappedBits})
-		l.Scope += mappedBits
-		return l
-	}
-	return m.locate(resolver, ecs)
-}
-
-// mappedBits is the length of ::ffff:0:0/96, in bits (RFC 4291, section 2.5.5.2).
-const mappedBits = 96
-
-func (m *Map) locate(resolver netip.Addr, ecs Subnet) Located {
-	ecs.Addr = ecs.Addr.Unmap()
 	if !ecs.Addr.IsValid() || ecs.Bits == 0 {
 		return m.locateResolver(resolver)
 	}
-	if !isPublic(ecs.Addr) {
-		// The subnet tells nothing, but the answer must not fill the cache for
-		// everybody behind this resolver: it is scoped to the subnet.
+	mapped := uint8(0)
+	if ecs.Addr.Is4In6() && ecs.Bits >= mappedBits {
+		mapped = mappedBits
+		ecs.Bits -= mappedBits
+	}
+	ecs.Addr = ecs.Addr.Unmap()
+	if ecs.Bits == 0 || !isPublic(ecs.Addr) {
+		// The subnet has no place, but the answer must not fill the resolver's cache
+		// for all of its clients: it is scoped to the subnet.
 		l := m.locateResolver(resolver)
-		l.Scope = clampScope(ecs, ecs.Bits)
+		l.Scope = mapped + clampScope(ecs, ecs.Bits)
 		return l
 	}
 	class, scope := m.lookup(ecs.Addr)
@@ -79,8 +72,12 @@ func (m *Map) locate(resolver netip.Addr, ecs Subnet) Located {
 		l.Class = m.locateResolver(resolver).Class
 	}
 	l.Hash = hashBlock(ecs.Addr, l.Scope)
+	l.Scope += mapped
 	return l
 }
+
+// mappedBits is the length of ::ffff:0:0/96, in bits (RFC 4291, section 2.5.5.2).
+const mappedBits = 96
 
 func (m *Map) locateResolver(resolver netip.Addr) Located {
 	bits := uint8(groupIPv4)

@@ -182,27 +182,25 @@ func (r *Response) rotation(n int) int {
 // each (4 for A, 16 for AAAA). With rotate another one comes first in each
 // response.
 func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int, rotate bool) {
-	if rotate && len(rdata) > size {
-		first := r.rotation(len(rdata)/size) * size
-		r.appendAddresses(rrtype, ttl, rdata[first:], size)
-		rdata = rdata[:first]
-	}
-	r.appendAddresses(rrtype, ttl, rdata, size)
-}
-
-func (r *Response) appendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int) {
-	if !r.room(len(rdata) / size * (recordHead + size)) {
+	n := len(rdata) / size
+	if n == 0 || !r.room(n*(recordHead+size)) {
 		return
 	}
-	for i := 0; i+size <= len(rdata); i += size {
-		r.buf = binary.BigEndian.AppendUint16(r.buf, r.owner)
-		r.buf = binary.BigEndian.AppendUint16(r.buf, rrtype)
-		r.buf = binary.BigEndian.AppendUint16(r.buf, ClassIN)
-		r.buf = binary.BigEndian.AppendUint32(r.buf, ttl)
-		r.buf = binary.BigEndian.AppendUint16(r.buf, uint16(size))
-		r.buf = append(r.buf, rdata[i:i+size]...)
-		r.count(6, 1)
+	head := [recordHead]byte{byte(r.owner >> 8), byte(r.owner), byte(rrtype >> 8), byte(rrtype), 0, ClassIN,
+		byte(ttl >> 24), byte(ttl >> 16), byte(ttl >> 8), byte(ttl), byte(size >> 8), byte(size)}
+	at := 0
+	if rotate && n > 1 {
+		at = r.rotation(n) * size
 	}
+	buf := r.buf
+	for range n {
+		buf = append(append(buf, head[:]...), rdata[at:at+size]...)
+		if at += size; at == len(rdata) {
+			at = 0
+		}
+	}
+	r.buf = buf
+	r.count(6, uint16(n))
 }
 
 // Finish adds the OPT record (with the client subnet repeated and scope, in
