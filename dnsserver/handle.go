@@ -99,13 +99,8 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	if found.Kind != zone.Referral {
 		r.SetAuthoritative()
 	}
-	for n := 1; found.Kind == zone.Alias; n++ {
-		r.AppendAlias(found.Tail, z.ApexLen())
-		if found.Target == nil || n == zone.MaxAliases {
-			found = zone.Result{Kind: zone.Answer} // the resolver goes on from here
-			break
-		}
-		found = z.Find(found.Target, q.Type)
+	if found.Kind == zone.Alias {
+		found = follow(&r, z, found, q.Type)
 	}
 	if found.Tail != nil {
 		r.Append(found.Tail, z.ApexLen())
@@ -128,6 +123,20 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	}
 	s.answered[o].Inc()
 	return r.Finish(scope, 0)
+}
+
+// follow adds aliases and returns the result for the target of the last one.
+func follow(r *wire.Response, z *zone.Zone, found zone.Result, qtype uint16) zone.Result {
+	for range zone.MaxAliases {
+		r.AppendAlias(found.Tail, z.ApexLen())
+		if found.Target == nil {
+			break
+		}
+		if found = z.Find(found.Target, qtype); found.Kind != zone.Alias {
+			return found
+		}
+	}
+	return zone.Result{Kind: zone.Answer} // the resolver goes on from here
 }
 
 // service adds the addresses of a service and returns the scope of the response.

@@ -145,21 +145,17 @@ func NewSet(zones ...*Zone) *Set {
 // DS records of an apex belong to the parent zone, when that is here too (RFC 4035,
 // section 3.1.4.1).
 func (s *Set) Match(name []byte, qtype uint16) int {
-	i := s.longest(name)
-	if qtype == wire.TypeDS && i >= 0 && len(name) == len(s.zones[i].apex) {
-		if parent := s.longest(wire.Parent(name)); parent >= 0 {
-			return parent
+	for at := name; at != nil; at = wire.Parent(at) {
+		i, ok := s.index[string(at)]
+		if !ok {
+			continue
 		}
-	}
-	return i
-}
-
-func (s *Set) longest(name []byte) int {
-	for name != nil {
-		if i, ok := s.index[string(name)]; ok {
-			return i
+		if qtype == wire.TypeDS && len(at) == len(name) {
+			if parent := s.Match(wire.Parent(at), wire.TypeNS); parent >= 0 {
+				return parent
+			}
 		}
-		name = wire.Parent(name)
+		return i
 	}
 	return -1
 }
