@@ -409,8 +409,8 @@ func (c *checker) origin(b *hcl.Block) Origin {
 	}
 	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded"),
 		FirstByte: r.duration("first_byte", 0, 100*time.Millisecond, time.Hour)}
-	if o.Health != "" && o.Health[0] != '/' {
-		c.fail(r.rangeOf("health"), "health is %q; it takes a path that starts with /", o.Health)
+	if o.Health != "" && !isRequestPath(o.Health) {
+		c.fail(r.rangeOf("health"), "health is %q; it takes a path that starts with /, without spaces", o.Health)
 	}
 	return o
 }
@@ -464,6 +464,9 @@ func (c *checker) probe(b *hcl.Block) Probe {
 	p := Probe{Kind: b.Labels[0], Path: r.text("path", "/"), Name: r.text("name", ""), Port: uint16(r.integer("port", 0, 0, 1<<16-1)),
 		Interval: r.duration("interval", 5*time.Second, 100*time.Millisecond, time.Hour), Timeout: r.duration("timeout", 2*time.Second, 10*time.Millisecond, time.Minute),
 		Up: r.integer("up", 2, 1, 100), Down: r.integer("down", 3, 1, 100)}
+	if !isRequestPath(p.Path) {
+		c.fail(r.rangeOf("path"), "path is %q; it takes a path that starts with /, without spaces", p.Path)
+	}
 	if kinds := []string{"http", "https", "tcp", "dns"}; !slices.Contains(kinds, p.Kind) {
 		c.fail(b.LabelRanges[0], "unknown kind of probe %q; known are %s%s", p.Kind, orList(kinds), didYouMean(p.Kind, kinds))
 	}

@@ -11,6 +11,11 @@ func isPath(s string) bool {
 	return s != "" && s[0] == '/' && !strings.ContainsAny(s, "?# ") && !strings.Contains(strings.TrimSuffix(s, "/*"), "*")
 }
 
+// isRequestPath tells whether a text can stand in a request line as path and query.
+func isRequestPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' })
+}
+
 // path reads what holds for some paths of a service.
 func (c *checker) path(b *hcl.Block, cookies string) Path {
 	r := c.read(b.Body, b.DefRange, shape{optional: []string{"cookies"}})

@@ -135,3 +135,13 @@ func TestLimitsReachTheEdge(t *testing.T) {
 		}
 	}
 }
+
+// TestProbesOfAWildcardAskForAHost: a host with "*" is no host, and each edge would
+// count as failed.
+func TestProbesOfAWildcardAskForAHost(t *testing.T) {
+	s := &config.Service{Name: "*.tenants.cdn.example", Probes: []config.Probe{{Kind: "http", Path: "/"}, {Kind: "http", Path: "/", Name: "a.tenants.cdn.example"}}}
+	got := probesOf(s, 80)
+	if got[0].Host != "perto-probe.tenants.cdn.example" || got[1].Host != "a.tenants.cdn.example" {
+		t.Errorf("got %q and %q", got[0].Host, got[1].Host)
+	}
+}

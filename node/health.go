@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"perto"
@@ -87,6 +88,9 @@ func probesOf(s *config.Service, port uint16) []replicas.Probe {
 		probe := replicas.Probe{Kind: kind, Host: string(s.Name), Path: p.Path, Port: p.Port, Interval: p.Interval, Timeout: p.Timeout, Up: p.Up, Down: p.Down}
 		if p.Name != "" {
 			probe.Host = p.Name
+		}
+		if below, ok := strings.CutPrefix(probe.Host, "*."); ok {
+			probe.Host = "perto-probe." + below // no request has a host with "*"
 		}
 		if probe.Port == 0 {
 			probe.Port = port

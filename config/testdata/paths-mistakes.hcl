@@ -9,6 +9,12 @@ zone "cdn.example" {
 }
 service "shop.cdn.example" {
   cookies = "store"
+  origin "http://origin.example" {
+    health = "healthz"
+  }
+  probe "http" {
+    path = "/x HTTP/1.1\r\nHost: other"
+  }
   path "/account/*" {
     cookies = "keep"
   }
