@@ -409,6 +409,9 @@ func (c *checker) origin(b *hcl.Block) Origin {
 	}
 	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded"),
 		FirstByte: r.duration("first_byte", 0, 100*time.Millisecond, time.Hour)}
+	if host, err := url.Parse("http://" + o.Host); o.Host != "" && (err != nil || host.Host != o.Host || strings.ContainsAny(o.Host, "%*@,")) {
+		c.fail(r.rangeOf("host"), "host is %q; it takes a host, also one with a port", o.Host)
+	}
 	if o.Health != "" && !isRequestPath(o.Health) {
 		c.fail(r.rangeOf("health"), "health is %q; it takes a path that starts with /, without spaces", o.Health)
 	}

@@ -357,7 +357,7 @@ func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
 	}
 	// The fetch may outlive the request, whose header is in the connection's buffer.
 	w.Request.Header = w.Request.Header.Clone()
-	w.Exchange.Header, w.Exchange.Interim = w.Request.Header, nil
+	w.Exchange.Header, w.Exchange.Interim, w.Failed = w.Request.Header, nil, r.failedLater()
 	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.cfg.StaleAfter)
 }
 
@@ -374,7 +374,7 @@ func (r *request) refresh() {
 	// The fetch outlives the request, whose header is in the connection's buffer.
 	w.Request.Header = w.Request.Header.Clone()
 	w.Exchange.Header = w.Request.Header
-	w.Stale = r.object
+	w.Stale, w.Failed = r.object, r.failedLater()
 	r.e.fetcher.Refresh(r.e.base, w)
 }
 

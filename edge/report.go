@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"perto"
 	"perto/edge/fetch"
 	"perto/edge/http1"
 )
@@ -54,15 +55,27 @@ func (r *reports) due(k reportKind, now time.Time) (omitted int, ok bool) {
 	return omitted, true
 }
 
-// originFailed counts and logs why an exchange with an origin failed. The reason of
-// a bad reply is one of [http1.Refusal].
+// originFailed counts and logs why an exchange with an origin failed.
 func (r *request) originFailed(err error) {
+	r.e.originFailed(err, r.route.site.Service, func() string { return string(r.authority) + string(r.target()) })
+}
+
+// failedLater returns what reports a fetch that this request began and that outlives
+// it.
+func (r *request) failedLater() func(error) {
+	e, service, url := r.e, r.route.site.Service, string(r.authority)+string(r.target())
+	return func(err error) { e.originFailed(err, service, func() string { return url }) }
+}
+
+// originFailed is the method of the request for a URL that is asked for only when a
+// line is due. The reason of a bad reply is one of [http1.Refusal].
+func (e *Edge) originFailed(err error, service perto.Service, url func() string) {
 	f, ok := errors.AsType[*fetch.Error](err)
 	if !ok || f.Cause == fetch.ClientGone {
 		return
 	}
-	r.e.reachedBy(f.Cause)
-	r.e.m.originFailures[f.Cause].Inc()
+	e.reachedBy(f.Cause)
+	e.m.originFailures[f.Cause].Inc()
 	k := reportKind{event: f.Cause.String(), origin: f.Origin}
 	reason := ""
 	if f.Err != nil {
@@ -71,13 +84,12 @@ func (r *request) originFailed(err error) {
 	if refusal, ok := errors.AsType[http1.Refusal](err); ok {
 		k.reason, reason = refusal.Error(), refusal.Error()
 	}
-	now := time.Now()
-	omitted, due := r.e.reports.due(k, now)
+	omitted, due := e.reports.due(k, time.Now())
 	if !due {
 		return
 	}
-	r.e.cfg.Logger.Warn("origin failed", "service", r.route.site.Service, "origin", f.Origin, "cause", f.Cause.String(), "reason", reason,
-		"method", string(r.q.Method), "url", cutText(string(r.authority)+string(r.target())), "omitted", omitted)
+	e.cfg.Logger.Warn("origin failed", "service", service, "origin", f.Origin, "cause", f.Cause.String(), "reason", reason,
+		"url", cutText(url()), "omitted", omitted)
 }
 
 // hostUnknown logs a host that no site has, with those that the edge serves.

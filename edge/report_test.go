@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,31 @@ func TestUnknownHostsAreLogged(t *testing.T) {
 			b.ask("GET / HTTP/1.1\r\nHost: nowhere.example\r\nConnection: close\r\n\r\n")
 		}
 		if got := log.String(); strings.Count(got, "no service has this host") != 1 || !strings.Contains(got, "host=nowhere.example") || !strings.Contains(got, "shop.example") {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// TestRefreshesThatFailAreLogged: also when no client waits for them.
+func TestRefreshesThatFailAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	down := false
+	origin := func(w http.ResponseWriter, q *http.Request) {
+		if down {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Cache-Control", "max-age=1, stale-while-revalidate=60")
+		io.WriteString(w, "x")
+	}
+	inBubble(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, origin, func(b *bubble) {
+		b.ask(getClose)
+		time.Sleep(5 * time.Second)
+		down = true
+		if got := b.ask(getClose); !strings.Contains(got, "stale-while-revalidate") {
+			t.Errorf("got %q", got)
+		}
+		synctest.Wait()
+		if got := log.String(); !strings.Contains(got, "cause=origin-closed") || !strings.Contains(got, "url=shop.example/a") {
 			t.Errorf("got %s", got)
 		}
 	})

@@ -11,6 +11,7 @@ service "shop.cdn.example" {
   cookies = "store"
   origin "http://origin.example" {
     health = "healthz"
+    host   = "shop example"
   }
   probe "http" {
     path = "/x HTTP/1.1\r\nHost: other"

@@ -62,11 +62,22 @@ type Want struct {
 	Near *cache.Object
 	// Compose makes what the cache keeps of a reply from the origin's fields.
 	Compose func(*cache.Object)
+	// Failed is called with the error of a fetch that no client waits for any more;
+	// may be nil. It must not use the memory of the request.
+	Failed func(error)
 	// Alone asks not to wait for others, nor to let them wait.
 	Alone bool
 	// MostBytes is up to which promised length the whole reply is wanted, in bytes;
 	// 0: any. The client wants a range, and a longer reply is not stored for that.
 	MostBytes int64
+}
+
+// end closes the result of a fetch that no client waits for, and reports its error.
+func (w *Want) end(got Got, err error) {
+	got.Close()
+	if err != nil && w.Failed != nil && !got.Collapsed {
+		w.Failed(err)
+	}
 }
 
 // Got is what a fetch brought. Exactly one of Object, Reply and the error beside
@@ -140,7 +151,7 @@ func (f *Fetcher) FetchWithin(ctx context.Context, w *Want, patience time.Durati
 		select {
 		case done <- result{got, err}:
 		case <-gone:
-			got.Close()
+			w.end(got, err)
 		}
 	})
 	t := time.NewTimer(patience)
@@ -208,9 +219,7 @@ func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
 		return
 	}
 	f.fills.Go(func() {
-		if got, err := f.lead(ctx, w, fl, id); err == nil {
-			got.Close()
-		}
+		w.end(f.lead(ctx, w, fl, id))
 	})
 }
 
