@@ -85,7 +85,7 @@ type Edge struct {
 	cache   *cache.Cache
 	client  *fetch.Client
 	fetcher *fetch.Fetcher
-	log     requestLog
+	log     recentRequests
 	reports reports
 	m       edgeMetrics
 

@@ -469,11 +469,11 @@ func TestRequestsAreRemembered(t *testing.T) {
 				b.Errorf("%d: %+v, want %+v", i, g, want)
 			}
 		}
-		for i := range 2 * loggedRequests {
+		for i := range 2 * keptRequests {
 			b.edge.log.add(&request{c: &conn{}, progress: progress{now: time.Now(), status: i}}, 0)
 		}
-		if n := len(b.edge.Requests(1 << 20)); n != loggedRequests {
-			b.Errorf("%d requests are kept, want %d", n, loggedRequests)
+		if n := len(b.edge.Requests(1 << 20)); n != keptRequests {
+			b.Errorf("%d requests are kept, want %d", n, keptRequests)
 		}
 	})
 }

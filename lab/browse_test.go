@@ -10,7 +10,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"perto/internal/headless"
+	"perto/internal/test/headless"
 )
 
 // TestBrowse is "perto lab browse" without a window: a browser that is in Tokyo

@@ -55,12 +55,12 @@ func asSyscall(err error) error {
 // streamConn is a TCP connection.
 type streamConn struct {
 	*gonet.TCPConn
-	ice *ice
+	gate *pauseGate
 }
 
 func (c *streamConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
-	c.ice.pass()
+	c.gate.wait()
 	if err != nil {
 		err = asSyscall(err)
 	}
@@ -68,7 +68,7 @@ func (c *streamConn) Read(b []byte) (int, error) {
 }
 
 func (c *streamConn) Write(b []byte) (int, error) {
-	c.ice.pass()
+	c.gate.wait()
 	n, err := c.TCPConn.Write(b)
 	if err != nil {
 		err = asSyscall(err)
@@ -82,19 +82,19 @@ func (c *streamConn) RemoteAddr() net.Addr { return unmapTCP(c.TCPConn.RemoteAdd
 // listener accepts streamConns.
 type listener struct {
 	*gonet.TCPListener
-	ice *ice
+	gate *pauseGate
 }
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.Accept()
-	l.ice.pass()
+	l.gate.wait()
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok && strings.Contains(op.Err.Error(), "invalid") {
 			err = net.ErrClosed // what gVisor says of a listener that was shut
 		}
 		return nil, err
 	}
-	return &streamConn{c.(*gonet.TCPConn), l.ice}, nil
+	return &streamConn{c.(*gonet.TCPConn), l.gate}, nil
 }
 
 // Addr returns the address listened on; all of them are "[::]".
@@ -109,22 +109,22 @@ func (l listener) Addr() net.Addr {
 // packetConn is a UDP socket that is not connected.
 type packetConn struct {
 	*gonet.UDPConn
-	ice *ice
+	gate *pauseGate
 }
 
 func (c packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	c.ice.pass()
+	c.gate.wait()
 	return c.UDPConn.WriteTo(b, to)
 }
 
 func (c packetConn) Write(b []byte) (int, error) {
-	c.ice.pass()
+	c.gate.wait()
 	return c.UDPConn.Write(b)
 }
 
 func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.UDPConn.ReadFrom(b)
-	c.ice.pass()
+	c.gate.wait()
 	if errors.Is(err, io.EOF) { // what gVisor says of a socket that was closed
 		err = net.ErrClosed
 	}
@@ -145,7 +145,7 @@ type udpConn struct {
 
 // newUDPConn opens a connected socket. gVisor announces errors of a socket on
 // its event queue, which gonet does not listen to: waking the reader is ours.
-func newUDPConn(s *stack.Stack, ice *ice, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
+func newUDPConn(s *stack.Stack, gate *pauseGate, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
 	queue := new(waiter.Queue)
 	ep, err := s.NewEndpoint(udp.ProtocolNumber, protocol, queue)
 	if err != nil {
@@ -155,7 +155,7 @@ func newUDPConn(s *stack.Stack, ice *ice, to tcpip.FullAddress, protocol tcpip.N
 		ep.Close()
 		return nil, &net.OpError{Op: "connect", Net: "udp", Err: errors.New(err.String())}
 	}
-	c := &udpConn{packetConn: packetConn{gonet.NewUDPConn(queue, ep), ice}}
+	c := &udpConn{packetConn: packetConn{gonet.NewUDPConn(queue, ep), gate}}
 	entry := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) {
 		c.refused.Store(true)
 		c.SetReadDeadline(time.Unix(1, 0))
@@ -166,7 +166,7 @@ func newUDPConn(s *stack.Stack, ice *ice, to tcpip.FullAddress, protocol tcpip.N
 
 func (c *udpConn) Read(b []byte) (int, error) {
 	n, err := c.UDPConn.Read(b)
-	c.ice.pass()
+	c.gate.wait()
 	if err == nil {
 		return n, nil
 	}

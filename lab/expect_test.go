@@ -9,7 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"perto/lab/access"
-	"perto/lab/expect"
+	"perto/internal/test/expect"
 )
 
 // TestExpectations holds the demo world to the list that all ways to run a world

@@ -99,7 +99,7 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	case Freeze:
 		h.Freeze()
 		if p != nil {
-			h.ice.freeze()
+			h.gate.close()
 		}
 	case Cut:
 		h.Cut()
@@ -111,7 +111,7 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 			return fail(perto.KindConflict, errors.New("it is dead already"))
 		}
 		h.Reset()
-		h.ice.melt() // a frozen process dies as well
+		h.gate.open() // a frozen process dies as well
 		return p.stop()
 	case Heal:
 		h.Heal()
@@ -157,7 +157,7 @@ func (h *Host) Heal() {
 	n := h.net
 	n.mu.Lock()
 	h.cut, h.frozen = false, false
-	h.ice.melt()
+	h.gate.open()
 	held, arrived := h.held, h.arrived
 	h.held, h.arrived = nil, nil
 	for _, p := range held {

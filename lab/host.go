@@ -21,7 +21,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
-	"perto/internal/cable"
+	"perto/internal/delayqueue"
 	"perto/internal/netx"
 	"perto/lab/access"
 )
@@ -48,10 +48,10 @@ type Host struct {
 
 	dials          atomic.Uint64
 	sent, received atomic.Uint64 // bytes of IP packets that went their way
-	ice            ice           // of its process
+	gate           pauseGate     // of its process
 
 	// Guarded by net.mu.
-	up, down cable.Line
+	up, down delayqueue.Line
 	cut      bool
 	frozen   bool
 	held     []heldPacket // what it wanted to send while frozen
@@ -159,7 +159,7 @@ func (h *Host) Listen(_ context.Context, network, address string) (net.Listener,
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return listener{l, &h.ice}, nil
+	return listener{l, &h.gate}, nil
 }
 
 // ListenPacket opens a UDP socket on the host.
@@ -172,7 +172,7 @@ func (h *Host) ListenPacket(_ context.Context, network, address string) (net.Pac
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return packetConn{c, &h.ice}, nil
+	return packetConn{c, &h.gate}, nil
 }
 
 // bindAddress reads an address to listen on. An empty host means every address
@@ -220,7 +220,7 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host in the lab", Name: host, IsNotFound: true}}
 	}
 	h.dials.Add(1)
-	h.ice.pass()
+	h.gate.wait()
 	var errs []error
 	for _, a := range addrs {
 		c, err := h.dial(ctx, network, netip.AddrPortFrom(a, port))
@@ -238,7 +238,7 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	}
 	full := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
 	if strings.HasPrefix(network, "udp") {
-		c, err := newUDPConn(h.stack, &h.ice, full, protocolOf(to.Addr()))
+		c, err := newUDPConn(h.stack, &h.gate, full, protocolOf(to.Addr()))
 		if err != nil {
 			return nil, asSyscall(err)
 		}
@@ -248,5 +248,5 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	if err != nil {
 		return nil, asSyscall(err)
 	}
-	return &streamConn{c, &h.ice}, nil
+	return &streamConn{c, &h.gate}, nil
 }

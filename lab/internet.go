@@ -12,7 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"perto/internal/cable"
+	"perto/internal/delayqueue"
 )
 
 // Internet carries packets between hosts. One goroutine holds every packet for
@@ -26,7 +26,7 @@ type Internet struct {
 	at    map[netip.Addr][]*Host // several hosts at one address: anycast
 	names map[string][]netip.Addr
 
-	underWay *cable.Holder[packet]
+	underWay *delayqueue.Queue[packet]
 	done     chan struct{}
 
 	packets atomic.Uint64
@@ -39,7 +39,7 @@ func NewInternet(paths *Paths) *Internet {
 		paths:    paths,
 		at:       make(map[netip.Addr][]*Host),
 		names:    make(map[string][]netip.Addr),
-		underWay: cable.NewHolder[packet](),
+		underWay: delayqueue.New[packet](),
 		done:     make(chan struct{}),
 	}
 	go n.underWay.Run(n.done, n.handOver)

@@ -164,7 +164,7 @@ func (l *Lab) adopt() error {
 // Close takes everything down and waits until it is gone.
 func (l *Lab) Close() error {
 	for _, m := range l.machines {
-		m.host.ice.melt()
+		m.host.gate.open()
 	}
 	for _, d := range l.socks {
 		d.close()

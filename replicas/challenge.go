@@ -165,7 +165,7 @@ func (r *Registry) proved(p proof, m *member, now time.Time) {
 	}
 	r.log.Warn("the clock of a replica was set back: its new epoch is accepted", "replica", m.declared.Name, "before", m.epoch, "now", p.epoch)
 	m.adopt(p.epoch, p.sequence)
-	r.judge(m, now, r.lonely(now))
+	r.judge(m, now, r.isolated(now))
 }
 
 // adopt starts a new life of the replica at an epoch that it has proved.

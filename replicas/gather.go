@@ -123,7 +123,7 @@ func (r *Registry) receive(msg *message) {
 	if m.declared.Name != r.cfg.Self {
 		r.life(now)
 	}
-	r.judge(m, now, r.lonely(now))
+	r.judge(m, now, r.isolated(now))
 }
 
 // witness answers a query of another DNS node, or takes its answer.
@@ -156,7 +156,7 @@ func (r *Registry) witness(msg *message, m *member, now time.Time) {
 	}
 	r.stats.witness[witnessHeard].Inc()
 	m.alive(q.at.Add(-age))
-	r.judge(m, now, r.lonely(now))
+	r.judge(m, now, r.isolated(now))
 }
 
 // ask probes a silent replica at once and asks witnesses about it.

@@ -56,7 +56,7 @@ type member struct {
 
 	judged  State  // by evidence alone
 	why     string // the reason for that
-	flaps   flaps
+	hold    holdDown
 	nextAsk time.Time // while silent: when to probe and to ask witnesses again
 
 	admin      string
@@ -186,7 +186,7 @@ func (m *member) askPause(now time.Time) time.Duration {
 type circumstances struct {
 	now        time.Time
 	heartbeats bool // we listen for heartbeats
-	lonely     bool // nothing was heard from anybody: our own network is suspect
+	isolated   bool // nothing was heard from anybody: our own network is suspect
 }
 
 // judge weighs the evidence. It does not look at what was judged before.
@@ -215,7 +215,7 @@ func (m *member) judge(c circumstances) (State, string) {
 		}
 		return StateUp, "heartbeats"
 	}
-	if life := min(silence, c.now.Sub(m.sign)); life >= m.removeAfter() && !c.lonely {
+	if life := min(silence, c.now.Sub(m.sign)); life >= m.removeAfter() && !c.isolated {
 		return StateDown, "silent, and nobody else heard it"
 	}
 	switch {
@@ -223,7 +223,7 @@ func (m *member) judge(c circumstances) (State, string) {
 		return StateDraining, "said that it drains, now silent"
 	case silence < m.removeAfter():
 		return StateSuspect, fmt.Sprintf("%d heartbeats missed", missedSuspect)
-	case c.lonely:
+	case c.isolated:
 		return StateUnknown, "nobody is heard: our own network is suspected"
 	}
 	return StateSuspect, "no heartbeats, but a probe or a witness found it alive"
@@ -239,7 +239,7 @@ func (m *member) judgeUnheard(c circumstances) (State, string) {
 			return StateUp, "probes succeed"
 		}
 	}
-	if c.heartbeats && m.declared.Beats && !c.lonely && c.now.Sub(m.born) >= bootGrace {
+	if c.heartbeats && m.declared.Beats && !c.isolated && c.now.Sub(m.born) >= bootGrace {
 		if !m.sign.IsZero() && c.now.Sub(m.sign) < m.removeAfter() {
 			return StateSuspect, "no heartbeats, but a probe or a witness found it alive"
 		}
@@ -258,13 +258,13 @@ func (m *member) update(c circumstances) (removal time.Duration) {
 	case m.judged == StateDown && state != StateDown:
 		if !m.recovered() {
 			state, reason = StateDown, m.why
-		} else if c.now.Before(m.flaps.until) {
+		} else if c.now.Before(m.hold.until) {
 			state, reason = StateDown, "held down: it went down several times"
 		} else {
 			m.dead, m.restored, m.renewed = "", false, false
 		}
 	case m.judged != StateDown && state == StateDown:
-		m.flaps.removed(c.now)
+		m.hold.removed(c.now)
 		m.run = 0
 		m.renewed = false
 		if !m.heard.IsZero() {

@@ -40,7 +40,7 @@ const (
 type check struct {
 	probe  Probe
 	target netip.AddrPort
-	damper
+	hysteresis
 	last    string    // the last bad result
 	due     time.Time // when to run it next
 	running bool
@@ -80,7 +80,7 @@ func newChecks(d Declared, now time.Time) []check {
 		h := fnv.New32a()
 		fmt.Fprintf(h, "%s %d", d.Name, i)
 		wait := time.Duration(h.Sum32()) % min(p.Interval, firstProbeWithin)
-		out[i] = check{probe: p, target: probeTarget(d, p.Port), due: now.Add(wait), damper: damper{up: p.Up, down: p.Down}}
+		out[i] = check{probe: p, target: probeTarget(d, p.Port), due: now.Add(wait), hysteresis: hysteresis{up: p.Up, down: p.Down}}
 	}
 	return out
 }

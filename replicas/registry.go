@@ -100,19 +100,19 @@ type Registry struct {
 	done     chan struct{}
 
 	// The owner's.
-	sites     []Site
-	members   map[perto.Replica]*member
-	sorted    []*member     // by name
-	awake     time.Time     // the last time that the owner was seen running
-	lastLife  time.Time     // when anybody was heard
-	quiet     time.Duration // how long a silence of everybody is suspicious
-	wasLonely bool
-	probing   int
-	nonce     uint64
-	asked     map[uint64]question // witness queries without an answer yet
-	changed   bool                // the Fleet must be published
-	loaded    time.Time           // when a mere change of load was published last
-	scratch   []byte
+	sites       []Site
+	members     map[perto.Replica]*member
+	sorted      []*member     // by name
+	awake       time.Time     // the last time that the owner was seen running
+	lastLife    time.Time     // when anybody was heard
+	quiet       time.Duration // how long a silence of everybody is suspicious
+	wasIsolated bool
+	probing     int
+	nonce       uint64
+	asked       map[uint64]question // witness queries without an answer yet
+	changed     bool                // the Fleet must be published
+	loaded      time.Time           // when a mere change of load was published last
+	scratch     []byte
 	// rejectLogged is when a rejection for each reason was logged last.
 	rejectLogged [len(rejectNames)]time.Time
 }
@@ -257,9 +257,9 @@ func (r *Registry) wake() {
 // heartbeats reports whether they are on.
 func (r *Registry) heartbeats() bool { return r.conn != nil }
 
-// lonely reports whether nobody at all was heard for so long that it is likelier
+// isolated reports whether nobody at all was heard for so long that it is likelier
 // to be our own network than everyone's death.
-func (r *Registry) lonely(now time.Time) bool {
+func (r *Registry) isolated(now time.Time) bool {
 	return len(r.sorted) > 0 && now.Sub(r.lastLife) >= r.quiet
 }
 
@@ -282,7 +282,7 @@ func (r *Registry) setQuiet() {
 
 // life notes that somebody was heard, so the network works.
 func (r *Registry) life(now time.Time) {
-	if r.lonely(now) {
+	if r.isolated(now) {
 		// It works again: those that could not be heard get the time to be.
 		for _, m := range r.sorted {
 			if !m.heard.IsZero() && m.judged != StateDown {
@@ -298,17 +298,17 @@ func (r *Registry) life(now time.Time) {
 func (r *Registry) look(ctx context.Context) {
 	now := time.Now()
 	r.setQuiet()
-	lonely := r.lonely(now)
-	if lonely != r.wasLonely {
-		r.wasLonely = lonely
-		if lonely {
+	isolated := r.isolated(now)
+	if isolated != r.wasIsolated {
+		r.wasIsolated = isolated
+		if isolated {
 			r.log.Warn("no heartbeat or probe arrives: this node's own network is suspected, and silence removes no replica")
 		} else {
 			r.log.Info("the network is back")
 		}
 	}
 	for _, m := range r.sorted {
-		r.judge(m, now, lonely)
+		r.judge(m, now, isolated)
 		if m.silent(now, r.heartbeats()) && !now.Before(m.nextAsk) {
 			m.nextAsk = now.Add(m.askPause(now))
 			r.ask(ctx, m, now)
@@ -327,9 +327,9 @@ func (r *Registry) look(ctx context.Context) {
 }
 
 // judge weighs a member's evidence and notes what changed.
-func (r *Registry) judge(m *member, now time.Time, lonely bool) {
+func (r *Registry) judge(m *member, now time.Time, isolated bool) {
 	before, reason, admin := m.state, m.reason, m.admin
-	removal := m.update(circumstances{now: now, heartbeats: r.heartbeats(), lonely: lonely})
+	removal := m.update(circumstances{now: now, heartbeats: r.heartbeats(), isolated: isolated})
 	if removal >= 0 {
 		r.stats.removal.Observe(removal)
 	}
@@ -373,12 +373,12 @@ func (r *Registry) probed(res result) {
 		k.last = res.err.Error()
 	default:
 		// While our own network is suspect a timeout says nothing of the server.
-		if !r.lonely(now) {
+		if !r.isolated(now) {
 			k.failure()
 			k.last = res.outcome.String()
 		}
 	}
-	r.judge(m, now, r.lonely(now))
+	r.judge(m, now, r.isolated(now))
 }
 
 // Report tells the registry what somebody found out about a replica. It does
@@ -408,7 +408,7 @@ func (r *Registry) reported(name perto.Replica, e Evidence, now time.Time) {
 		}
 		return
 	}
-	r.judge(m, now, r.lonely(now))
+	r.judge(m, now, r.isolated(now))
 }
 
 // SetAdmin notes an administrator's word about a replica: [AdminDrain],
@@ -426,7 +426,7 @@ func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string
 		}
 		m.admin, m.adminUntil = word, until
 		r.changed = true
-		r.judge(m, now, r.lonely(now))
+		r.judge(m, now, r.isolated(now))
 		return nil
 	})
 }

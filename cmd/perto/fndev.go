@@ -17,7 +17,7 @@ import (
 
 	"perto"
 	"perto/functions"
-	"perto/functions/guest"
+	"perto/functions/scaffold"
 	"perto/internal/fields"
 	"perto/internal/printable"
 )
@@ -34,7 +34,7 @@ func (c *fnNewCmd) Run(e *env) error {
 		return err
 	}
 	name := filepath.Base(abs)
-	files, needed, err := guest.New(c.Lang, c.Dir, name)
+	files, needed, err := scaffold.New(c.Lang, c.Dir, name)
 	if err != nil {
 		return err
 	}

@@ -20,32 +20,32 @@ type Fetcher struct {
 	flights flights
 	fills   sync.WaitGroup
 
-	mu   sync.Mutex
-	solo *simplelru.LRU[uint64, unshared]  // by hash of the key
-	late *simplelru.LRU[uint64, time.Time] // keys whose fetches take too long, until when
-	seed maphash.Seed
+	mu         sync.Mutex
+	hitForMiss *simplelru.LRU[uint64, unshared]  // by hash of the key
+	late       *simplelru.LRU[uint64, time.Time] // keys whose fetches take too long, until when
+	seed       maphash.Seed
 }
 
 const (
-	// soloFor is how long nobody waits for a key whose reply was of no use to
+	// hitForMissFor is how long nobody waits for a key whose reply was of no use to
 	// others: waiting again would only cost everybody the leader's time.
-	soloFor = 10 * time.Second
+	hitForMissFor = 10 * time.Second
 	// passRangesFor is how long requests for ranges of what turned out not to be
 	// stored, or to be too long, do not try again to fetch the whole.
 	passRangesFor = 5 * time.Minute
-	// maxSolo bounds that list. It has hashes, since clients make keys as long as
+	// maxHitForMiss bounds that list. It has hashes, since clients make keys as long as
 	// they like; that two keys have one costs a fetch at most.
-	maxSolo = 4096
+	maxHitForMiss = 4096
 )
 
 // NewFetcher returns a fetcher for a cache.
 func NewFetcher(c *cache.Cache) *Fetcher {
-	solo, err := simplelru.NewLRU[uint64, unshared](maxSolo, nil)
-	late, err2 := simplelru.NewLRU[uint64, time.Time](maxSolo, nil)
+	hitForMiss, err := simplelru.NewLRU[uint64, unshared](maxHitForMiss, nil)
+	late, err2 := simplelru.NewLRU[uint64, time.Time](maxHitForMiss, nil)
 	if err != nil || err2 != nil {
 		panic(errors.Join(err, err2)) // only for a size below one
 	}
-	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, solo: solo, late: late, seed: maphash.MakeSeed()}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, hitForMiss: hitForMiss, late: late, seed: maphash.MakeSeed()}
 }
 
 // Want is what a client needs that the cache cannot give.
@@ -103,7 +103,7 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 	near := w.Near
 	for range 3 {
 		id := flightID(w, near)
-		if w.Alone || f.isSolo(id) {
+		if w.Alone || f.isHitForMiss(id) {
 			break
 		}
 		fl, leads := f.flights.join(id, w.Key)
@@ -290,7 +290,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	got.TooLarge = why == rfc9111.Storable && r.ContentLength > most
 	if why != rfc9111.Storable || got.TooLarge {
 		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
-			f.setSolo(id, soloFor, why)
+			f.setSolo(id, hitForMissFor, why)
 			if w.MostBytes > 0 {
 				f.setSolo(rangeID(id), passRangesFor, why)
 			}
@@ -419,7 +419,7 @@ func (f *Fetcher) Wait() { f.fills.Wait() }
 
 // PassesRanges tells whether a range of what is wanted is better fetched as it is:
 // the whole was not for the cache a while ago.
-func (f *Fetcher) PassesRanges(w *Want) bool { return f.isSolo(rangeID(flightID(w, w.Near))) }
+func (f *Fetcher) PassesRanges(w *Want) bool { return f.isHitForMiss(rangeID(flightID(w, w.Near))) }
 
 func rangeID(id string) string {
 	if id == "" {
@@ -435,10 +435,10 @@ type unshared struct {
 	why   rfc9111.Reason
 }
 
-func (f *Fetcher) isSolo(id string) bool {
+func (f *Fetcher) isHitForMiss(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u, ok := f.solo.Get(maphash.String(f.seed, id))
+	u, ok := f.hitForMiss.Get(maphash.String(f.seed, id))
 	return ok && time.Now().Before(u.until)
 }
 
@@ -449,7 +449,7 @@ func (f *Fetcher) setSolo(id string, d time.Duration, why rfc9111.Reason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	f.solo.Add(maphash.String(f.seed, id), unshared{at: now, until: now.Add(d), why: why})
+	f.hitForMiss.Add(maphash.String(f.seed, id), unshared{at: now, until: now.Add(d), why: why})
 }
 
 // WhyUnshared returns why the last reply for a cache key was not stored, and when
@@ -457,6 +457,6 @@ func (f *Fetcher) setSolo(id string, d time.Duration, why rfc9111.Reason) {
 func (f *Fetcher) WhyUnshared(key []byte) (why rfc9111.Reason, at time.Time, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u, ok := f.solo.Peek(maphash.Bytes(f.seed, key))
+	u, ok := f.hitForMiss.Peek(maphash.Bytes(f.seed, key))
 	return u.why, u.at, ok
 }

@@ -19,18 +19,20 @@ import (
 // added here on purpose.
 var layers = map[string]int{
 	"": 0, "metrics": 0,
-	"internal/arch": 0, "internal/cable": 0, "internal/fields": 0, "internal/lpm": 0, "internal/headless": 0, "internal/netx": 0,
+	"internal/arch": 0, "internal/delayqueue": 0, "internal/fields": 0, "internal/lpm": 0, "internal/test/headless": 0, "internal/netx": 0,
 	"internal/memnet": 0, "internal/netns": 0, "internal/printable": 0, "internal/simnet": 0, "internal/snapshot": 0,
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
 	"origin/functions": 1, "edge/http1": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
-	"mapping": 1, "geodata": 1, "replicas": 1, "functions/rewrite": 1, "functions/guest": 1,
+	"mapping": 1, "geodata": 1, "replicas": 1, "functions/rewrite": 1, "functions/scaffold": 1,
 
 	// The data plane serves, the control plane decides; neither imports itself.
 	"dnsserver": 2, "edge": 2, "origin": 2, "functions": 2,
 	"console": 2, "config": 2, "mobility": 2,
 
-	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/expect": 4, "lab/page": 4, "lab/report": 4, "lab/wan": 4, "cmd/perto": 5,
+	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/page": 4, "lab/report": 4, "lab/wan": 4, "cmd/perto": 5,
+
+	"internal/test/expect": 4, // compares a lab or containers with a list of expectations
 
 	// Not of the product: tools and tests about the whole tree.
 	"bench/dns/mkmmdb": 5, "bench/functions": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
@@ -55,7 +57,7 @@ var fences = []struct {
 	library  string
 	packages []string
 }{
-	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "lab/access", "lab/expect"}},
+	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "lab/access", "internal/test/expect"}},
 	{"github.com/oschwald/", []string{"geodata"}},
 	{"github.com/maxmind/mmdbwriter", []string{"geodata", "bench/dns/mkmmdb"}},
 	{"github.com/tetratelabs/wazero", []string{"functions"}},
@@ -63,8 +65,8 @@ var fences = []struct {
 	{"github.com/vishvananda/netlink", []string{"lab/wan"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
 	{"github.com/KimMachineGun/automemlimit", []string{"cmd/perto"}},
-	{"github.com/hashicorp/hcl", []string{"config", "lab/expect"}},
-	{"github.com/chromedp/", []string{"internal/headless"}},
+	{"github.com/hashicorp/hcl", []string{"config", "internal/test/expect"}},
+	{"github.com/chromedp/", []string{"internal/test/headless"}},
 	{"github.com/prometheus/", []string{"metrics"}},
 }
 

@@ -19,7 +19,7 @@ import (
 	"perto/console"
 	"perto/geodata"
 	"perto/lab/access"
-	"perto/lab/expect"
+	"perto/internal/test/expect"
 	"perto/lab/wan"
 )
 

@@ -23,7 +23,7 @@ import (
 	"perto"
 	"perto/config"
 	"perto/console"
-	"perto/internal/headless"
+	"perto/internal/test/headless"
 	"perto/lab/access"
 	"perto/mobility"
 	"perto/node"

@@ -27,7 +27,7 @@ import (
 	"perto"
 	"perto/functions"
 	"perto/internal/fields"
-	"perto/internal/headless"
+	"perto/internal/test/headless"
 )
 
 // guests are the modules that both hosts run: one in C, two in Go, built once.

@@ -11,7 +11,7 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/internal/cable"
+	"perto/internal/delayqueue"
 )
 
 // MaxDelay bounds delay and jitter, each. No path on earth is longer, and a packet
@@ -203,7 +203,7 @@ func (d *direction) apply(c Change) {
 	set(&d.now.Bandwidth, c.Bandwidth)
 	set(&d.now.Cut, c.Cut)
 	if d.now.Bandwidth != d.line.BitsPerSecond {
-		d.line = cable.Line{BitsPerSecond: d.now.Bandwidth} // what waited before the old line is under way already
+		d.line = delayqueue.Line{BitsPerSecond: d.now.Bandwidth} // what waited before the old line is under way already
 	}
 	// Packets on a new, shorter path overtake those on the old one, as they do
 	// when a route changes.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/internal/cable"
+	"perto/internal/delayqueue"
 )
 
 // Conditions are what the packets of one direction between two regions meet.
@@ -25,7 +25,7 @@ type Conditions struct {
 	// Loss is the share of packets lost, 0..1.
 	Loss float64
 	// Bandwidth is in bits per second, of IP packets; 0 is without limit. What
-	// would wait longer than [cable.MaxWait] is lost.
+	// would wait longer than [delayqueue.MaxWait] is lost.
 	Bandwidth uint64
 	// Cut loses everything, also what is under way, in silence.
 	Cut bool
@@ -64,7 +64,7 @@ type Config struct {
 type Wan struct {
 	cfg      Config
 	table    table
-	underWay *cable.Holder[packet]
+	underWay *delayqueue.Queue[packet]
 	buffers  sync.Pool // of *[]byte with bufferSize
 
 	mu         sync.Mutex
@@ -78,7 +78,7 @@ type direction struct {
 	from, to int
 	initial  Conditions
 	now      Conditions
-	line     cable.Line
+	line     delayqueue.Line
 	draw     *rand.Rand
 	latest   []time.Time // by flow: no packet of it may arrive before; nil without jitter
 	counters Counters
@@ -116,7 +116,7 @@ func New(cfg Config) (*Wan, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Wan{cfg: cfg, table: t, underWay: cable.NewHolder[packet]()}
+	w := &Wan{cfg: cfg, table: t, underWay: delayqueue.New[packet]()}
 	w.buffers.New = func() any {
 		b := make([]byte, bufferSize)
 		return &b

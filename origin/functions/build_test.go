@@ -65,7 +65,7 @@ func TestModulesAreThoseOfTheirSources(t *testing.T) {
 		by = compiler
 	}
 	var files []string
-	for _, pattern := range []string{"guests/*.c", "guests/*.h", "guests/Makefile", "../../functions/guest/c/perto.h", "guests/*.wasm"} {
+	for _, pattern := range []string{"guests/*.c", "guests/*.h", "guests/Makefile", "../../functions/scaffold/c/perto.h", "guests/*.wasm"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatal(pattern, err)

@@ -1,6 +1,6 @@
-// Package guest has what a new function begins with: small projects in the languages
+// Package scaffold has what a new function begins with: small projects in the languages
 // that guests are written in, each with the bindings that it needs.
-package guest
+package scaffold
 
 import (
 	"embed"

@@ -25,7 +25,7 @@ func TestDamper(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := damper{up: 2, down: 3}
+			d := hysteresis{up: 2, down: 3}
 			for _, r := range tt.results {
 				switch r {
 				case '+':
@@ -45,7 +45,7 @@ func TestDamper(t *testing.T) {
 
 func TestFlapsHoldLongerEachTime(t *testing.T) {
 	now := time.Unix(0, 0)
-	var f flaps
+	var f holdDown
 	for i, want := range []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
 		now = now.Add(want + time.Second)
 		f.removed(now)

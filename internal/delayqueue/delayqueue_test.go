@@ -1,4 +1,4 @@
-package cable
+package delayqueue
 
 import (
 	"math/rand/v2"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-func TestHolderHandsOverWhenDue(t *testing.T) {
+func TestQueueHandsOverWhenDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHolder[time.Duration]()
+		h := New[time.Duration]()
 		done := make(chan struct{})
 		start := time.Now()
 		var got []time.Duration
@@ -34,9 +34,9 @@ func TestHolderHandsOverWhenDue(t *testing.T) {
 	})
 }
 
-func TestHolderKeepsTheOrderOfAnInstant(t *testing.T) {
+func TestQueueKeepsTheOrderOfAnInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHolder[int]()
+		h := New[int]()
 		due := time.Now().Add(time.Second)
 		var want []int
 		for i := range 100 {
@@ -55,8 +55,8 @@ func TestHolderKeepsTheOrderOfAnInstant(t *testing.T) {
 	})
 }
 
-func TestHolderEndsWhileMuchIsDue(t *testing.T) {
-	h := NewHolder[int]()
+func TestQueueEndsWhileMuchIsDue(t *testing.T) {
+	h := New[int]()
 	done := make(chan struct{})
 	n := 0
 	h.Hold(time.Now(), 0)

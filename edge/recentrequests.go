@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// loggedRequests is how many of the last requests are kept for pages and
+	// keptRequests is how many of the last requests are kept for pages and
 	// explanations. Access logs of everything are another consumer's work.
-	loggedRequests = 512
+	keptRequests = 512
 	// loggedBytes is how much of host and target is kept of each.
 	loggedBytes = 160
 )
@@ -29,11 +29,11 @@ type Request struct {
 	Took    time.Duration
 }
 
-// requestLog is a ring of the last requests. Writers take a slot each and never
+// recentRequests is a ring of the last requests. Writers take a slot each and never
 // wait for one another.
-type requestLog struct {
+type recentRequests struct {
 	next  atomic.Uint64
-	slots [loggedRequests]logSlot
+	slots [keptRequests]logSlot
 }
 
 type logSlot struct {
@@ -52,8 +52,8 @@ type logSlot struct {
 	outcome Outcome
 }
 
-func (l *requestLog) add(r *request, took time.Duration) {
-	s := &l.slots[l.next.Add(1)%loggedRequests]
+func (l *recentRequests) add(r *request, took time.Duration) {
+	s := &l.slots[l.next.Add(1)%keptRequests]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used, s.time, s.took, s.bytes = true, r.now, took, r.sent
@@ -68,9 +68,9 @@ func (l *requestLog) add(r *request, took time.Duration) {
 func (e *Edge) Requests(n int) []Request {
 	l := &e.log
 	last := l.next.Load()
-	out := make([]Request, 0, min(n, loggedRequests))
-	for i := uint64(0); i < loggedRequests && len(out) < n; i++ {
-		s := &l.slots[(last-i)%loggedRequests]
+	out := make([]Request, 0, min(n, keptRequests))
+	for i := uint64(0); i < keptRequests && len(out) < n; i++ {
+		s := &l.slots[(last-i)%keptRequests]
 		s.mu.Lock()
 		if s.used {
 			out = append(out, Request{Time: s.time, Client: s.client, Method: printable.Text(s.method[:s.methodN]), URL: printable.Text(s.url[:s.urlN]),

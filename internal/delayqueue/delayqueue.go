@@ -1,21 +1,21 @@
-// Package cable is what a simulated network is made of, whatever it carries: a
-// [Holder] that keeps things until they are due, and a [Line] of limited
+// Package delayqueue is what a simulated network is made of, whatever it carries: a
+// [Queue] that keeps things until they are due, and a [Line] of limited
 // bandwidth. The lab's Internet carries packets of its netstack on them, the wan
 // of the containers those of the kernel.
 //
 // Time is package time's: inside a synctest bubble it is virtual.
-package cable
+package delayqueue
 
 import (
 	"sync"
 	"time"
 )
 
-// Holder keeps things until they are due and hands them over in that order;
+// Queue keeps things until they are due and hands them over in that order;
 // things that are due at the same instant keep the order they came in. Its
 // methods may be called from any goroutine. It does not bound what it holds: that
 // is for who knows what a thing weighs.
-type Holder[T any] struct {
+type Queue[T any] struct {
 	mu    sync.Mutex
 	heap  []held[T] // Invariant: no element is before its parent, at (i-1)/2
 	order uint64    // of the next thing
@@ -35,50 +35,50 @@ func (a *held[T]) before(b *held[T]) bool {
 	return a.order < b.order
 }
 
-// NewHolder returns an empty Holder. Nothing is handed over before Run is called.
-func NewHolder[T any]() *Holder[T] { return &Holder[T]{wake: make(chan struct{}, 1)} }
+// New returns an empty Queue. Nothing is handed over before Run is called.
+func New[T any]() *Queue[T] { return &Queue[T]{wake: make(chan struct{}, 1)} }
 
 // Hold keeps a thing until it is due.
-func (h *Holder[T]) Hold(due time.Time, thing T) {
-	h.mu.Lock()
-	h.order++
-	h.heap = append(h.heap, held[T]{due, h.order, thing})
-	first := h.rise() == 0
-	h.mu.Unlock()
+func (q *Queue[T]) Hold(due time.Time, thing T) {
+	q.mu.Lock()
+	q.order++
+	q.heap = append(q.heap, held[T]{due, q.order, thing})
+	first := q.rise() == 0
+	q.mu.Unlock()
 	if first { // Run sleeps until something later
 		select {
-		case h.wake <- struct{}{}:
+		case q.wake <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // Len returns how many things are held.
-func (h *Holder[T]) Len() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.heap)
+func (q *Queue[T]) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.heap)
 }
 
 // Run hands over what is due, one thing at a time, until done is closed. What is
 // still held then stays. One Run at a time.
-func (h *Holder[T]) Run(done <-chan struct{}, handOver func(T)) {
+func (q *Queue[T]) Run(done <-chan struct{}, handOver func(T)) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var due []T
 	for {
 		due = due[:0]
 		wait := time.Hour
-		h.mu.Lock()
+		q.mu.Lock()
 		now := time.Now()
-		for len(h.heap) > 0 {
-			if next := h.heap[0].due; next.After(now) {
+		for len(q.heap) > 0 {
+			if next := q.heap[0].due; next.After(now) {
 				wait = next.Sub(now)
 				break
 			}
-			due = append(due, h.pop())
+			due = append(due, q.pop())
 		}
-		h.mu.Unlock()
+		q.mu.Unlock()
 		for _, thing := range due {
 			handOver(thing)
 		}
@@ -94,7 +94,7 @@ func (h *Holder[T]) Run(done <-chan struct{}, handOver func(T)) {
 		timer.Reset(wait)
 		select {
 		case <-timer.C:
-		case <-h.wake:
+		case <-q.wake:
 		case <-done:
 			return
 		}
@@ -102,38 +102,38 @@ func (h *Holder[T]) Run(done <-chan struct{}, handOver func(T)) {
 }
 
 // rise moves the last element up to its place, which it returns.
-func (h *Holder[T]) rise() int {
-	i := len(h.heap) - 1
+func (q *Queue[T]) rise() int {
+	i := len(q.heap) - 1
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !h.heap[i].before(&h.heap[parent]) {
+		if !q.heap[i].before(&q.heap[parent]) {
 			break
 		}
-		h.heap[i], h.heap[parent] = h.heap[parent], h.heap[i]
+		q.heap[i], q.heap[parent] = q.heap[parent], q.heap[i]
 		i = parent
 	}
 	return i
 }
 
 // pop removes the first element.
-func (h *Holder[T]) pop() T {
-	last := len(h.heap) - 1
-	first := h.heap[0].thing
-	h.heap[0] = h.heap[last]
-	h.heap[last] = held[T]{}
-	h.heap = h.heap[:last]
+func (q *Queue[T]) pop() T {
+	last := len(q.heap) - 1
+	first := q.heap[0].thing
+	q.heap[0] = q.heap[last]
+	q.heap[last] = held[T]{}
+	q.heap = q.heap[:last]
 	for i := 0; ; {
 		child := 2*i + 1
 		if child >= last {
 			break
 		}
-		if child+1 < last && h.heap[child+1].before(&h.heap[child]) {
+		if child+1 < last && q.heap[child+1].before(&q.heap[child]) {
 			child++
 		}
-		if !h.heap[child].before(&h.heap[i]) {
+		if !q.heap[child].before(&q.heap[i]) {
 			break
 		}
-		h.heap[i], h.heap[child] = h.heap[child], h.heap[i]
+		q.heap[i], q.heap[child] = q.heap[child], q.heap[i]
 		i = child
 	}
 	return first

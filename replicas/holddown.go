@@ -1,0 +1,40 @@
+package replicas
+
+import "time"
+
+// Flap damping: a replica that comes back and fails again is held down longer
+// each time, so that answers do not follow it up and down.
+const (
+	// flapWindow is how long a removal counts against a replica.
+	flapWindow = time.Minute
+	// firstHold is how long the second removal in the window lasts at least; it
+	// doubles with each further one (a flap of 1 Hz must not change answers
+	// more than about once in 10 s).
+	firstHold = 10 * time.Second
+	maxHold   = time.Minute
+)
+
+// holdDown remembers removals.
+type holdDown struct {
+	count int // removals without a quiet window between
+	last  time.Time
+	until time.Time // not up before
+}
+
+// removed notes a removal.
+func (f *holdDown) removed(now time.Time) {
+	if now.Sub(f.last) > flapWindow+f.hold() {
+		f.count = 0
+	}
+	f.count++
+	f.last = now
+	f.until = now.Add(f.hold())
+}
+
+// hold is how long the last removal lasts at least. The first is free.
+func (f *holdDown) hold() time.Duration {
+	if f.count < 2 {
+		return 0
+	}
+	return min(firstHold<<min(f.count-2, 8), maxHold)
+}
