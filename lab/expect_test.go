@@ -8,8 +8,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"perto/lab/access"
 	"perto/internal/test/expect"
+	"perto/lab/access"
 )
 
 // TestExpectations holds the demo world to the list that all ways to run a world

@@ -18,8 +18,8 @@ import (
 	"perto/config"
 	"perto/console"
 	"perto/geodata"
-	"perto/lab/access"
 	"perto/internal/test/expect"
+	"perto/lab/access"
 	"perto/lab/wan"
 )
 
