@@ -15,7 +15,7 @@ var wordLimits = []struct {
 	words *regexp.Regexp
 	limit float64
 }{
-	{"nobody, somebody, everybody, whoever, whom", regexp.MustCompile(`(?i)\b(nobody|somebody|everybody|anybody|whoever|whom|whose)\b`), 0.2},
+	{"nobody, somebody, everybody, whoever, whom", regexp.MustCompile(`(?i)\b(nobody|somebody|everybody|anybody|whoever|whom)\b`), 0.2},
 	{"who", regexp.MustCompile(`(?i)\bwho\b`), 0.2},
 	{"what", regexp.MustCompile(`(?i)\bwhat(ever)?\b`), 1},
 	{"hear, tell, believe, know", regexp.MustCompile(`(?i)\b(hears?|heard|tells?|told|believes?|believed|knows)\b`), 0.2},
