@@ -159,7 +159,7 @@ func (e *Edge) SetSites(s *Sites) {
 	for _, tag := range outdated(old, t) {
 		e.PurgeTag(tag)
 	}
-	e.cfg.Logger.Info("sites set", "sites", len(s.list), "hosts", len(t.hosts)+len(t.wild), "version", version)
+	e.cfg.Logger.Debug("sites set", "sites", len(s.list), "hosts", len(t.hosts)+len(t.wild), "version", version)
 }
 
 // outdated returns the tags of what functions of the origin phase made that have

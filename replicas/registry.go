@@ -260,7 +260,11 @@ func (r *Registry) heartbeats() bool { return r.conn != nil }
 // isolated reports whether nobody at all was heard for so long that it is likelier
 // to be our own network than everyone's death.
 func (r *Registry) isolated(now time.Time) bool {
-	return len(r.sorted) > 0 && now.Sub(r.lastLife) >= r.quiet
+	others := len(r.sorted)
+	if r.members[r.cfg.Self] != nil {
+		others-- // its heartbeats do not cross the network
+	}
+	return others > 0 && now.Sub(r.lastLife) >= r.quiet
 }
 
 // setQuiet finds out how long a silence of everybody is suspicious: until a

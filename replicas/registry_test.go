@@ -653,6 +653,20 @@ func TestKeyRotationLosesNoReplica(t *testing.T) {
 	})
 }
 
+// TestOwnEdgeAloneIsNotIsolated: a machine whose only edge is its own receives nothing
+// over the network, and does not suspect it.
+func TestOwnEdgeAloneIsNotIsolated(t *testing.T) {
+	simTest(t, simOptions{self: "e-0"}, func(t *testing.T, s *sim) {
+		s.settle()
+		time.Sleep(time.Minute)
+		if m := s.member(0, 0); m.State != StateUp {
+			t.Errorf("got %v (%s)", m.State, m.Reason)
+		}
+		s.kill(0)
+		s.until(0, 0, 3*time.Second, StateDown) // its silence counts
+	})
+}
+
 func TestReconfigureAfterTheEnd(t *testing.T) {
 	simTest(t, simOptions{}, func(t *testing.T, s *sim) {
 		s.settle()

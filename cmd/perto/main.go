@@ -106,9 +106,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func fail(stderr io.Writer, err error) int {
-	fmt.Fprintln(stderr, "perto:", err)
+	if _, ok := errors.AsType[*reportedError](err); !ok {
+		fmt.Fprintln(stderr, "perto:", err)
+	}
 	return exitCode(err)
 }
+
+// reportedError is an error that another process shows.
+type reportedError struct{ error }
+
+func (e *reportedError) Unwrap() error { return e.error }
 
 // exitCode returns the exit status of a command that ends with an error.
 func exitCode(err error) int {

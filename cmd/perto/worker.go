@@ -92,6 +92,9 @@ func (c *runCmd) work(e *env) error {
 	err = w.serve(e, c)
 	if w.node == nil && err != nil {
 		w.replies.send(eventRefused, err)
+		if w.replies.to != io.Discard {
+			return &reportedError{err} // the parent prints it
+		}
 	}
 	return err
 }
@@ -152,12 +155,13 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 	}
 	hint := "the node has no control socket: set data in its node block"
 	if path := node.ControlSocket(&cfg.Local); path != "" {
-		l, err := listenControl(path)
-		if err != nil {
-			return nil, &perto.Error{Op: "open the control socket", Path: path, Kind: perto.KindUnavailable, Err: err, Hint: "data in the node block names its folder"}
+		if l, err := listenControl(path); err != nil {
+			// The node serves all the same, for example on a file system that is full.
+			w.log.Warn("the node has no control socket", "path", path, "err", err, "effect", "drain and purge cannot reach it")
+		} else {
+			serve(l, apiOf(n, console.AdminHandler(n)))
+			hint = "on the node's machine use -c FILE, or --api " + console.UnixPrefix + path
 		}
-		serve(l, apiOf(n, console.AdminHandler(n)))
-		hint = "on the node's machine use -c FILE, or --api " + console.UnixPrefix + path
 	}
 	if cfg.Local.API != "" {
 		l, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
@@ -182,9 +186,16 @@ func apiOf(n *node.Node, admin http.Handler) http.Handler {
 	return mux
 }
 
+// maxSocketPath is the longest path of a Unix socket, in bytes (unix(7): 108 with the
+// final zero on Linux, 104 elsewhere).
+const maxSocketPath = 103
+
 // listenControl opens the control socket, which only its owner may use. A socket that an
 // earlier worker left is replaced: the parent runs one at a time, or hands over.
 func listenControl(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("its path has %d bytes; a Unix socket may have %d", len(path), maxSocketPath)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
