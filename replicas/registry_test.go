@@ -662,7 +662,7 @@ func TestOwnEdgeAloneIsNotIsolated(t *testing.T) {
 		if m := s.member(0, 0); m.State != StateUp {
 			t.Errorf("got %v (%s)", m.State, m.Reason)
 		}
-		s.kill(0)
+		s.edges[0].host.Vanish()
 		s.until(0, 0, 3*time.Second, StateDown) // its silence counts
 	})
 }
