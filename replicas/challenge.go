@@ -163,7 +163,11 @@ func (r *Registry) proved(p proof, m *member, now time.Time) {
 	if p.epoch >= m.epoch {
 		return // an answer to a replayed packet: nothing is wrong with the epoch
 	}
-	r.log.Warn("the clock of a replica was set back: its new epoch is accepted", "replica", m.declared.Name, "before", m.epoch, "now", p.epoch)
+	if now.Sub(m.adopted) >= logEvery {
+		m.adopted = now
+		r.log.Warn("the clock of a replica was set back: its new epoch is accepted", "replica", m.declared.Name, "before", m.epoch, "now", p.epoch,
+			"hint", "if this comes again and again, two machines run with this name")
+	}
 	m.adopt(p.epoch, p.sequence)
 	r.judge(m, now, r.isolated(now))
 }

@@ -46,6 +46,7 @@ type member struct {
 	rejection       rejection // the newest, since the last heartbeat that was accepted
 	challenged      time.Time // when a challenge was sent; zero: none is open
 	nonce           uint64    // of that challenge
+	adopted         time.Time // when a lower epoch was logged last
 
 	// Other evidence.
 	sign     time.Time // when it was last known to live by a weaker sign: a probe's answer, a witness
