@@ -1,12 +1,13 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Limits bounds what an edge spends on clients and origins.
+// Limits are the bounds of a machine's connections, times and sizes.
 type Limits struct {
 	Connections int           // of clients, at a time
 	Head        time.Duration // for a whole request head
@@ -29,6 +30,11 @@ type Limits struct {
 	OriginQueue           time.Duration // for a free place among the exchanges
 	OriginExchanges       int           // with one origin, at a time
 	OriginIdleConnections int           // kept for one origin
+
+	DNSConnections          int           // of DNS over TCP, at a time
+	DNSConnectionsPerClient int           // of one IPv4 address or IPv6 /64
+	DNSIdle                 time.Duration // between queries of a connection
+	DNSWrite                time.Duration // for a response that a client does not read
 }
 
 // limitKey is one key of the block: where its value goes, its default and range.
@@ -39,6 +45,14 @@ type limitKey struct {
 	size      *uint64
 	missing   int64 // nanoseconds, a number or bytes
 	low, high int64
+}
+
+// role returns the role of the machines that the limit is for.
+func (k *limitKey) role() Roles {
+	if strings.HasPrefix(k.name, "dns_") {
+		return RoleDNS
+	}
+	return RoleEdge
 }
 
 const (
@@ -78,10 +92,14 @@ func (l *Limits) keys() []limitKey {
 		span("origin_queue", &l.OriginQueue, 10*s, 10*ms, time.Hour),
 		number("origin_exchanges", &l.OriginExchanges, 1024, 1, 1_000_000),
 		number("origin_idle_connections", &l.OriginIdleConnections, 128, 1, 100_000),
+		number("dns_connections", &l.DNSConnections, 1000, 1, 1_000_000),
+		number("dns_connections_per_client", &l.DNSConnectionsPerClient, 100, 1, 1_000_000),
+		span("dns_idle", &l.DNSIdle, 10*s, 100*ms, time.Hour),
+		span("dns_write", &l.DNSWrite, 5*s, 100*ms, time.Hour),
 	}
 }
 
-// DefaultLimits returns the limits of an edge whose file says nothing of them.
+// DefaultLimits returns the limits of a machine without a limits block.
 func DefaultLimits() (l Limits) {
 	for _, k := range l.keys() {
 		k.set(k.missing)
@@ -100,8 +118,9 @@ func (k *limitKey) set(v int64) {
 	}
 }
 
-// limits reads the block.
-func (c *checker) limits(b *hcl.Block, l *Limits) {
+// limits reads the block of a machine with some roles. A limit of another role would
+// bound nothing, so it is a mistake.
+func (c *checker) limits(b *hcl.Block, l *Limits, roles Roles) {
 	keys := l.keys()
 	var s shape
 	for _, k := range keys {
@@ -109,6 +128,9 @@ func (c *checker) limits(b *hcl.Block, l *Limits) {
 	}
 	r := c.read(b.Body, b.DefRange, s)
 	for _, k := range keys {
+		if r.has(k.name) && !roles.Has(k.role()) {
+			c.fail(r.rangeOf(k.name), "%s is for machines with the role %s", k.name, k.role().Names()[0])
+		}
 		switch {
 		case k.span != nil:
 			*k.span = r.duration(k.name, time.Duration(k.missing), time.Duration(k.low), time.Duration(k.high))
@@ -126,9 +148,12 @@ func (c *checker) limits(b *hcl.Block, l *Limits) {
 
 func bytesText(n uint64) string { return inUnits(n, 1<<10, "B", "KiB", "MiB", "GiB", "TiB") }
 
-func (w *shower) limits(l *Limits) {
+func (w *shower) limits(l *Limits, roles Roles) {
 	w.block("limits", "", func() {
 		for _, k := range l.keys() {
+			if !roles.Has(k.role()) {
+				continue
+			}
 			switch {
 			case k.span != nil:
 				w.span(k.name, *k.span)

@@ -15,7 +15,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 	}
 	l := DefaultLimits()
 	w := &shower{}
-	w.limits(&l)
+	w.limits(&l, RoleDNS|RoleEdge)
 	lines := regexp.MustCompile(`(?m)^(\w+) = "?([^"\n]+)"?$`).FindAllSubmatch(w.Bytes(), -1)
 	if len(lines) != len(l.keys()) {
 		t.Fatalf("%d keys are shown, want %d", len(lines), len(l.keys()))

@@ -235,12 +235,6 @@ func (c *checker) node(b *hcl.Block) {
 	if n.Memory != 0 && n.Memory < minMemoryKey {
 		c.fail(r.rangeOf("memory"), "memory is %s; it takes %s at least", bytesText(n.Memory), bytesText(minMemoryKey))
 	}
-	for i, l := range r.content.Blocks {
-		if i > 0 {
-			c.fail(l.DefRange, "node %s has two limits blocks", n.Name)
-		}
-		c.limits(l, &n.Limits)
-	}
 	for _, e := range r.elements("roles") {
 		name := e.text
 		i := slices.IndexFunc(roleNames, func(x struct {
@@ -269,8 +263,11 @@ func (c *checker) node(b *hcl.Block) {
 	for _, a := range n.Addresses {
 		c.address(a, r.rangeOf("addresses"))
 	}
-	if len(r.content.Blocks) > 0 && !n.Roles.Has(RoleEdge) {
-		c.fail(r.content.Blocks[0].DefRange, "node %s is no edge, and limits are those of an edge", n.Name)
+	for i, l := range r.content.Blocks {
+		if i > 0 {
+			c.fail(l.DefRange, "node %s has two limits blocks", n.Name)
+		}
+		c.limits(l, &n.Limits, n.Roles)
 	}
 	if n.Roles.Has(RoleEdge | RoleOrigin) {
 		c.fail(r.rangeOf("roles"), "node %s is an edge and an origin; each needs the HTTP port for itself: make it two nodes", n.Name)

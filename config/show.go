@@ -163,8 +163,8 @@ func (w *shower) node(n *Local, isEdge bool) {
 		if n.Memory != 0 {
 			w.text("memory", bytesText(n.Memory))
 		}
-		if n.Roles.Has(RoleEdge) {
-			w.limits(&n.Limits)
+		if n.Roles&(RoleEdge|RoleDNS) != 0 {
+			w.limits(&n.Limits, n.Roles)
 		}
 	})
 }

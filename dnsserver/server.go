@@ -23,6 +23,7 @@ type Config struct {
 	Listen  []string // "host:port" each, for UDP and TCP
 	Logger  *slog.Logger
 	Metrics *metrics.Registry
+	Limits  Limits // zero fields take the defaults
 	// Readers is the number of goroutines that read each UDP socket; 0: one.
 	Readers int
 }
@@ -52,7 +53,9 @@ func New(cfg Config) *Server {
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.New()
 	}
+	cfg.Limits.defaults()
 	s := &Server{cfg: cfg}
+	s.conns.limits = &s.cfg.Limits
 	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
 	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries by how they were answered.", "outcome", outcomeNames[:]...)
 	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "New TCP connections, by result.", "result", tcpResultNames[:]...)

@@ -40,7 +40,7 @@ func clientOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// add admits a connection, or returns nil. No client may hold more than tcpPerClient
+// add admits a connection, or returns nil. No client may hold more than PerClient
 // connections. When all places are taken, the connection that is idle for the longest
 // time gives up its place (RFC 7766, section 6.2.3); of clients with several
 // connections, the one with the most loses one.
@@ -49,11 +49,11 @@ func (c *connections) add(conn net.Conn, source netip.Addr) (*tcpState, tcpResul
 	defer c.mu.Unlock()
 	state := &tcpState{client: clientOf(source)}
 	state.end()
-	if c.clients[state.client] >= tcpPerClient {
+	if c.clients[state.client] >= c.limits.PerClient {
 		return nil, tcpManyClient
 	}
 	result := tcpAccepted
-	if len(c.open) >= tcpMaxConns {
+	if len(c.open) >= c.limits.Connections {
 		victim := c.longestIdle()
 		if victim == nil {
 			return nil, tcpFull

@@ -23,7 +23,9 @@ type closedConn struct {
 func (c *closedConn) Close() error { c.closed = true; return nil }
 
 func TestIdleConnectionsGiveUpTheirPlaces(t *testing.T) {
-	var c connections
+	var limits Limits
+	limits.defaults()
+	c := connections{limits: &limits}
 	greedy, calm := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	add := func(a netip.Addr, want tcpResult) (*closedConn, *tcpState) {
 		t.Helper()
@@ -37,12 +39,12 @@ func TestIdleConnectionsGiveUpTheirPlaces(t *testing.T) {
 	first, _ := add(calm, tcpAccepted)
 	oldest, state := add(greedy, tcpAccepted)
 	state.idle.Store(1)
-	for range tcpPerClient - 1 {
+	for range limits.PerClient - 1 {
 		add(greedy, tcpAccepted)
 	}
 	add(greedy, tcpManyClient)
 	add(netip.MustParseAddr("2001:db8:0:0:1::1"), tcpAccepted) // the same /64 as calm
-	for i := 2; c.count() < tcpMaxConns; i++ {
+	for i := 2; c.count() < limits.Connections; i++ {
 		add(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), tcpAccepted)
 	}
 	if n := c.clients[clientOf(calm)]; n != 2 {
@@ -53,8 +55,8 @@ func TestIdleConnectionsGiveUpTheirPlaces(t *testing.T) {
 		t.Errorf("closed: the greedy client's oldest %v, the calm client's first %v", oldest.closed, first.closed)
 	}
 	c.remove(oldest) // by its own goroutine, later
-	if n := c.count(); n != tcpMaxConns {
-		t.Errorf("got %d connections, want %d", n, tcpMaxConns)
+	if n := c.count(); n != limits.Connections {
+		t.Errorf("got %d connections, want %d", n, limits.Connections)
 	}
 	for _, state := range c.open {
 		state.begin()

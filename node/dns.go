@@ -79,6 +79,11 @@ func newDecider(w *config.World, geo *geodata.Map) (*decider, error) {
 	return d, nil
 }
 
+// dnsLimits returns the limits of DNS over TCP.
+func dnsLimits(l *config.Limits) dnsserver.Limits {
+	return dnsserver.Limits{Connections: l.DNSConnections, PerClient: l.DNSConnectionsPerClient, Idle: l.DNSIdle, Write: l.DNSWrite}
+}
+
 func policyOf(s *config.Service) (*mapping.Policy, error) {
 	steps, err := mapping.ParseSteps(s.Map.Policy)
 	if err != nil {

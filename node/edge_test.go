@@ -112,7 +112,8 @@ func TestLimitsReachTheEdge(t *testing.T) {
 	if res := askEdge(t, n, "shop.cdn.example", "/slow"); res.StatusCode != 504 {
 		t.Errorf("origin_first_byte: status %d", res.StatusCode)
 	}
-	// Every key of the file reaches a field of the edge's configuration.
+	// Every key of the file reaches a field of the edge's or the name server's
+	// configuration.
 	var l config.Limits
 	v := reflect.ValueOf(&l).Elem()
 	for i := range v.NumField() {
@@ -124,7 +125,7 @@ func TestLimitsReachTheEdge(t *testing.T) {
 		}
 	}
 	cfg.Local.Limits = l
-	text := fmt.Sprintf("%+v", edgeConfig(&cfg, "", 0, n.functions, n))
+	text := fmt.Sprintf("%+v %+v", edgeConfig(&cfg, "", 0, n.functions, n), dnsLimits(&l))
 	for i := range v.NumField() {
 		value := fmt.Sprint(i + 1)
 		if v.Field(i).Type() == reflect.TypeFor[time.Duration]() {

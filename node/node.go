@@ -78,7 +78,8 @@ func New(cfg Config) (*Node, error) {
 	n.use(&cfg)
 	n.measureReloads()
 	if cfg.Local.Roles.Has(config.RoleDNS) {
-		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics})
+		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics,
+			Limits: dnsLimits(&cfg.Local.Limits)})
 		decider, err := newDecider(&cfg.World, cfg.Geo)
 		if err != nil {
 			return nil, err

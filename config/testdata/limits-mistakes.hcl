@@ -3,6 +3,7 @@ node "ns1" {
   addresses = ["203.0.113.53"]
   memory    = "64"
   limits {
+    connections = 5
   }
 }
 node "gru-1" {
@@ -15,6 +16,7 @@ node "gru-1" {
     range_fill  = "2PiB"
     object      = "2048TiB"
     exchanges   = 5
+    dns_idle    = "5s"
   }
   limits {
   }
