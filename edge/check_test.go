@@ -47,9 +47,9 @@ func TestUnwellOriginIsLeftOut(t *testing.T) {
 		go second.Serve(l)
 		defer second.Close()
 		origin := func(url string) fetch.Origin {
-			return fetch.Origin{URL: url, Health: "/healthz", Host: "health.example"}
+			return fetch.Origin{URL: url, Health: "/healthz"}
 		}
-		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{origin("http://origin"), origin("http://second")}})
+		sites, err := NewSites(Site{Service: "shop.example", Hosts: []string{"*.x.example", "health.example"}, Origins: []fetch.Origin{origin("http://origin"), origin("http://second")}})
 		if err != nil {
 			b.Fatal(err)
 		}

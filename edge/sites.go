@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -219,14 +220,26 @@ func appendAuthority(dst, host []byte) (authority, name []byte) {
 	return append(append(authority[:len(name)], ':'), port...), name
 }
 
-// checks returns the health checks of the sites' origins.
+// checks returns the health checks of the sites' origins. A check has the Host that
+// requests of clients have: an origin with virtual hosts knows no other.
 func (s *Sites) checks() (out []fetch.Check) {
 	for i := range s.list {
 		for _, o := range s.list[i].Origins {
 			if o.Health != "" {
-				out = append(out, fetch.Check{URL: o.URL, Path: o.Health, Host: o.Host})
+				out = append(out, fetch.Check{URL: o.URL, Path: o.Health, Host: cmp.Or(o.Host, s.list[i].someHost())})
 			}
 		}
 	}
 	return out
+}
+
+// someHost returns a host of the site: an alias, or its service. A host of a wildcard
+// gets a label in place of the asterisk.
+func (s *Site) someHost() string {
+	for _, h := range append(slices.Clip(s.Hosts), string(s.Service)) {
+		if !strings.HasPrefix(h, "*.") {
+			return h
+		}
+	}
+	return "perto-check" + strings.TrimPrefix(string(s.Service), "*")
 }

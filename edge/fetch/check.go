@@ -16,7 +16,7 @@ import (
 type Check struct {
 	URL  string // of the origin, as in [Origin]
 	Path string
-	Host string // Host header to send; "": the URL's
+	Host string // Host field to send; "": the URL's host
 }
 
 const (
