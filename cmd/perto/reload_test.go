@@ -286,3 +286,30 @@ func pageOf(t *testing.T, port int, host, path string) string {
 	b, _ := io.ReadAll(resp.Body)
 	return string(b)
 }
+
+// TestCrashLosesFewQueries kills the worker under 2,000 queries a second. Queries wait
+// in the parent's socket while the next worker loads; only those that the dead worker
+// had read are lost.
+func TestCrashLosesFewQueries(t *testing.T) {
+	origin := httptest.NewServer(http.NotFoundHandler())
+	defer origin.Close()
+	n := startNode(t, origin.URL)
+	queries := startQueryLoad(t, n.dnsPort)
+	for round := range 2 {
+		crashed := time.Now()
+		syscall.Kill(childOf(t, n.process.Process.Pid), syscall.SIGKILL)
+		n.log.waitForMany(t, "the node is up", 2+round)
+		t.Logf("a new worker serves after %v", time.Since(crashed))
+	}
+	sent, lost := queries.end()
+	t.Logf("%d queries, %d lost", sent, lost)
+	if sent == 0 || lost > 2*maxLostByACrash {
+		t.Errorf("%d of %d queries were lost", lost, sent)
+	}
+	n.process.Process.Signal(syscall.SIGTERM)
+	n.process.Wait()
+}
+
+// maxLostByACrash is how many queries a crash may lose: some batches that the worker
+// had read.
+const maxLostByACrash = 20
