@@ -2,17 +2,17 @@ package perto
 
 import "strings"
 
-// Kind says what sort of failure an error is, for whoever has to turn it into
-// an HTTP status, a DNS RCODE or an exit code. docs/errors.md holds the table.
+// Kind is the class of an error. API, DNS and command code map it to an HTTP status, an
+// RCODE or an exit code. docs/errors.md holds the table.
 type Kind uint8
 
 // The kinds of failure.
 const (
 	KindInternal    Kind = iota // a bug or an unexpected state
 	KindInvalid                 // the input is wrong; trying again does not help
-	KindNotFound                // the thing asked for does not exist
-	KindConflict                // it exists already, or somebody else holds it
-	KindUnavailable             // it should work, but not now
+	KindNotFound                // no such thing exists
+	KindConflict                // it exists already, or another owner holds it
+	KindUnavailable             // temporary: a later attempt may succeed
 )
 
 var kinds = [...]struct {
@@ -30,21 +30,21 @@ var kinds = [...]struct {
 // String returns the kind's name in lower case.
 func (k Kind) String() string { return kinds[k].name }
 
-// HTTPStatus returns the status code that an API answers for the kind.
+// HTTPStatus returns the HTTP status code of an API response for the kind.
 func (k Kind) HTTPStatus() int { return kinds[k].httpStatus }
 
-// ExitCode returns the exit status of a command that ends with the kind: 1 for
-// what failed, 2 for what was asked wrongly.
+// ExitCode returns the exit status of a command that ends with the kind: 1 for a
+// failure, 2 for invalid input.
 func (k Kind) ExitCode() int { return kinds[k].exitCode }
 
-// Error is an error at a boundary where a person or another program reads it.
-// Inside a room plain wrapped errors are enough.
+// Error is an error at a boundary where a person or another program reads it. Inside a
+// package, wrapped errors are enough.
 type Error struct {
-	Op   string // what was attempted ("load geodata")
-	Path string // on what: a file, a name, an address; may be empty
+	Op   string // the attempted operation ("load geodata")
+	Path string // the object of the operation: a file, a name, an address; may be empty
 	Kind Kind
 	Err  error  // the cause; may be nil
-	Hint string // what to do about it; may be empty
+	Hint string // how to solve it; may be empty
 }
 
 // Error returns "op path: cause" and the hint, on one line.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestErrorSaysWhatWhereAndWhatToDo(t *testing.T) {
+func TestErrorFormat(t *testing.T) {
 	tests := []struct {
 		name string
 		err  *Error
@@ -39,7 +39,7 @@ func TestErrorSaysWhatWhereAndWhatToDo(t *testing.T) {
 	}
 }
 
-// TestErrorTableIsDocumented holds docs/errors.md against the code.
+// TestErrorTableIsDocumented compares docs/errors.md with the code.
 func TestErrorTableIsDocumented(t *testing.T) {
 	doc, err := os.ReadFile("docs/errors.md")
 	if err != nil {

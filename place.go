@@ -10,17 +10,17 @@ import (
 // EarthRadiusKm is the mean radius of the earth in kilometres (IUGG R1).
 const EarthRadiusKm = 6371.0
 
-// Place is a point on the globe with the names people know it by.
+// Place is a point on the globe with its usual names.
 type Place struct {
-	Name    string  `json:"name"`    // city, as people write it ("São Paulo")
+	Name    string  `json:"name"`    // city in its usual spelling ("São Paulo")
 	Region  string  `json:"region"`  // first-level division code ("SP"), may be empty
 	Country string  `json:"country"` // ISO 3166-1 alpha-2, upper case ("BR"), may be empty
 	Lat     float64 `json:"lat"`     // degrees north, -90..90
 	Lon     float64 `json:"lon"`     // degrees east, -180..180
 }
 
-// String returns the place as the configuration would write it. Region codes
-// that are numbers say nothing to people and are left out.
+// String returns the place in the form of the configuration. It leaves out numeric
+// region codes because readers cannot interpret them.
 func (p Place) String() string {
 	switch {
 	case p.Name == "":
@@ -41,13 +41,13 @@ func (p Place) DistanceKm(q Place) float64 {
 	return 2 * EarthRadiusKm * math.Asin(math.Sqrt(min(1, h)))
 }
 
-// FibreKmPerMs is how far light travels in optical fibre in one millisecond:
+// FibreKmPerMs is the distance that light travels in optical fibre in one millisecond:
 // about two thirds of its speed in vacuum.
 const FibreKmPerMs = 200.0
 
-// PriorRTT estimates the round-trip time over km kilometres of great circle
-// before anything was measured: 4 ms for the two ends, and the path 1.6 times
-// the geometric length (docs/rationale.md#the-prior).
+// PriorRTT estimates the round-trip time over km kilometres of great circle before any
+// measurement exists. It adds 4 ms for the two ends to a path 1.6 times the geometric
+// length (docs/rationale.md#the-prior).
 func PriorRTT(km float64) time.Duration {
 	ms := 4 + 2*km*1.6/FibreKmPerMs
 	return time.Duration(ms * float64(time.Millisecond))
