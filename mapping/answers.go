@@ -13,10 +13,10 @@ import (
 	"perto/replicas"
 )
 
-// Family is an address family: an index for tables.
+// Family is an address family, and an index for tables.
 type Family uint8
 
-// The families. A and AAAA are decided apart: a PoP without IPv6 must not take
+// The families. A and AAAA are decided separately: a PoP without IPv6 must not receive
 // IPv6 clients.
 const (
 	IPv4 Family = iota
@@ -24,11 +24,11 @@ const (
 	families
 )
 
-// String returns the type of record that carries the family.
+// String returns the record type of the family.
 func (f Family) String() string { return [...]string{"A", "AAAA"}[f] }
 
-// Answer is a set of addresses that answers name together. They are of one PoP,
-// or of PoPs in one band.
+// Answer is a set of addresses that one DNS answer holds. They belong to one PoP, or to
+// PoPs in one band.
 type Answer struct {
 	PoP      perto.PoP // of the first address
 	Replicas []perto.Replica
@@ -36,37 +36,38 @@ type Answer struct {
 	TTL      time.Duration
 }
 
-// Leaf is what a class is answered: for each slot an index into Answers.Sets.
-// It has no slot (no address), one, or slotCount.
+// Leaf is the decision for a class: an index into Answers.Sets for each slot. It has no
+// slot (no address), one slot, or slotCount.
 type Leaf struct {
 	slots []uint16
-	depth int // how many PoPs of the ranking were looked at to decide
+	depth int // number of PoPs of the ranking that the decision depends on
 }
 
-// slotCount is how finely a split divides clients.
+// slotCount is how many parts a split divides clients into.
 const slotCount = 256
 
-// Answers is the third table of one service: what each class is answered now.
-// It is immutable.
+// Answers is the third table of one service: the current answer for each class. It is
+// immutable.
 type Answers struct {
 	Policy *Policy
 	Map    *Map
 	Sets   []Answer
 
 	leaves [families][]Leaf
-	status []siteStatus // what the sites looked like, to see changes
-	live   int          // sets that some leaf names; the others are left from before
+	status []siteStatus // state of the sites, to detect changes
+	live   int          // sets that a leaf uses; other sets are left from earlier answers
 }
 
-// Choose returns the index into Sets that a class gets, or -1 for no address.
-// hash spreads clients over a split; see Located.
+// Choose returns the index into Sets for a class, or -1 for no address. hash spreads
+// clients over a split (see Located).
 func (a *Answers) Choose(f Family, class uint16, hash uint32) int {
 	set, _ := a.ChooseOrder(f, class, hash)
 	return set
 }
 
-// ChooseOrder is Choose and reports whether the order of the addresses in the set is
-// part of the decision: slots divide the class. Otherwise they are equally good.
+// ChooseOrder returns the set like Choose. It also reports whether the order of the
+// addresses is part of the decision. The order matters when slots divide the class.
+// Otherwise all addresses are equally good.
 func (a *Answers) ChooseOrder(f Family, class uint16, hash uint32) (set int, ordered bool) {
 	l := &a.leaves[f][class]
 	switch len(l.slots) {
@@ -78,11 +79,11 @@ func (a *Answers) ChooseOrder(f Family, class uint16, hash uint32) (set int, ord
 	return int(l.slots[hash%slotCount]), true
 }
 
-// siteStatus is what the Fleet says of one site, reduced to what decides.
+// siteStatus is the part of the Fleet that decides about one site.
 type siteStatus struct {
-	members  [families][]candidate // those that may be named
-	all      [families][]candidate // and all of them, for the last resort
-	headroom float64               // share of clients that the site still takes, 0..1
+	members  [families][]candidate // replicas that may be named
+	all      [families][]candidate // all replicas, for the last resort
+	headroom float64               // share of clients that the site still accepts, 0..1
 	uneasy   bool                  // some member is suspect, draining or shedding
 	weight   uint16
 }
@@ -95,9 +96,9 @@ type candidate struct {
 	headroom float64
 }
 
-// Decide compiles the answers of a service from its map and the Fleet. prev, the
-// answers before, may be nil; when it is of the same map only classes that a
-// change touches are decided again, and AllDownLast keeps what it said.
+// Decide compiles the answers of a service from its map and the Fleet. prev holds the
+// previous answers and may be nil. If prev has the same map, Decide computes only the
+// classes that a change touches. With AllDownLast, it keeps their last addresses.
 func Decide(m *Map, p *Policy, fleet *replicas.Fleet, prev *Answers) *Answers {
 	a := &Answers{Policy: p, Map: m, status: statusOf(m, p, fleet)}
 	d := decider{Answers: a, interned: make(map[string]uint16)}
@@ -110,7 +111,7 @@ func Decide(m *Map, p *Policy, fleet *replicas.Fleet, prev *Answers) *Answers {
 		for i := range changed {
 			changed[i] = !equalStatus(&a.status[i], &prev.status[i])
 		}
-		for _, set := range prev.Sets { // leaves that stay may keep their indices
+		for _, set := range prev.Sets { // unchanged leaves may keep their indices
 			d.intern(set)
 		}
 	}
@@ -132,10 +133,10 @@ func Decide(m *Map, p *Policy, fleet *replicas.Fleet, prev *Answers) *Answers {
 	return a
 }
 
-// minStale is how many sets that nothing names any more are always tolerated.
+// minStale is how many unused sets are always allowed.
 const minStale = 64
 
-// Current returns the sets that are answered now, each once.
+// Current returns the sets in use, each once.
 func (a *Answers) Current() []Answer {
 	named := make([]bool, len(a.Sets))
 	for f := range families {
@@ -169,7 +170,7 @@ type decider struct {
 	interned map[string]uint16
 }
 
-// keep carries a leaf over from answers whose sets are numbered otherwise.
+// keep copies a leaf from answers with a different numbering of sets.
 func (d *decider) keep(prev *Answers, old *Leaf) Leaf {
 	l := Leaf{slots: make([]uint16, len(old.slots)), depth: old.depth}
 	for i, s := range old.slots {
@@ -211,7 +212,7 @@ func (d *decider) leaf(f Family, list []ranked, prev *Answers, old *Leaf) Leaf {
 	if len(l.slots) > 0 {
 		return l
 	}
-	l.depth = len(list) // any of them coming back changes the answer
+	l.depth = len(list) // the recovery of any of them changes the answer
 	switch d.Policy.AllDown {
 	case AllDownNone:
 	case AllDownLast:
@@ -229,19 +230,19 @@ func (d *decider) leaf(f Family, list []ranked, prev *Answers, old *Leaf) Leaf {
 	return l
 }
 
-// pick is the outcome of walking a ranking for one slot.
+// pick is the result of walking a ranking for one slot.
 type pick struct {
 	answer Answer
-	depth  int  // how many PoPs were looked at
-	varies bool // another slot may come out differently
+	depth  int  // number of PoPs that the result depends on
+	varies bool // another slot may have another result
 }
 
-// pick walks the bands of a ranking: inside a band the splits choose the PoP;
-// what it sheds spills to the next of the band, then to the next band. With
-// lastResort, replicas count as up whatever is known of them and nobody sheds.
+// pick walks the bands of a ranking. Inside a band, the splits choose the PoP. Clients
+// that it sheds go to the next PoP of the band, then to the next band. With lastResort,
+// all replicas count as up and no PoP sheds.
 func (d *decider) pick(f Family, list []ranked, slot uint32, lastResort bool) pick {
 	var p pick
-	var fallback []uint16 // the first band that could serve if it did not shed
+	var fallback []uint16 // the first band that could serve without shedding
 	for start := 0; start < len(list); {
 		end := start + 1
 		for end < len(list) && list[end].band == list[start].band {
@@ -270,7 +271,7 @@ func (d *decider) pick(f Family, list []ranked, slot uint32, lastResort bool) pi
 		}
 		start = end
 	}
-	if fallback != nil { // everybody sheds: overloaded service beats none
+	if fallback != nil { // all PoPs shed: an overloaded service is better than none
 		var varies bool
 		p.answer, varies = d.name(f, fallback, slot, lastResort)
 		p.varies = p.varies || varies
@@ -278,7 +279,7 @@ func (d *decider) pick(f Family, list []ranked, slot uint32, lastResort bool) pi
 	return p
 }
 
-// order sorts the sites of a band that can serve: by weight when one declares
+// order sorts the sites of a band that can serve: by weight when one of them declares
 // it, else nearest first.
 func (d *decider) order(f Family, band []ranked, slot uint32, lastResort bool) (sites []uint16, varies bool) {
 	weighted := false
@@ -308,8 +309,8 @@ func (d *decider) candidates(f Family, site uint16, lastResort bool) []candidate
 	return d.status[site].members[f]
 }
 
-// name fills an answer with addresses of the first site, and of the others of
-// its band as far as it has too few.
+// name fills an answer with addresses of the first site. If there are too few, it adds
+// addresses of the other sites of the band.
 func (d *decider) name(f Family, sites []uint16, slot uint32, lastResort bool) (Answer, bool) {
 	a := Answer{PoP: d.Map.Sites[sites[0]].Name, TTL: d.Policy.TTL}
 	varies := false
@@ -338,7 +339,7 @@ func (d *decider) name(f Family, sites []uint16, slot uint32, lastResort bool) (
 	return a, varies
 }
 
-// share is how large a part of its PoP's clients a replica should get.
+// share returns the share of its PoP's clients that a replica should get.
 func (c *candidate) share(p *Policy) float64 {
 	s := 1.0
 	if p.has(StepWeight) {
@@ -350,20 +351,20 @@ func (c *candidate) share(p *Policy) float64 {
 	return s
 }
 
-// share maps a slot and a name to 0..1, evenly and always alike.
+// share maps a slot and a name to 0..1, evenly and deterministically.
 func share[S ~string](slot uint32, name S, salt string) float64 {
 	h := fnv.New64a()
 	h.Write([]byte{byte(slot)})
 	io.WriteString(h, string(name))
 	io.WriteString(h, salt)
-	x := h.Sum64() // FNV mixes its last bytes badly into the high bits: finish as splitmix64 does
+	x := h.Sum64() // FNV mixes its last bytes badly into the high bits: add the final steps of splitmix64
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return float64((x^x>>31)>>11) / (1 << 53)
 }
 
-// score is the weighted rendezvous score of a name in a slot: the highest wins,
-// and wins in the proportion of the weights (Schindelhauer, Schomaker 2005).
+// score is the weighted rendezvous score of a name in a slot. The highest score wins,
+// and names win in proportion to their weights (Schindelhauer, Schomaker 2005).
 func score[S ~string](slot uint32, name S, weight float64) float64 {
 	return -weight / math.Log(max(share(slot, name, "weight"), 1e-12))
 }

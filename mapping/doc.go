@@ -1,6 +1,6 @@
-// Package mapping decides who should serve whom. It is pure: functions of the
-// geodata, the policy of a service and the [replicas.Fleet]; no sockets, no
-// clock, no goroutines.
+// Package mapping decides which replicas serve which clients. It consists of pure
+// functions of the geodata, the policy of a service and the [replicas.Fleet]. It has no
+// sockets, no clock and no goroutines.
 //
 // Three tables change at three speeds:
 //
@@ -8,13 +8,16 @@
 //	Map      network -> (class, ECS scope)     with membership and fences
 //	Answers  class -> slots -> answer          with health and load, in seconds
 //
-// A class is an interned ranking of a service's PoPs: all networks of a class
-// are served alike whatever happens to health. Scopes come from joining
-// neighbouring networks of one class, so they do not change when an edge dies.
+// A class is an interned ranking of a service's PoPs. All networks of a class get the
+// same answers, independent of health. Scopes come from joining neighbouring networks
+// of one class, so they do not change when an edge dies.
 //
-// A policy is a chain of steps: filters (up, fence) take PoPs away, the rank
-// (nearest) sorts them into bands of equally good ones, splits (shed, weight)
-// divide a band's load and spill into the next. fence and nearest depend only on
-// where the client is and are compiled into the Map; up, shed and weight depend
-// on the Fleet and are compiled into Answers. A query only looks up.
+// A policy is a chain of steps. Filters (up, fence) remove PoPs. The rank (nearest)
+// sorts them into bands of equally good ones. Splits (shed, weight) divide a band's
+// load and spill into the next band. fence and nearest depend only on the client's
+// location and are compiled into the Map. up, shed and weight depend on the Fleet and
+// are compiled into Answers. A query only reads tables.
+//
+// [Map] and [Answers] are immutable and safe for concurrent use. Start with [NewMap],
+// [Decide] and [Map.Locate].
 package mapping

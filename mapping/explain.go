@@ -9,12 +9,12 @@ import (
 	"perto/geodata"
 )
 
-// Explanation is a decision with every step that led to it and its numbers.
+// Explanation is a decision with every step and its numbers.
 type Explanation struct {
 	Service  perto.Service `json:"service"`
 	Resolver netip.Addr    `json:"resolver"`
 	ECS      string        `json:"ecs,omitempty"` // "200.144.248.0/24", or empty
-	Client   netip.Addr    `json:"client"`        // the address that decided
+	Client   netip.Addr    `json:"client"`        // the address that the decision is for
 	Source   string        `json:"source"`        // "ecs" or "resolver"
 	Family   string        `json:"family"`        // "A" or "AAAA"
 
@@ -23,7 +23,7 @@ type Explanation struct {
 	Class uint16       `json:"class"`
 	Fence string       `json:"fence,omitempty"`
 	Scope uint8        `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
-	Slot  int          `json:"slot"`  // of slots; 0 of 1 when nothing is split
+	Slot  int          `json:"slot"`  // one of slots; 0 of 1 when nothing is split
 	Slots int          `json:"slots"`
 
 	Steps      []Step      `json:"steps"`
@@ -32,7 +32,7 @@ type Explanation struct {
 	Why        string      `json:"why"`
 }
 
-// Candidate is one PoP as the policy saw it, in order of rank.
+// Candidate is the policy's result for one PoP, in order of rank.
 type Candidate struct {
 	PoP        perto.PoP     `json:"pop"`
 	Place      string        `json:"place"`
@@ -40,13 +40,13 @@ type Candidate struct {
 	DistanceKm float64       `json:"distance_km"` // from the client's cell
 	RTT        time.Duration `json:"rtt_ns"`      // estimated from that distance
 	Band       int           `json:"band"`        // 0 is the best; -1: not ranked
-	Headroom   float64       `json:"headroom"`    // share of clients that it still takes
+	Headroom   float64       `json:"headroom"`    // share of clients that it still accepts
 	Serving    int           `json:"serving"`     // replicas of this family that may be named
-	Replicas   int           `json:"replicas"`    // and all of them
-	Verdict    string        `json:"verdict"`     // what the policy said of it
+	Replicas   int           `json:"replicas"`    // all replicas of this family
+	Verdict    string        `json:"verdict"`     // the policy's decision about it
 }
 
-// Explain answers as a query would be answered and says why.
+// Explain makes the same decision as a query and returns its reasons.
 func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanation {
 	at := a.Map.Locate(resolver, ecs)
 	cell := a.Map.Geo.Lookup(at.Client)
@@ -73,7 +73,7 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 	return e
 }
 
-// candidates lists the PoPs in the class's order, then those the fence removed.
+// candidates lists the PoPs in the class's order, then the PoPs that the fence removed.
 func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	listed := make(map[uint16]bool)
 	add := func(site uint16, band int) {

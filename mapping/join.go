@@ -5,10 +5,10 @@ import (
 	"perto/internal/lpm"
 )
 
-// joined4 turns ranges of cells into ranges of (class, scope): neighbours of one
-// class are joined, and what results is cut into the largest aligned blocks,
-// whose lengths are the scopes. Two scopes never overlap (RFC 7871, section
-// 7.2.1), for each address lies in exactly one such block.
+// joined4 turns ranges of cells into ranges of (class, scope). It joins neighbours of
+// one class and divides the results into the largest aligned blocks. The block lengths
+// are the scopes. Two scopes never overlap (RFC 7871, section 7.2.1), because each
+// address is in exactly one block.
 func joined4(ranges []lpm.Range4[geodata.Cell], ofCell []uint16) []lpm.Range4[uint32] {
 	classes := make([]lpm.Range4[uint16], 0, len(ranges)/4)
 	for _, r := range ranges {

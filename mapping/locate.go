@@ -11,7 +11,8 @@ type Subnet struct {
 	Bits uint8      // SOURCE PREFIX-LENGTH
 }
 
-// String returns the subnet as the query has it; IPv4-mapped ones keep their length.
+// String returns the subnet in the form of the query. IPv4-mapped subnets keep their
+// length.
 func (s Subnet) String() string {
 	if s.Addr.Is4In6() && s.Bits < mappedBits {
 		s.Addr = s.Addr.Unmap()
@@ -19,34 +20,33 @@ func (s Subnet) String() string {
 	return fmt.Sprintf("%s/%d", s.Addr, s.Bits)
 }
 
-// Located is where a query's client is on the map.
+// Located is the location of a query's client on the map.
 type Located struct {
-	Client netip.Addr // the address that decided
-	ByECS  bool       // it was the client subnet's, not the resolver's
+	Client netip.Addr // the address that the decision is for
+	ByECS  bool       // it is the client subnet's address, not the resolver's
 	Class  uint16
 	Scope  uint8  // SCOPE PREFIX-LENGTH of the answer, in bits
-	Hash   uint32 // spreads clients over a split: of the scope's block or the resolver's group
+	Hash   uint32 // spreads clients over a split: hash of the scope's block or the resolver's group
 }
 
-// The longest scopes that are ever returned, in bits (RFC 7871, section 11.1).
+// The longest scopes that Locate returns, in bits (RFC 7871, section 11.1).
 const (
 	maxScopeIPv4 = 24
 	maxScopeIPv6 = 56
 )
 
-// groupIPv4 and groupIPv6 are the blocks that resolvers of one group share, in
-// bits.
+// groupIPv4 and groupIPv6 are the prefix lengths of a resolver group, in bits.
 const (
 	groupIPv4 = 24
 	groupIPv6 = 48
 )
 
-// Locate decides which address a query is answered for and looks it up. The
-// client subnet counts when it says something: a public address and at least one
-// bit. The scope is 0 for source 0 (RFC 7871, section 7.1.2) and without a
-// subnet, never longer than the source, /24 and /56. It allocates nothing.
+// Locate decides which address a query is answered for and looks it up. It uses the
+// client subnet if that is a public address with at least one bit, else the resolver.
+// The scope is 0 for source 0 (RFC 7871, section 7.1.2) and without a subnet. It is
+// never longer than the source, /24 and /56. Locate allocates nothing.
 //
-// An IPv4-mapped subnet (::ffff:192.0.2.0/120) is an IPv4 subnet whose lengths count
+// An IPv4-mapped subnet (::ffff:192.0.2.0/120) is an IPv4 subnet. Its lengths include
 // the 96 bits in front of it.
 func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
 	resolver = resolver.Unmap()
@@ -60,8 +60,8 @@ func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
 	}
 	ecs.Addr = ecs.Addr.Unmap()
 	if ecs.Bits == 0 || !isPublic(ecs.Addr) {
-		// The subnet has no place, but the answer must not fill the resolver's cache
-		// for all of its clients: it is scoped to the subnet.
+		// The subnet has no place. Its answer must not be cached for all clients of the
+		// resolver, so its scope is the subnet.
 		l := m.locateResolver(resolver)
 		l.Scope = mapped + clampScope(ecs, ecs.Bits)
 		return l
@@ -108,7 +108,7 @@ func isPublic(a netip.Addr) bool {
 	return !a.IsPrivate() && !a.IsLoopback() && !a.IsUnspecified() && !a.IsLinkLocalUnicast() && !a.IsMulticast()
 }
 
-// hashBlock hashes the first bits of an address (FNV-1a, finished as
+// hashBlock hashes the first bits of an address (FNV-1a with the final steps of
 // splitmix64).
 func hashBlock(a netip.Addr, bits uint8) uint32 {
 	b := a.As16()

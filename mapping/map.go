@@ -14,12 +14,12 @@ import (
 	"perto/replicas"
 )
 
-// Map is the second table: it sends a network to a class and the ECS scope in
-// which the class is constant. It changes with the members of a service, its
-// fences and the geodata, never with health or load. It is immutable.
+// Map is the second table. It maps a network to a class and to the ECS scope in which
+// the class is constant. It changes with the members of a service, its fences and the
+// geodata, never with health or load. It is immutable.
 type Map struct {
 	Sites []replicas.Site // the members, by index
-	Geo   *geodata.Map    // what it was compiled from
+	Geo   *geodata.Map    // the source of the cells
 
 	classes    []class
 	v4         *lpm.V4[uint32]
@@ -31,12 +31,12 @@ type Map struct {
 // class is a ranking that many networks share.
 type class struct {
 	rank   []ranked
-	fence  string      // the fence that holds, or ""
-	middle perto.Place // of its cells
+	fence  string      // the fence that applies, or ""
+	middle perto.Place // mean place of its cells
 }
 
-// unknownClass is what addresses get whose place is not known: PoPs by their
-// mean distance from everywhere.
+// unknownClass is the class of addresses without a known place. It ranks PoPs by their
+// mean distance from all cells.
 const unknownClass = 0
 
 // exception is an override longer than the tables' granularity.
@@ -45,11 +45,11 @@ type exception struct {
 	class  uint16
 }
 
-// entry packs what the tables hold for a network.
+// entry packs the table value of a network.
 func entry(class uint16, scope int) uint32 { return uint32(class)<<8 | uint32(scope) }
 
-// NewMap compiles the map of a set of sites. pops names the members (empty: all
-// sites); p's fences count only when its chain has the step.
+// NewMap compiles the map of a set of sites. The policy's PoPs are the members (empty:
+// all sites). Its fences apply only when its chain has the fence step.
 func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
 	m := &Map{Geo: geo}
 	for _, s := range sites {
@@ -81,8 +81,8 @@ func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
 	return m, nil
 }
 
-// classify gives every cell its class. The rest of a class's ranking, behind the
-// head that its cells share, is that of its middle.
+// classify assigns a class to every cell. Cells of a class share the head of its
+// ranking. The rest of the ranking is computed from the class's middle.
 func (m *Map) classify() ([]uint16, error) {
 	type gathering struct {
 		id  uint16
@@ -133,8 +133,8 @@ func (m *Map) classify() ([]uint16, error) {
 	return ofCell, nil
 }
 
-// withHead puts the head that all cells of a class share before the rest of its
-// middle's ranking. Bands of the rest begin behind the head's last.
+// withHead puts a class's common head before the rest of its middle's ranking. The
+// bands of the rest begin behind the head's last band.
 func withHead(head, list []ranked) []ranked {
 	out := slices.Clone(head)
 	if len(head) == 0 {
@@ -170,7 +170,7 @@ func (m *Map) rankEverywhere() []ranked {
 	return list
 }
 
-// fence returns the index+1 of the fence that holds for a country, or 0.
+// fence returns the index+1 of the fence that applies to a country, or 0.
 func (m *Map) fence(country string) uint16 {
 	for i, f := range m.fences {
 		if slices.Contains(f.Countries, country) {
@@ -192,8 +192,8 @@ func (m *Map) allowed(fence uint16) func(int) bool {
 // Classes returns how many classes the map has.
 func (m *Map) Classes() int { return len(m.classes) }
 
-// lookup returns the class of an address and the length, in bits, of the largest
-// block around it in which the class is constant.
+// lookup returns the class of an address. It also returns the length, in bits, of the
+// largest block around it in which the class is constant.
 func (m *Map) lookup(addr netip.Addr) (class uint16, scope uint8) {
 	var e uint32
 	if addr.Is4() {

@@ -27,15 +27,15 @@ func world(t testing.TB) *geodata.Map {
 	return m
 }
 
-// script runs one testdata/*.test file: a small language for the pure core.
+// script runs one testdata/*.test file, in a small language for tests of mapping.
 //
-//	place PREFIX LAT,LON CC              put a network somewhere
+//	place PREFIX LAT,LON CC              set the place of a network
 //	site NAME LAT,LON [weight=N]         a PoP
 //	replica NAME SITE ADDR,ADDR [k=v]    state=, load=, weight=, capacity=
 //	policy STEP...                       the chain
 //	fence NAME CC,CC SITE,SITE
 //	answers N | alldown WORD | ttl MAX MIN | pops SITE,...
-//	set REPLICA [k=v]                    change what is known, decide again
+//	set REPLICA [k=v]                    change the state, decide again
 //	ask ADDR [ecs=PREFIX] [AAAA] want SITE NAME,... [scope=N] [ttl=D]
 //	ask ADDR ... want none
 type script struct {
@@ -218,7 +218,7 @@ func (s *script) ask(w []string) error {
 	return nil
 }
 
-// lasting reports whether answers depend on those before.
+// lasting reports whether answers depend on the previous ones.
 func (p *Policy) lasting() bool { return p.AllDown == AllDownLast }
 
 func sameAnswers(a, b *Answers) bool {
@@ -257,9 +257,9 @@ func TestParseStepsRefuses(t *testing.T) {
 		{"up nearest weight", ""},
 		{"nearest", ""},
 		{"up fence", "no rank"},
-		{"nearest up", "stands too late"},
+		{"nearest up", "is too late"},
 		{"shed nearest", "needs a rank"},
-		{"up up nearest", "stands twice"},
+		{"up up nearest", "is given twice"},
 		{"up closest", "unknown policy step"},
 	}
 	for _, tt := range tests {
@@ -297,9 +297,9 @@ func standardPolicy() *Policy {
 	return &Policy{Service: "shop.cdn.example", Steps: steps, Answers: 2, TTL: 20 * time.Second, TTLMin: 5 * time.Second}
 }
 
-// TestMapSendsEveryCellToTheNearest holds the table against a great-circle
-// computation of its own: for each cell of the world the first PoP must be the
-// nearest, or in the band with it.
+// TestMapSendsEveryCellToTheNearest compares the table with an independent great-circle
+// computation. For each cell, the first PoP must be the nearest or in the nearest's
+// band.
 func TestMapSendsEveryCellToTheNearest(t *testing.T) {
 	geo := world(t)
 	p, sites := standardPolicy(), tenSites()
@@ -337,15 +337,15 @@ func TestMapSendsEveryCellToTheNearest(t *testing.T) {
 	}
 }
 
-// TestScopesHoldOneClass checks on a sample that every address of a scope's block
-// has the class of the block, and that the next larger block has not.
-func TestScopesHoldOneClass(t *testing.T) {
+// TestScopeHasOneClass checks a sample of addresses. Every address of a scope's block
+// must have the class of the block. The next larger block must have more classes.
+func TestScopeHasOneClass(t *testing.T) {
 	m, err := NewMap(world(t), tenSites(), standardPolicy())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 20_000 {
-		x := uint32(i) * 2654435761 // spread over the space
+		x := uint32(i) * 2654435761 // spread over the address space
 		addr := netip.AddrFrom4([4]byte{byte(x >> 24), byte(x >> 16), byte(x >> 8), 1})
 		class, scope := m.lookup(addr)
 		block, _ := addr.Prefix(int(scope))
@@ -411,9 +411,9 @@ func TestLocateRules(t *testing.T) {
 	}
 }
 
-// TestWeightsHold draws many slots: PoPs of one band must get clients in the
-// proportion of their weights.
-func TestWeightsHold(t *testing.T) {
+// TestWeightsDivideClients draws many slots. PoPs of one band must get clients in proportion to
+// their weights.
+func TestWeightsDivideClients(t *testing.T) {
 	sites := []replicas.Site{{Name: "a", Place: point("50,8"), Weight: 3}, {Name: "b", Place: point("50,8.1"), Weight: 1}}
 	p := standardPolicy()
 	p.Answers = 1
@@ -432,7 +432,7 @@ func TestWeightsHold(t *testing.T) {
 	}
 }
 
-// TestFlipTouchesFewClasses: a dead edge changes only the classes that name it.
+// TestFlipKeepsOtherAnswers: a dead edge changes only the classes that name it.
 func TestFlipKeepsOtherAnswers(t *testing.T) {
 	sites, p := tenSites(), standardPolicy()
 	m, err := NewMap(world(t), sites, p)
@@ -493,7 +493,7 @@ func BenchmarkNewMap(b *testing.B) {
 	}
 }
 
-// BenchmarkFlip is a health flip: one edge of a thousand dies.
+// BenchmarkFlip measures a health flip: one edge of a thousand dies.
 func BenchmarkFlip(b *testing.B) {
 	var sites []replicas.Site
 	for i := range 200 {

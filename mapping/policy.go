@@ -14,14 +14,14 @@ type Step uint8
 
 // The steps.
 const (
-	StepUp      Step = iota // filter: replicas known to be down or draining
+	StepUp      Step = iota // filter: replicas that are down or draining
 	StepFence               // filter: PoPs that may not serve the client's country
 	StepNearest             // rank: by estimated round-trip time, in bands
-	StepShed                // split: overloaded PoPs and replicas give up a share
+	StepShed                // split: overloaded PoPs and replicas lose a share of clients
 	StepWeight              // split: by declared weights
 )
 
-// stepKind orders the kinds in a chain: filters, then the rank, then splits.
+// stepKind is the order of the kinds in a chain: filters, then the rank, then splits.
 type stepKind uint8
 
 const (
@@ -41,13 +41,13 @@ var steps = [...]struct {
 	StepWeight:  {"weight", split},
 }
 
-// String returns the step's name as the configuration writes it.
+// String returns the step's name in the form of the configuration.
 func (s Step) String() string { return steps[s].name }
 
 // MarshalText returns the name, so that JSON shows words.
 func (s Step) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads the output of MarshalText.
 func (s *Step) UnmarshalText(text []byte) error {
 	for i := range steps {
 		if steps[i].name == string(text) {
@@ -58,8 +58,8 @@ func (s *Step) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown policy step %q", text)
 }
 
-// ParseSteps reads a chain as the configuration writes it. It must hold exactly
-// one rank, filters before it and splits behind it, each step once.
+// ParseSteps reads a chain in the form of the configuration. It must have exactly one
+// rank, filters before it and splits behind it, each step once.
 func ParseSteps(names []string) ([]Step, error) {
 	var chain []Step
 	last := filter
@@ -81,9 +81,9 @@ func ParseSteps(names []string) ([]Step, error) {
 		kind := steps[i].kind
 		switch {
 		case slices.Contains(chain, Step(i)):
-			return nil, fmt.Errorf("policy step %q stands twice", name)
+			return nil, fmt.Errorf("policy step %q is given twice", name)
 		case kind < last || kind == rank && ranked:
-			return nil, fmt.Errorf("policy step %q stands too late: filters (up, fence) come first, then one rank (nearest), then splits (shed, weight)", name)
+			return nil, fmt.Errorf("policy step %q is too late: filters (up, fence) come first, then one rank (nearest), then splits (shed, weight)", name)
 		case kind == split && !ranked:
 			return nil, fmt.Errorf("policy step %q needs a rank (nearest) before it", name)
 		}
@@ -97,13 +97,13 @@ func ParseSteps(names []string) ([]Step, error) {
 	return chain, nil
 }
 
-// AllDown says what is answered when no replica of a service is left.
+// AllDown is the answer when all replicas of a service are down.
 type AllDown uint8
 
 // The last resorts.
 const (
-	AllDownLast AllDown = iota // what was answered last
-	AllDownAll                 // as if all were up
+	AllDownLast AllDown = iota // the last answer
+	AllDownAll                 // the answer as if all were up
 	AllDownNone                // no addresses
 )
 
@@ -120,22 +120,22 @@ func ParseAllDown(s string) (AllDown, error) {
 	return 0, fmt.Errorf("all_down is %q; it takes last, all or none", s)
 }
 
-// Fence keeps the clients of some countries at some PoPs.
+// Fence restricts the clients of some countries to some PoPs.
 type Fence struct {
 	Name      string
 	Countries []string // ISO 3166-1 alpha-2
 	PoPs      []perto.PoP
 }
 
-// Policy is how one service is mapped.
+// Policy is the mapping configuration of one service.
 type Policy struct {
 	Service perto.Service
 	PoPs    []perto.PoP // members; empty: all of the Fleet
 	Steps   []Step
 	Fences  []Fence
-	Answers int           // addresses of one family in an answer, at most
-	TTL     time.Duration // time to live of answers when calm
-	TTLMin  time.Duration // and while a named replica is suspect, draining or shedding
+	Answers int           // most addresses of one family in an answer
+	TTL     time.Duration // time to live of answers in the normal state
+	TTLMin  time.Duration // the same while a named replica is suspect, draining or shedding
 	AllDown AllDown
 }
 

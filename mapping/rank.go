@@ -17,12 +17,12 @@ type ranked struct {
 	rtt  time.Duration // estimated, from the class's middle
 }
 
-// maxBands bounds the band number; whatever is farther is in the last one.
+// maxBands bounds the band number. All PoPs beyond are in the last band.
 const maxBands = 255
 
-// bandWidth is how much longer the way to a PoP may be for it to count as
-// equally good: 5 ms or 10 %, whichever is more. Differences below that drown in
-// the last mile's jitter.
+// bandWidth returns how much longer the RTT of a PoP may be for it to count as equally
+// good: 5 ms or 10 %, whichever is more. The jitter of the last mile hides smaller
+// differences.
 func bandWidth(head time.Duration) time.Duration {
 	return max(5*time.Millisecond, head/10)
 }
@@ -59,15 +59,15 @@ func band(list []ranked) {
 	}
 }
 
-// rankDepth is how many PoPs at the head of a ranking make a class: networks
-// whose nearest three PoPs stand in the same order and bands are served alike.
-// The rest of the ranking is that of the class's middle. Three keeps fail-over
-// exact for the loss of any two PoPs and classes few (docs/rationale.md).
+// rankDepth is how many PoPs at the head of a ranking identify a class. Networks with
+// the same three nearest PoPs in the same order and bands get the same answers. The
+// rest of the ranking is computed from the class's middle. Three keeps fail-over exact
+// for the loss of any two PoPs, and the number of classes low (docs/rationale.md).
 const rankDepth = 3
 
-// classKey identifies a class: which fence holds, and the head of the ranking.
+// classKey identifies a class: the fence that applies, and the head of the ranking.
 type classKey struct {
-	fence uint16 // index+1 into the fences that hold for the country; 0: none
+	fence uint16 // index+1 into the fences of the country; 0: none
 	site  [rankDepth]uint16
 	band  [rankDepth]uint8
 	n     uint8

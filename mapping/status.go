@@ -8,8 +8,8 @@ import (
 	"perto/replicas"
 )
 
-// shedStart is the load above which a replica gives up clients, as a share of
-// its capacity; at full load it takes no new ones.
+// shedStart is the load above which a replica sheds clients, as a share of its
+// capacity. At full load it accepts no new clients.
 const shedStart = 0.8
 
 // headroom returns the share of its clients that a replica under load keeps.
@@ -17,7 +17,7 @@ func headroom(load float64) float64 {
 	return min(1, max(0, (1-load)/(1-shedStart)))
 }
 
-// statusOf reduces the Fleet to what decides about the sites of a map.
+// statusOf reduces the Fleet to the data that decides about the sites of a map.
 func statusOf(m *Map, p *Policy, fleet *replicas.Fleet) []siteStatus {
 	members := make(map[perto.PoP][]*replicas.Member, len(m.Sites))
 	for i := range fleet.Members {
