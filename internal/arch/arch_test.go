@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// layers is the import table (docs/architecture.md): a package may import packages of
-// lower layers, and of its own layer only those that sameLayer lists. A new package is
-// added here on purpose.
+// layers is the import table (docs/architecture.md). A package may import packages of
+// lower layers. It may import a package of its own layer only if sameLayer lists it.
+// Each new package must be added here.
 var layers = map[string]int{
 	"": 0, "metrics": 0,
 	"internal/arch": 0, "internal/delayqueue": 0, "internal/fields": 0, "internal/lpm": 0, "internal/test/headless": 0, "internal/netx": 0,
@@ -26,7 +26,8 @@ var layers = map[string]int{
 	"origin/functions": 1, "edge/http1": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
 	"mapping": 1, "geodata": 1, "replicas": 1, "functions/rewrite": 1, "functions/scaffold": 1,
 
-	// The data plane serves, the control plane decides; neither imports itself.
+	// The data plane serves, and the control plane decides. Neither imports its own
+	// layer.
 	"dnsserver": 2, "edge": 2, "origin": 2, "functions": 2,
 	"console": 2, "config": 2, "mobility": 2,
 
@@ -34,12 +35,12 @@ var layers = map[string]int{
 
 	"internal/test/expect": 4, // compares a lab or containers with a list of expectations
 
-	// Not of the product: tools and tests about the whole tree.
+	// No part of the product: tools, and tests of the whole tree.
 	"bench/dns/mkmmdb": 5, "bench/functions": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
 }
 
-// sameLayer lists the imports inside a layer, each with its reason. Layer 0 is free
-// among itself: the compiler refuses cycles.
+// sameLayer lists the allowed imports inside a layer, each with its reason. Packages of
+// layer 0 may import each other, and the compiler rejects cycles.
 var sameLayer = map[string]map[string]string{
 	"mapping":        {"replicas": "a map ranks the sites of a Fleet", "geodata": "and asks where networks are"},
 	"dnsserver/zone": {"dnsserver/wire": "answers are packed when the zone is built"},
@@ -52,7 +53,7 @@ var sameLayer = map[string]map[string]string{
 	"lab/report": {"lab": "a report runs a lab"},
 }
 
-// fences names the packages that may use an outside library, tests excepted.
+// fences lists the packages that may use an outside library. Tests may use any library.
 var fences = []struct {
 	library  string
 	packages []string
@@ -163,7 +164,7 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-func TestLibrariesStayInsideTheirFences(t *testing.T) {
+func TestLibrariesAreFenced(t *testing.T) {
 	for _, f := range moduleFiles(t) {
 		if f.test {
 			continue
@@ -178,9 +179,9 @@ func TestLibrariesStayInsideTheirFences(t *testing.T) {
 	}
 }
 
-// TestTablesNameWhatExists: every package of the tables exists, and every exception is
+// TestImportTablesAreCurrent: every package in the tables exists, and every exception is
 // used.
-func TestTablesNameWhatExists(t *testing.T) {
+func TestImportTablesAreCurrent(t *testing.T) {
 	packages, used := make(map[string]bool), make(map[[2]string]bool)
 	for _, f := range moduleFiles(t) {
 		packages[f.pkg] = true
@@ -219,7 +220,7 @@ func TestTablesNameWhatExists(t *testing.T) {
 	}
 }
 
-func TestPackagesSayWhatTheyAreFor(t *testing.T) {
+func TestPackagesHaveComments(t *testing.T) {
 	documented := make(map[string]bool)
 	for _, f := range moduleFiles(t) {
 		if f.test {
@@ -231,14 +232,14 @@ func TestPackagesSayWhatTheyAreFor(t *testing.T) {
 	}
 	for pkg, ok := range documented {
 		if !ok && pkg != "docs" && pkg != "bench" && !strings.HasPrefix(pkg, "bench/") {
-			t.Errorf("package %q has no comment that says what it is for", pkg)
+			t.Errorf("package %q has no package comment", pkg)
 		}
 	}
 }
 
-// TestNodesShareNothing keeps fifty Nodes possible in one process: no init
-// function, no channel and no mutable registry at package level.
-func TestNodesShareNothing(t *testing.T) {
+// TestPackagesHaveNoGlobalState keeps fifty Nodes possible in one process. It forbids init
+// functions, and channels and mutable registries at package level.
+func TestPackagesHaveNoGlobalState(t *testing.T) {
 	for _, f := range moduleFiles(t) {
 		if f.test {
 			continue
@@ -292,7 +293,8 @@ func TestTodosNameAnIssue(t *testing.T) {
 	}
 }
 
-// longFiles may pass the soft limit of 500 lines, each for a reason.
+// longFiles lists files that may exceed the soft limit of 500 lines, each with its
+// reason.
 var longFiles = map[string]string{}
 
 func TestFilesHoldOneConcept(t *testing.T) {

@@ -1,9 +1,9 @@
-// Package delayqueue is what a simulated network is made of, whatever it carries: a
-// [Queue] that keeps things until they are due, and a [Line] of limited
-// bandwidth. The lab's Internet carries packets of its netstack on them, the wan
-// of the containers those of the kernel.
+// Package delayqueue has the parts of a simulated network: a [Queue] that holds items
+// until they are due, and a [Line] of limited bandwidth. The lab's Internet uses them
+// for the packets of its netstack, and lab/wan for packets of the kernel.
 //
-// Time is package time's: inside a synctest bubble it is virtual.
+// The time is that of package time. Inside a synctest bubble it is virtual. A Queue is
+// safe for concurrent use, and a Line is not. Start with [New].
 package delayqueue
 
 import (
@@ -11,14 +11,13 @@ import (
 	"time"
 )
 
-// Queue keeps things until they are due and hands them over in that order;
-// things that are due at the same instant keep the order they came in. Its
-// methods may be called from any goroutine. It does not bound what it holds: that
-// is for who knows what a thing weighs.
+// Queue holds items until they are due and passes them on in that order. Items that are
+// due at the same instant keep their order of arrival. Its methods may be called from
+// any goroutine. It has no limit: the caller must bound the held items.
 type Queue[T any] struct {
 	mu    sync.Mutex
 	heap  []held[T] // Invariant: no element is before its parent, at (i-1)/2
-	order uint64    // of the next thing
+	order uint64    // of the next item
 	wake  chan struct{}
 }
 
@@ -35,17 +34,17 @@ func (a *held[T]) before(b *held[T]) bool {
 	return a.order < b.order
 }
 
-// New returns an empty Queue. Nothing is handed over before Run is called.
+// New returns an empty Queue. It passes no item on before Run is called.
 func New[T any]() *Queue[T] { return &Queue[T]{wake: make(chan struct{}, 1)} }
 
-// Hold keeps a thing until it is due.
+// Hold keeps an item until it is due.
 func (q *Queue[T]) Hold(due time.Time, thing T) {
 	q.mu.Lock()
 	q.order++
 	q.heap = append(q.heap, held[T]{due, q.order, thing})
 	first := q.rise() == 0
 	q.mu.Unlock()
-	if first { // Run sleeps until something later
+	if first { // Run sleeps until a later item
 		select {
 		case q.wake <- struct{}{}:
 		default:
@@ -53,15 +52,15 @@ func (q *Queue[T]) Hold(due time.Time, thing T) {
 	}
 }
 
-// Len returns how many things are held.
+// Len returns how many items are held.
 func (q *Queue[T]) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.heap)
 }
 
-// Run hands over what is due, one thing at a time, until done is closed. What is
-// still held then stays. One Run at a time.
+// Run passes due items to handOver, one at a time, until done is closed. Items that are
+// held then stay in the queue. Only one Run may be active.
 func (q *Queue[T]) Run(done <-chan struct{}, handOver func(T)) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -82,7 +81,7 @@ func (q *Queue[T]) Run(done <-chan struct{}, handOver func(T)) {
 		for _, thing := range due {
 			handOver(thing)
 		}
-		if len(due) > 0 { // handing over took time: look again
+		if len(due) > 0 { // handOver took time: check again
 			clear(due)
 			select {
 			case <-done:
@@ -101,7 +100,7 @@ func (q *Queue[T]) Run(done <-chan struct{}, handOver func(T)) {
 	}
 }
 
-// rise moves the last element up to its place, which it returns.
+// rise moves the last element up to its place and returns the place.
 func (q *Queue[T]) rise() int {
 	i := len(q.heap) - 1
 	for i > 0 {
@@ -139,19 +138,19 @@ func (q *Queue[T]) pop() T {
 	return first
 }
 
-// MaxWait is how long a packet may wait for a narrow line before it is lost, as
-// in the buffer of a router.
+// MaxWait is how long a packet may wait for a narrow line before it is dropped, as in
+// the buffer of a router.
 const MaxWait = 300 * time.Millisecond
 
-// Line is one direction of a line. The zero value has no limit. It is not safe
-// for use by several goroutines.
+// Line is one direction of a network line. The zero value has no limit. It is not safe
+// for concurrent use.
 type Line struct {
 	BitsPerSecond uint64    // 0: without limit
-	free          time.Time // when the bits before are through
+	free          time.Time // end of the transmission of earlier packets
 }
 
-// Transmit returns when a packet of size bytes that comes at the given time is
-// through the line, and false when the queue before it is longer than [MaxWait].
+// Transmit returns the end of the transmission of a packet of size bytes that arrives
+// at the given time. It returns false when the packet would wait longer than [MaxWait].
 func (l *Line) Transmit(at time.Time, size int) (time.Time, bool) {
 	if l.BitsPerSecond == 0 {
 		return at, true

@@ -16,12 +16,12 @@ func TestQueueHandsOverWhenDue(t *testing.T) {
 		var got []time.Duration
 		go h.Run(done, func(d time.Duration) {
 			if at := time.Since(start); at != d {
-				t.Errorf("handed over after %v what was due after %v", at, d)
+				t.Errorf("an item due after %[2]v was handed over after %[1]v", at, d)
 			}
 			got = append(got, d)
 		})
 		draw := rand.New(rand.NewPCG(1, 2))
-		for range 500 { // while Run sleeps for what came before
+		for range 500 { // while Run sleeps for earlier items
 			d := time.Duration(draw.IntN(1000)) * time.Millisecond
 			h.Hold(start.Add(d), d)
 		}
@@ -34,7 +34,7 @@ func TestQueueHandsOverWhenDue(t *testing.T) {
 	})
 }
 
-func TestQueueKeepsTheOrderOfAnInstant(t *testing.T) {
+func TestQueueKeepsOrderWithinAnInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New[int]()
 		due := time.Now().Add(time.Second)
@@ -55,12 +55,12 @@ func TestQueueKeepsTheOrderOfAnInstant(t *testing.T) {
 	})
 }
 
-func TestQueueEndsWhileMuchIsDue(t *testing.T) {
+func TestQueueRunEndsWithDueItems(t *testing.T) {
 	h := New[int]()
 	done := make(chan struct{})
 	n := 0
 	h.Hold(time.Now(), 0)
-	h.Run(done, func(int) { // it would go on for ever
+	h.Run(done, func(int) { // this would never end
 		if n++; n == 10 {
 			close(done)
 		}
@@ -71,7 +71,7 @@ func TestQueueEndsWhileMuchIsDue(t *testing.T) {
 	}
 }
 
-func TestLineTakesTime(t *testing.T) {
+func TestLineDelaysPackets(t *testing.T) {
 	l := Line{BitsPerSecond: 8_000_000} // a megabyte a second
 	now := time.Now()
 	for i := 1; i <= 4; i++ {

@@ -1,11 +1,11 @@
-// Package fields is the vocabulary of HTTP header fields that the rooms of the
-// edge share: a parser makes them, the caching rules read them, the cache keeps
-// them, the fetcher sends them (RFC 9110, section 5).
+// Package fields is the type of HTTP header fields that the edge packages share (RFC
+// 9110, section 5). A parser makes them, the caching rules read them, the cache stores
+// them, and the fetcher sends them.
 //
-// Names and values are views into somebody's buffer, never strings: whoever
-// keeps a [Header] longer than the buffer lives takes a [Header.Clone]. Names
-// are compared without regard to ASCII case and kept as they were written.
-// Nothing here checks syntax; that is the parser's work. No state, no locks.
+// Names and values are slices of a buffer and never strings. To keep a [Header] longer
+// than its buffer, make a [Header.Clone]. Names keep their case, and comparisons ignore
+// ASCII case. The package checks no syntax, because the parser does. It has no state
+// and no locks. Start with [Header.Get] and [Header.Elements].
 package fields
 
 import "iter"
@@ -19,7 +19,7 @@ type Field struct {
 // Header is a sequence of field lines in the order of the message.
 type Header []Field
 
-// Equal tells whether name is lower without regard to ASCII case; lower must be
+// Equal reports whether name equals lower without regard to ASCII case. lower must be
 // in lower case.
 func Equal(name []byte, lower string) bool {
 	if len(name) != len(lower) {
@@ -33,8 +33,7 @@ func Equal(name []byte, lower string) bool {
 	return true
 }
 
-// EqualFold tells whether two byte strings are the same without regard to ASCII
-// case.
+// EqualFold reports whether two byte strings are equal without regard to ASCII case.
 func EqualFold(a, b []byte) bool {
 	if len(a) != len(b) {
 		return false
@@ -55,7 +54,7 @@ func Lower(c byte) byte {
 	return c
 }
 
-// Get returns the value of the first line called name (in lower case) and
+// Get returns the value of the first line with the given name (in lower case) and
 // whether there is one.
 func (h Header) Get(name string) ([]byte, bool) {
 	for i := range h {
@@ -66,13 +65,13 @@ func (h Header) Get(name string) ([]byte, bool) {
 	return nil, false
 }
 
-// Has tells whether a line called name (in lower case) exists.
+// Has reports whether a line with the given name (in lower case) exists.
 func (h Header) Has(name string) bool {
 	_, ok := h.Get(name)
 	return ok
 }
 
-// Values yields the value of each line called name (in lower case).
+// Values yields the value of each line with the given name (in lower case).
 func (h Header) Values(name string) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for i := range h {
@@ -83,9 +82,9 @@ func (h Header) Values(name string) iter.Seq[[]byte] {
 	}
 }
 
-// Elements yields the members of the comma-separated list that all lines called
-// name form together (RFC 9110, section 5.6.1): trimmed, empty ones skipped,
-// commas inside quoted strings respected.
+// Elements yields the members of the comma-separated list that all lines with the given
+// name form together (RFC 9110, section 5.6.1). Members are trimmed, empty ones are
+// skipped, and commas inside quoted strings do not separate.
 func (h Header) Elements(name string) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for v := range h.Values(name) {
@@ -98,7 +97,7 @@ func (h Header) Elements(name string) iter.Seq[[]byte] {
 	}
 }
 
-// List yields the members of one comma-separated value as Elements does.
+// List yields the members of one comma-separated value like Elements.
 func List(v []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(v) > 0 {
@@ -112,8 +111,8 @@ func List(v []byte) iter.Seq[[]byte] {
 	}
 }
 
-// listEnd returns where the first list member ends: the offset of its comma or
-// the end of v. An unfinished quoted string reaches to the end.
+// listEnd returns the end of the first list member: the offset of its comma or the end
+// of v. An unfinished quoted string reaches to the end.
 func listEnd(v []byte) int {
 	quoted := false
 	for i := 0; i < len(v); i++ {
@@ -129,8 +128,8 @@ func listEnd(v []byte) int {
 	return len(v)
 }
 
-// Contains tells whether the list that all lines called name form has the
-// member token (both in lower case), compared without regard to case.
+// Contains reports whether the list of all lines with the given name has the member
+// token. Both are in lower case, and the comparison ignores case.
 func (h Header) Contains(name, token string) bool {
 	for e := range h.Elements(name) {
 		if Equal(e, token) {
@@ -151,8 +150,8 @@ func Trim(v []byte) []byte {
 	return v
 }
 
-// Clone copies the lines and their bytes into memory of their own: one
-// allocation for the bytes, one for the lines.
+// Clone copies the lines and their bytes. It makes one allocation for the bytes and one
+// for the lines.
 func (h Header) Clone() Header {
 	size := 0
 	for i := range h {
@@ -170,9 +169,9 @@ func (h Header) Clone() Header {
 	return out
 }
 
-// Set returns the header with one line called name, whose value is value: in the
-// place of the first that had the name, or at the end. The lines of h are changed;
-// name and value are kept, not copied.
+// Set returns the header with exactly one line of the given name and value. It replaces
+// the first line of that name, or adds a line at the end. It changes the lines of h and
+// keeps name and value without a copy.
 func (h Header) Set(name, value []byte) Header {
 	for i := range h {
 		if EqualFold(h[i].Name, name) {
@@ -184,8 +183,8 @@ func (h Header) Set(name, value []byte) Header {
 	return append(h, Field{Name: name, Value: value})
 }
 
-// Without returns the header without the lines called name. The lines of h are
-// changed.
+// Without returns the header without the lines of the given name. It changes the lines
+// of h.
 func (h Header) Without(name []byte) Header {
 	kept := h[:0]
 	for i := range h {
@@ -196,7 +195,7 @@ func (h Header) Without(name []byte) Header {
 	return kept
 }
 
-// Append writes the lines as they go over the wire: "Name: value" and CRLF each.
+// Append writes the lines in wire format: "Name: value" and CRLF each.
 func (h Header) Append(dst []byte) []byte {
 	for i := range h {
 		dst = append(dst, h[i].Name...)
@@ -207,8 +206,8 @@ func (h Header) Append(dst []byte) []byte {
 	return dst
 }
 
-// Of makes a header from names and values in turn; it is for tests and for
-// fields that a program sets.
+// Of makes a header from alternating names and values. It is for tests and for fields
+// that a program sets.
 func Of(pairs ...string) Header {
 	out := make(Header, 0, len(pairs)/2)
 	for i := 0; i+1 < len(pairs); i += 2 {

@@ -29,7 +29,7 @@ func TestListMembers(t *testing.T) {
 	}
 }
 
-func TestHeaderAnswersWithoutRegardToCase(t *testing.T) {
+func TestHeaderIgnoresCase(t *testing.T) {
 	h := Of("Vary", "Foo", "VARY", "bar, BAZ", "X", "")
 	if v, ok := h.Get("vary"); !ok || string(v) != "Foo" {
 		t.Errorf("Get gave %q, %v", v, ok)
@@ -58,7 +58,7 @@ func TestSetAndWithout(t *testing.T) {
 	}
 	h = Of("A", "1", "b", "2")
 	if got := string(h.Set([]byte("D"), []byte("5")).Append(nil)); got != "A: 1\r\nb: 2\r\nD: 5\r\n" {
-		t.Errorf("set what is not there: got %q", got)
+		t.Errorf("set a new field: got %q", got)
 	}
 	if got := string(Of("A", "1", "b", "2", "a", "3").Without([]byte("A")).Append(nil)); got != "b: 2\r\n" {
 		t.Errorf("without: got %q", got)

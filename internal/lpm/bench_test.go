@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// The benchmark tables have the size and the shape of the world map: 2.4
-// million ranges of 11,000 values, spread over the allocated space. Keys are
-// random, which is hostile to the cache; queries of real clients are kinder.
+// The benchmark tables have the size and the shape of the world map: 2.4 million ranges
+// of 11,000 values, spread over the allocated space. Keys are random, which misses the
+// CPU cache more often than queries of real clients.
 const (
 	benchRanges = 2_400_000
 	benchValues = 11_000

@@ -6,11 +6,10 @@ import (
 	"net/netip"
 )
 
-// Blocks4 cuts ranges into the fewest aligned networks that each have one value
-// and yields them in address order. Neighbouring ranges with equal values are
-// taken together first, so that every network is as wide as alignment allows:
-// it is the ECS scope for all addresses in it. The rules for ranges are those
-// of [NewV4].
+// Blocks4 divides ranges into the fewest aligned networks that each have one value, and
+// yields them in address order. It first joins neighbouring ranges with equal values,
+// so that every network is as wide as alignment allows. The network is the ECS scope
+// for all addresses in it. The rules for ranges are those of [NewV4].
 func Blocks4[V Value](ranges []Range4[V]) iter.Seq2[netip.Prefix, V] {
 	return func(yield func(netip.Prefix, V) bool) {
 		for i := 0; i < len(ranges); {
@@ -54,8 +53,8 @@ func Blocks6[V Value](ranges []Range6[V]) iter.Seq2[netip.Prefix, V] {
 	}
 }
 
-// widest returns the logarithm of the size of the widest aligned block which
-// starts at start and does not pass end (exclusive), at most width.
+// widest returns the logarithm of the size of the widest aligned block that starts at
+// start and does not pass end (exclusive). The result is at most width.
 func widest(start, end uint64, width int) int {
 	n := width
 	if start != 0 {
@@ -64,9 +63,9 @@ func widest(start, end uint64, width int) int {
 	return min(n, bits.Len64(end-start)-1)
 }
 
-// Around returns the length in bits of the widest aligned block which holds key
-// and lies inside first..last (inclusive), for keys of the given width: what is
-// left of a [V4.Run] or [V6.Run] when it must be one network.
+// Around returns the length in bits of the widest aligned block that contains key and
+// is inside first..last (inclusive), for keys of the given width. It reduces a [V4.Run]
+// or [V6.Run] to one network.
 func Around(key, first, last uint64, width int) int {
 	n := 0
 	for n < width {

@@ -9,9 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawKeys draws sorted distinct starts with 0 first. Half of them are aligned
-// to a large block and many are close together, so that pages of all kinds
-// occur.
+// drawKeys draws sorted distinct starts with 0 first. Half of them are aligned to a
+// large block and many are close together, so that all kinds of pages occur.
 func drawKeys(t *rapid.T, width int) []uint64 {
 	top := uint64(1)<<width - 1
 	near := rapid.Uint64Range(0, top).Draw(t, "near")
@@ -57,7 +56,7 @@ func naive6(ranges []Range6[uint32], key uint64) uint32 {
 	return ranges[sort.Search(len(ranges), func(i int) bool { return ranges[i].Start > key })-1].Value
 }
 
-// probes returns the keys where mistakes would show: around each start.
+// probes returns the keys at which mistakes are likely: around each start.
 func probes(starts []uint64, width int) []uint64 {
 	top := uint64(1)<<width - 1
 	out := []uint64{top}
@@ -111,8 +110,8 @@ func TestV4AgreesWithSearch(t *testing.T) {
 	})
 }
 
-// TestV6Fans covers what few random ranges would not: a /32 with so many values
-// that it gets a fan, beside one just below that.
+// TestV6Fans covers a case that few random ranges produce: a /32 with enough values for
+// a fan, beside one just below that.
 func TestV6Fans(t *testing.T) {
 	for _, n := range []uint64{fanSteps - 1, fanSteps, fanSteps + 1, 1000, 1 << 16} {
 		const first = 0x2001_0db8_0000
@@ -165,8 +164,8 @@ func TestV6AgreesWithSearch(t *testing.T) {
 	})
 }
 
-// TestBlocks4 checks that blocks tile the address space, have the right value,
-// and that no two of them could be joined: siblings always differ.
+// TestBlocks4 checks that blocks cover the address space and have the right value.
+// Siblings must differ, so that no two blocks could be joined.
 func TestBlocks4(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ranges := draw4(t)

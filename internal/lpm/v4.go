@@ -16,16 +16,16 @@ import (
 type V4[V Value] struct {
 	root  []uint32 // 65,536 entries
 	pages []V      // pages of 256 values each
-	given int      // ranges that it was made from
+	given int      // ranges that were given to NewV4
 }
 
-// NewV4 compiles ranges into a table. They must be in strictly increasing order
-// and the first must start at 0; where nothing is known, give the value that
-// means so. It panics when they are not, or when a Start is beyond the address
-// space: who reads ranges from outside checks them first.
+// NewV4 compiles ranges into a table. They must be in strictly increasing order, and
+// the first must start at 0. Unknown networks need a value for "unknown". NewV4 panics
+// when the order is wrong or a Start is beyond the address space. Callers must check
+// ranges from outside first.
 func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 	checkRanges4(ranges)
-	// Grown page by page, the table would be copied several times over.
+	// Growing the table page by page would copy it several times.
 	split, last := 0, uint32(1)<<16
 	for _, r := range ranges {
 		if top := r.Start >> 8; r.Start&0xff != 0 && top != last {
@@ -45,7 +45,7 @@ func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 			t.root[r] = inline | uint32(ranges[next-1].Value)
 			continue
 		}
-		// Fill from range to range; the last one of the page goes to its end.
+		// Fill from range to range. The last range reaches to the end of the page.
 		for at := uint32(0); at < 256; {
 			v, end := ranges[next-1].Value, uint32(256)
 			if next < len(ranges) {
@@ -66,8 +66,8 @@ func NewV4[V Value](ranges []Range4[V]) *V4[V] {
 	return t
 }
 
-// intern returns the root entry for a page: its value if it has only one, else
-// the number of an equal page, stored now if it is new.
+// intern returns the root entry for a page: its value if it has only one, else the
+// number of an equal page. It stores a new page.
 func (t *V4[V]) intern(page *[256]V, seen map[uint64][]uint32) uint32 {
 	uniform, hash := true, uint64(14695981039346656037)
 	for _, v := range page {
@@ -104,7 +104,7 @@ func checkRanges4[V Value](ranges []Range4[V]) {
 // panics for IPv6 addresses.
 func (t *V4[V]) Lookup(a netip.Addr) V { return t.At(Key4(a)) }
 
-// At returns the value of a /24, given as [Key4] counts it.
+// At returns the value of a /24, given as [Key4].
 func (t *V4[V]) At(key uint32) V {
 	e := t.root[uint16(key>>8)]
 	if e >= inline {
@@ -113,8 +113,8 @@ func (t *V4[V]) At(key uint32) V {
 	return t.pages[e<<8|key&0xff]
 }
 
-// Run returns the first and the last /24 of the largest contiguous run of equal
-// values around key. It is for explanations, not for each packet.
+// Run returns the first and the last /24 of the largest contiguous run of equal values
+// around key. It is for explanations, not for each packet.
 func (t *V4[V]) Run(key uint32) (first, last uint32) {
 	v := t.At(key)
 	first, last = key, key
@@ -139,8 +139,7 @@ func (t *V4[V]) Run(key uint32) (first, last uint32) {
 	return first, last
 }
 
-// Ranges returns the table as the shortest list of ranges: the form to edit and
-// to compile again.
+// Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V4[V]) Ranges() []Range4[V] {
 	ranges := append(make([]Range4[V], 0, t.given), Range4[V]{0, t.At(0)})
 	add := func(start uint32, v V) {

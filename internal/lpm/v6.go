@@ -13,35 +13,35 @@ import (
 //	       ├► steps[head...]                         it has a few: search
 //	       └► dense | fan[n][bits 32-39] = inline | value, or a head of steps
 //
-// About 64 of the 65,536 /16s are in use, and a /32 is what a provider gets:
-// the search runs over the values of one provider, and where those are many,
-// over the values of one /40. The steps of a search lie together, mostly in one
-// or two cache lines: [n-1 value] [low value] [low value] ...
+// About 64 of the 65,536 /16s are in use, and a provider gets a /32. A search therefore
+// covers the values of one provider, or of one /40 of a provider with many values. The
+// steps of a search are stored together, mostly in one or two cache lines: [n-1 value]
+// [low value] [low value] ...
 type V6[V Value] struct {
 	root  []uint32 // 65,536 entries
 	pages []uint32 // pages of 65,536 entries each
 	fans  []uint32 // fans of 256 entries each
 	steps []step[V]
-	given int // ranges that it was made from
+	given int // ranges that were given to NewV6
 }
 
-// step says that value begins at low, which is bits 32-47 of the address, and
-// holds up to the next step. The first step of a search begins with its block:
-// there low is the number of steps that follow it.
+// step assigns value to the addresses from low up to the next step. low is bits 32-47
+// of the address. The first step of a search begins with its block. There, low is the
+// number of following steps.
 type step[V Value] struct {
 	low   uint16
 	value V
 }
 
 const (
-	// dense marks an entry of a page that is the number of a fan, not of a step.
+	// dense marks a page entry that is the number of a fan, not of a step.
 	dense = 1 << 30
-	// fanSteps is how many values a /32 must have to get a fan. A search through
-	// more leaves its two cache lines; a fan costs 1 KiB.
+	// fanSteps is the number of values from which a /32 gets a fan. A search through
+	// more steps needs more than two cache lines. A fan costs 1 KiB.
 	fanSteps = 64
 )
 
-// NewV6 compiles ranges into a table; the rules are those of [NewV4].
+// NewV6 compiles ranges into a table. The rules are those of [NewV4].
 func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 	checkRanges6(ranges)
 	split16, split32 := splits6(ranges)
@@ -71,8 +71,8 @@ func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 	return t
 }
 
-// splits6 returns how many /16s and /32s have more than one range: what the
-// table needs room for.
+// splits6 returns how many /16s and /32s have more than one range. The table needs
+// memory for them.
 func splits6[V Value](ranges []Range6[V]) (split16, split32 int) {
 	last16, last32 := uint64(1)<<16, uint64(1)<<32
 	for _, r := range ranges {
@@ -86,8 +86,8 @@ func splits6[V Value](ranges []Range6[V]) (split16, split32 int) {
 	return split16, split32
 }
 
-// compile32 adds the /32 that starts at first and returns its page entry, and
-// the number of the first range that starts after it.
+// compile32 adds the /32 that starts at first. It returns its page entry and the number
+// of the first range that starts after it.
 func (t *V6[V]) compile32(ranges []Range6[V], next int, first uint64) (entry uint32, after int) {
 	after = next
 	for after < len(ranges) && ranges[after].Start <= first|0xffff {
@@ -108,8 +108,8 @@ func (t *V6[V]) compile32(ranges []Range6[V], next int, first uint64) (entry uin
 	return dense | fan, after
 }
 
-// compileSteps adds the block that starts at first, to which ranges[next:]
-// belong, and returns its entry.
+// compileSteps adds the block that starts at first and returns its entry. ranges[next:]
+// belong to the block.
 func (t *V6[V]) compileSteps(ranges []Range6[V], next int, first uint64) (entry uint32) {
 	if next < len(ranges) && ranges[next].Start == first {
 		next++
@@ -140,7 +140,7 @@ func checkRanges6[V Value](ranges []Range6[V]) {
 // Lookup returns the value of an IPv6 address.
 func (t *V6[V]) Lookup(a netip.Addr) V { return t.At(Key6(a)) }
 
-// At returns the value of a /48, given as [Key6] counts it.
+// At returns the value of a /48, given as [Key6].
 func (t *V6[V]) At(key uint64) V {
 	e := t.root[uint16(key>>32)]
 	if e >= inline {
@@ -156,9 +156,9 @@ func (t *V6[V]) At(key uint64) V {
 	return t.steps[t.search(e, uint16(key))].value
 }
 
-// search returns the index of the step that holds low in the block whose
-// steps begin at head. It halves a window instead of moving two ends: the compiler
-// makes the step a conditional move, and there is no branch to mispredict.
+// search returns the index of the step for low in the block whose steps begin at head.
+// It halves a window instead of moving two ends. The compiler turns this into a
+// conditional move, so there is no branch to mispredict.
 func (t *V6[V]) search(head uint32, low uint16) uint32 {
 	at, n := head, uint32(t.steps[head].low)+1
 	for n > 1 {
@@ -171,8 +171,8 @@ func (t *V6[V]) search(head uint32, low uint16) uint32 {
 	return at
 }
 
-// Run returns the first and the last /48 of the largest contiguous run of equal
-// values around key. It is for explanations, not for each packet.
+// Run returns the first and the last /48 of the largest contiguous run of equal values
+// around key. It is for explanations, not for each packet.
 func (t *V6[V]) Run(key uint64) (first, last uint64) {
 	v := t.At(key)
 	first, last = t.piece(key)
@@ -193,8 +193,8 @@ func (t *V6[V]) Run(key uint64) (first, last uint64) {
 	return first, last
 }
 
-// piece returns the bounds of the stored piece that decides key: a /16, a /32,
-// a /40 or a part of one of the latter two.
+// piece returns the bounds of the stored piece with the value of key. It is a /16, a
+// /32, a /40 or a part of one of the latter two.
 func (t *V6[V]) piece(key uint64) (first, last uint64) {
 	e, block := t.root[key>>32], uint64(0xffff_ffff)
 	if e < inline {
@@ -217,8 +217,7 @@ func (t *V6[V]) piece(key uint64) (first, last uint64) {
 	return first, last
 }
 
-// Ranges returns the table as the shortest list of ranges: the form to edit and
-// to compile again.
+// Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V6[V]) Ranges() []Range6[V] {
 	w := walk6[V]{t: t, ranges: append(make([]Range6[V], 0, t.given), Range6[V]{0, t.At(0)})}
 	for r, e := range t.root {
@@ -234,7 +233,7 @@ func (t *V6[V]) Ranges() []Range6[V] {
 	return w.ranges
 }
 
-// walk6 collects the ranges of a table in their order.
+// walk6 collects the ranges of a table in order.
 type walk6[V Value] struct {
 	t      *V6[V]
 	ranges []Range6[V]
@@ -265,7 +264,7 @@ func (w *walk6[V]) block32(first uint64, e uint32) {
 	}
 }
 
-// block adds the steps of the block at start, which lies in the /32 at first.
+// block adds the steps of the block at start, which is inside the /32 at first.
 func (w *walk6[V]) block(start, first uint64, head uint32) {
 	n := uint32(w.t.steps[head].low)
 	w.add(start, w.t.steps[head].value)

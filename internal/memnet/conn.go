@@ -25,7 +25,7 @@ type half struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	buf     []byte // pending bytes
-	start   []byte // the whole buffer, so that it is used again when empty
+	start   []byte // the whole buffer, to reuse when empty
 	ended   bool   // the writer closed: EOF after buf
 	broken  bool   // the reader closed: writes fail
 

@@ -1,10 +1,11 @@
-// Package memnet is a network in memory for tests: named hosts, streams with
-// bounded buffers, deadlines, refused connections. It blocks only on condition
-// variables and timers, so it works in the virtual time of testing/synctest,
-// where real sockets do not.
+// Package memnet is a network in memory for tests: named hosts, streams with bounded
+// buffers, deadlines and refused connections. It blocks only on condition variables and
+// timers. It therefore works in the virtual time of testing/synctest, where real
+// sockets do not.
 //
-// A write returns when its bytes are in the peer's buffer, as with TCP; there is
-// no delay and no loss. Packets are not carried.
+// A write returns when its bytes are in the peer's buffer, as with TCP. There is no
+// delay, no loss and no packet socket. All methods are safe for concurrent use. Start
+// with [New].
 package memnet
 
 import (
@@ -18,21 +19,22 @@ import (
 	"perto/internal/netx"
 )
 
-// bufferBytes is what a stream holds in one direction before writers wait.
+// bufferBytes is the limit of buffered bytes in one direction of a stream. Further
+// writes wait.
 const bufferBytes = 64 << 10
 
 // Net is a set of hosts that reach each other. Use [New].
 type Net struct {
 	mu        sync.Mutex
 	listeners map[string]*listener // by "host:port"
-	port      int                  // the last one given out
+	port      int                  // the last assigned port
 }
 
 // New returns a network without hosts.
 func New() *Net { return &Net{listeners: make(map[string]*listener), port: 40000} }
 
-// Host returns the network as one host sees it. Its name takes the place of an
-// address: others dial "name:port".
+// Host returns the network from the view of one host. Its name replaces an address:
+// others dial "name:port".
 func (n *Net) Host(name string) netx.Network { return &host{n, name} }
 
 type host struct {

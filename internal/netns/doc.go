@@ -1,4 +1,4 @@
-// Package netns makes network namespaces for tests that need the kernel's own
-// network and must not touch the machine's. It is for Linux; elsewhere New says
-// so and the test skips.
+// Package netns makes network namespaces for tests that need the kernel's network
+// without changes to the machine's own. It is for Linux. On other systems, New returns
+// an error and the test is skipped. Start with [New] and [Namespace.Do].
 package netns

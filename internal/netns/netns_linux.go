@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is a network namespace of its own: new ones have a loopback device,
-// down, and nothing else. It exists as long as this or a process inside does, so
-// also a killed test leaves none behind.
+// Namespace is a network namespace. A new one has only a loopback device, which is
+// down. It exists until it is closed and no process in it is left. A killed test
+// therefore leaves none behind.
 type Namespace struct{ file *os.File }
 
 // New makes a network namespace. It needs CAP_SYS_ADMIN.
@@ -29,8 +29,8 @@ func New() (*Namespace, error) {
 	return &n, nil
 }
 
-// Do calls f on a thread inside the namespace. Sockets that f opens and processes
-// that it starts belong there for good; goroutines that it starts run outside.
+// Do calls f on a thread inside the namespace. Sockets that f opens and processes that
+// it starts belong to the namespace. Goroutines that it starts run outside.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -40,14 +40,16 @@ func (n *Namespace) Do(f func() error) error {
 	})
 }
 
-// onThread calls f on a thread that ends afterwards, whatever f did to it. The
-// process's main thread is not taken: it cannot end, and /proc/self shows its view.
+// onThread calls f on a thread that ends afterwards, so that changes of f to the thread
+// are discarded. It does not use the process's main thread, which cannot end and which
+// /proc/self shows.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// While this goroutine holds it, the one that the call starts gets another.
+			// This goroutine holds the main thread, so the goroutine of the call gets
+			// another one.
 			done <- onThread(f)
 			runtime.UnlockOSThread()
 			return
@@ -60,5 +62,5 @@ func onThread(f func() error) error {
 // FD returns the file descriptor that keeps the namespace.
 func (n *Namespace) FD() int { return int(n.file.Fd()) }
 
-// Close gives the namespace up.
+// Close releases the namespace.
 func (n *Namespace) Close() error { return n.file.Close() }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestNamespaceIsApart(t *testing.T) {
+func TestNamespaceIsIsolated(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
@@ -32,7 +32,7 @@ func TestNamespaceIsApart(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for range 20 { // the threads of Do must not come back into use
+	for range 20 { // the threads of Do must not be reused
 		done := make(chan string)
 		go func() {
 			at, _ := os.Readlink("/proc/thread-self/ns/net")

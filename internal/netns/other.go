@@ -4,7 +4,7 @@ package netns
 
 import "errors"
 
-// Namespace is a network namespace; only Linux has them.
+// Namespace is a network namespace. Only Linux has them.
 type Namespace struct{}
 
 // New fails.

@@ -4,5 +4,5 @@ package netx
 
 import "syscall"
 
-// growReceiveBuffer leaves the receive buffer as it is.
+// growReceiveBuffer does not change the receive buffer on this system.
 func growReceiveBuffer(_, _ string, _ syscall.RawConn) error { return nil }

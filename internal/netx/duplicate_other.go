@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// duplicate fails: this system passes no sockets to children.
+// duplicate fails, because passing sockets to children is not implemented on this
+// system.
 func duplicate(syscall.Conn, Address) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }

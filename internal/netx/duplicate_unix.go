@@ -8,8 +8,8 @@ import (
 )
 
 // duplicate returns a socket as a file that stays non-blocking when it is passed to a
-// child. The mode belongs to the socket, which other processes share: the file of
-// [net.UDPConn.File] would make it blocking, and a worker that reads it then could no
+// child. The mode belongs to the socket, which other processes share. The file of
+// [net.UDPConn.File] would make it blocking. A worker that reads it could then no
 // longer be woken by a deadline or by closing.
 func duplicate(s syscall.Conn, a Address) (*os.File, error) {
 	raw, err := s.SyscallConn()

@@ -13,16 +13,16 @@ import (
 	"sync"
 )
 
-// Address is where a socket listens: network "tcp" or "udp", and "host:port".
+// Address is the listen address of a socket: network "tcp" or "udp", and "host:port".
 type Address struct{ Network, Address string }
 
-// Sockets are open sockets that a process keeps for its children: who serves on
-// them may die and be replaced, while packets and connections wait in them.
+// Sockets are open sockets that a process keeps for its children. A child that serves
+// on them may end and be replaced, while packets and connections wait in the sockets.
 type Sockets struct {
 	open map[Address]*os.File
 }
 
-// Open opens the sockets of a list that are not open yet. When one cannot be opened
+// Open opens the sockets of a list that are not open yet. When one cannot be opened,
 // nothing changes.
 func (s *Sockets) Open(ctx context.Context, list []Address) error {
 	opened := make(map[Address]*os.File)
@@ -46,10 +46,10 @@ func (s *Sockets) Open(ctx context.Context, list []Address) error {
 	return nil
 }
 
-// List returns the addresses of the sockets that are open.
+// List returns the addresses of the open sockets.
 func (s *Sockets) List() []Address { return slices.Collect(maps.Keys(s.open)) }
 
-// Keep closes the sockets whose addresses are not in a list.
+// Keep closes the sockets with addresses that are not in a list.
 func (s *Sockets) Keep(list []Address) {
 	for a, f := range s.open {
 		if !slices.Contains(list, a) {
@@ -59,7 +59,7 @@ func (s *Sockets) Keep(list []Address) {
 	}
 }
 
-// openFile opens a socket and returns it as a file, which the caller closes.
+// openFile opens a socket and returns it as a file. The caller must close it.
 func openFile(ctx context.Context, a Address) (*os.File, error) {
 	var config net.ListenConfig
 	if strings.HasPrefix(a.Network, "udp") {
@@ -70,7 +70,7 @@ func openFile(ctx context.Context, a Address) (*os.File, error) {
 		}
 		defer p.Close()
 		c := p.(*net.UDPConn)
-		if isWildcard(c) { // packets that wait for a child keep their destination
+		if isWildcard(c) { // queued packets keep their destination for the child
 			if _, err := reportDestination(c); err != nil {
 				return nil, err
 			}
@@ -85,7 +85,7 @@ func openFile(ctx context.Context, a Address) (*os.File, error) {
 	return duplicate(l.(*net.TCPListener), a)
 }
 
-// Close closes all sockets. Children keep theirs.
+// Close closes all sockets. Children keep their copies.
 func (s *Sockets) Close() {
 	for _, f := range s.open {
 		f.Close()
@@ -93,15 +93,15 @@ func (s *Sockets) Close() {
 	s.open = nil
 }
 
-// inheritEnv names the sockets that a child finds behind its standard streams:
-// "tcp 127.0.0.1:80=3,udp :53=4".
+// inheritEnv is the environment variable with the sockets behind a child's standard
+// streams: "tcp 127.0.0.1:80=3,udp :53=4".
 const inheritEnv = "PERTO_SOCKETS"
 
 // FirstFile is the descriptor of the first of [os/exec.Cmd.ExtraFiles] in the child.
 const FirstFile = 3
 
-// Pass returns what a child needs to take the sockets over: its extra files and a
-// variable of its environment.
+// Pass returns the extra files and the environment variable with which a child takes
+// the sockets over.
 func (s *Sockets) Pass() (files []*os.File, env string) {
 	var entries []string
 	for a, f := range s.open {
@@ -111,16 +111,16 @@ func (s *Sockets) Pass() (files []*os.File, env string) {
 	return files, inheritEnv + "=" + strings.Join(entries, ",")
 }
 
-// Inherited is the operating system's network with the sockets that a parent has
-// left; what it did not leave is opened.
+// Inherited is the operating system's network with the sockets of a parent process. It
+// opens sockets that the parent did not pass.
 type Inherited struct {
 	OS
 
 	mu   sync.Mutex
-	left map[Address]int // descriptors that nobody has taken over yet
+	left map[Address]int // descriptors that are not in use yet
 }
 
-// Inherit takes over what the parent left in the environment.
+// Inherit takes over the parent's sockets from the environment.
 func Inherit() (*Inherited, error) {
 	n := &Inherited{left: make(map[Address]int)}
 	text := os.Getenv(inheritEnv)
@@ -139,8 +139,8 @@ func Inherit() (*Inherited, error) {
 	return n, nil
 }
 
-// take returns the socket that was left for an address, nil for none. It can be
-// taken once.
+// take returns the parent's socket for an address, or nil. Each socket can be taken
+// once.
 func (n *Inherited) take(network, address string) *os.File {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -159,7 +159,7 @@ func (n *Inherited) Listen(ctx context.Context, network, address string) (net.Li
 	if f == nil {
 		return n.OS.Listen(ctx, network, address)
 	}
-	defer f.Close() // the listener has its own
+	defer f.Close() // the listener has its own descriptor
 	l, err := net.FileListener(f)
 	return l, inheritError(err)
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain lets the test binary be the child that takes sockets over.
+// TestMain runs the test binary as the child that takes sockets over.
 func TestMain(m *testing.M) {
 	if os.Getenv("NETX_TEST_CHILD") != "" {
 		os.Exit(child())
@@ -64,8 +64,8 @@ func child() int {
 	return 0
 }
 
-// TestInherit: what connects and what is sent while nobody serves waits in the
-// parent's sockets for the next child, and for the one after it.
+// TestInherit: connections and packets that arrive while no child serves wait in the
+// parent's sockets. The next child receives them, and so does the one after it.
 func TestInherit(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +86,7 @@ func TestInherit(t *testing.T) {
 		t.Errorf("open sockets: got %v, want %v", got, list)
 	}
 	for range 2 {
-		tcp, err := net.Dial("tcp", address) // before there is a child
+		tcp, err := net.Dial("tcp", address) // before a child exists
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,9 +125,8 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// TestInheritedSocketRepliesFromAskedAddress asks a second address of the host
-// before there is a child. A connected socket receives replies of that address
-// only.
+// TestInheritedSocketRepliesFromAskedAddress queries a second address of the host
+// before a child exists. A connected socket receives replies of that address only.
 func TestInheritedSocketRepliesFromAskedAddress(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("no socket reports destinations here")
@@ -172,7 +171,7 @@ func TestInheritedSocketRepliesFromAskedAddress(t *testing.T) {
 	}
 }
 
-func TestInheritRefusesNonsense(t *testing.T) {
+func TestInheritRejectsMalformedVariable(t *testing.T) {
 	for _, text := range []string{"x", "tcp :80", "tcp :80=x", "tcp :80=1", "tcp=3"} {
 		t.Setenv(inheritEnv, text)
 		if _, err := Inherit(); err == nil {
@@ -184,7 +183,7 @@ func TestInheritRefusesNonsense(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := n.Listen(t.Context(), "tcp", "127.0.0.1:0") // not left: opened
+	l, err := n.Listen(t.Context(), "tcp", "127.0.0.1:0") // not passed: opened
 	if err != nil {
 		t.Fatal(err)
 	}

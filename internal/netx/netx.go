@@ -1,10 +1,11 @@
-// Package netx is the seam between the rooms and a network: the operating
-// system's, the lab's Internet, or the simulated one in virtual time.
+// Package netx is the interface between packages and a network. The network is the
+// operating system's, the lab's Internet, or the simulated one in virtual time.
 //
-// Every room that listens or dials gets a [Network] and uses nothing else, so
-// that the same Node runs in all three. What only real sockets can do (batched
-// reads, TCP_INFO, descriptor passing, the destination of a packet) is asked for
-// by a type assertion on the connection, never assumed.
+// Every package that listens or dials receives a [Network] and uses nothing else, so
+// that the same Node runs in all three. Some features exist only on real sockets
+// (batched reads, TCP_INFO, descriptor passing, the destination of a packet). Callers
+// must check for them with a type assertion on the connection. Networks are safe for
+// concurrent use. Start with [Network] and [OS].
 package netx
 
 import (
@@ -14,11 +15,11 @@ import (
 	"strconv"
 )
 
-// Network opens listeners and connections on behalf of one host. Its methods
-// have the contracts of [net.ListenConfig] and [net.Dialer]: network is "tcp",
-// "tcp4", "tcp6", "udp", "udp4" or "udp6", and address "host:port" with an IP
-// literal as host (empty: all of the host's addresses) and a numeric port (0:
-// any free one). Names are not resolved here unless the implementation says so.
+// Network opens listeners and connections for one host. Its methods have the contracts
+// of [net.ListenConfig] and [net.Dialer]. network is "tcp", "tcp4", "tcp6", "udp",
+// "udp4" or "udp6". address is "host:port" with an IP literal as host (empty: all
+// addresses of the host) and a numeric port (0: any free one). Names are resolved only
+// if the implementation documents it.
 type Network interface {
 	Listen(ctx context.Context, network, address string) (net.Listener, error)
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)

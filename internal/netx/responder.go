@@ -5,25 +5,25 @@ import (
 	"net/netip"
 )
 
-// Responder reads packets from a socket and replies to each of them from the
-// address that it was sent to. A resolver drops a reply from another address
-// (RFC 2181, section 4.1), and the kernel picks the address by its routes when a
-// socket listens on all addresses of a host.
+// Responder reads packets from a socket and replies to each from its destination
+// address. A resolver drops a reply from another address (RFC 2181, section 4.1). When
+// a socket listens on all addresses of a host, the kernel chooses the source address by
+// its routes.
 //
-// Several Responders may share a socket. One goroutine uses one Responder.
+// Several Responders may share a socket. Each Responder is for one goroutine.
 type Responder struct {
 	socket net.PacketConn
 	udp    udpSocket // nil when the network has no such socket
 	from   netip.AddrPort
-	addr   net.Addr // in place of from when udp is nil
+	addr   net.Addr // replaces from when udp is nil
 
-	wildcard *net.UDPConn // nil when the socket has one address, or cannot report it
+	wildcard *net.UDPConn // nil when the socket has one address, or cannot report destinations
 	control  []byte       // buffer for control messages
 	reply    []byte       // the control message that selects the source of the reply
 }
 
-// udpSocket is what the operating system's UDP sockets offer beyond
-// [net.PacketConn]: reading and writing without allocation.
+// udpSocket is the part of the operating system's UDP sockets beyond [net.PacketConn]:
+// reading and writing without allocation.
 type udpSocket interface {
 	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
@@ -71,7 +71,7 @@ func (r *Responder) Read(b []byte) (n int, from netip.Addr, err error) {
 	return n, r.from.Addr().Unmap(), err
 }
 
-// Reply sends b to the source of the packet that Read returned last.
+// Reply sends b to the source of the packet from the last Read.
 func (r *Responder) Reply(b []byte) error {
 	var err error
 	switch {

@@ -13,7 +13,7 @@ const (
 	pktinfo6Size = 20 // destination, interface index
 )
 
-// controlSize is the room for one control message of either family, in bytes.
+// controlSize is the size of one control message of either family, in bytes.
 var controlSize = unix.CmsgSpace(pktinfo6Size)
 
 // reportDestination makes the kernel report the destination of each packet of a
@@ -42,9 +42,9 @@ func reportDestinationFD(fd int) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 }
 
-// replyControl turns the control messages of a packet, in place, into the one
-// that selects the packet's destination as the source of the reply. It returns
-// nil when there is none: the kernel picks the source then.
+// replyControl changes the control messages of a packet, in place, into the message
+// that selects the packet's destination as the source of the reply. It returns nil when
+// there is none, and the kernel then chooses the source.
 func replyControl(received []byte) []byte {
 	rest := received
 	for len(rest) > 0 {
@@ -64,12 +64,12 @@ func replyControl(received []byte) []byte {
 	return nil
 }
 
-// replyControl4 clears the interface index, so that the reply takes the host's
-// routes: it need not leave by the interface that the query came in on.
+// replyControl4 clears the interface index, so that the reply uses the host's routes.
+// The reply need not leave by the interface of the query.
 func replyControl4(message, data []byte) []byte {
 	clear(data[:4])
 	local, destination := data[4:8], data[8:12]
-	if [4]byte(local) == [4]byte{} { // the packet waited since before the option was set
+	if [4]byte(local) == [4]byte{} { // the packet arrived before the option was set
 		copy(local, destination)
 	}
 	if a := netip.AddrFrom4([4]byte(local)); !canBeSource(a) {
@@ -78,8 +78,8 @@ func replyControl4(message, data []byte) []byte {
 	return message
 }
 
-// replyControl6 keeps the interface index of link-local addresses only: they mean
-// nothing without it.
+// replyControl6 keeps the interface index only for link-local addresses, which need
+// one.
 func replyControl6(message, data []byte) []byte {
 	a := netip.AddrFrom16([16]byte(data[:16]))
 	if !canBeSource(a.Unmap()) {

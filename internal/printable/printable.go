@@ -1,11 +1,11 @@
 // Package printable makes text of clients, functions and origins safe for a terminal
-// and for a log whose lines are records.
+// and for a log with one record per line.
 //
-// Such text can hold escape sequences, which move the cursor or rename the window,
-// line feeds, which forge records, and bidirectional controls, which reorder what is
-// shown. All that a terminal does not show as a glyph is written as an escape: \n,
-// \r, \t, \u001b, and \xff for a byte that is not UTF-8. Those of valid text are also
-// the escapes of JSON. No state, no locks, but for [Writer].
+// Such text can hold escape sequences, which move the cursor or rename the window. Line
+// feeds forge records, and bidirectional controls reorder the displayed text. The
+// package writes every character without a glyph as an escape: \n, \r, \t, \u001b, and
+// \xff for a byte that is not UTF-8. The escapes for valid text are also JSON escapes.
+// Only [Writer] has state and a lock. Start with [Text].
 package printable
 
 import (
@@ -18,20 +18,19 @@ import (
 
 // Text returns s in one line of graphic characters and spaces.
 func Text[T string | []byte](s T) string {
-	if i := plain(s); i < len(s) {
+	if i := asciiPrefix(s); i < len(s) {
 		return string(appendEscaped(append(make([]byte, 0, len(s)+16), s[:i]...), string(s[i:]), false))
 	}
 	return string(s)
 }
 
-// Lines is Text that keeps line feeds and tabs.
+// Lines is like Text but keeps line feeds and tabs.
 func Lines[T string | []byte](s T) string {
 	return string(appendEscaped(make([]byte, 0, len(s)), string(s), true))
 }
 
-// plain returns the length of the part of s, from its beginning, that is printable
-// ASCII.
-func plain[T string | []byte](s T) int {
+// asciiPrefix returns the length of the longest prefix of s that is printable ASCII.
+func asciiPrefix[T string | []byte](s T) int {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f {
 			return i
@@ -72,18 +71,18 @@ func appendUnit(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
 }
 
-// Writer passes on what [Lines] makes of the text that is written to it. It is safe
-// for concurrent use; each Write is one of the writer below.
+// Writer applies [Lines] to the text and writes the result to another writer. It is
+// safe for concurrent use. Each Write causes one write to the other writer.
 type Writer struct {
 	mu   sync.Mutex
 	w    io.Writer
-	rest []byte // the beginning of a character that continues in the next Write
+	rest []byte // start of a character that continues in the next Write
 }
 
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write writes p, but for a character that p does not end.
+// Write writes p, except for an unfinished character at its end.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,7 +103,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what is left of a character that did not end.
+// Flush writes the rest of an unfinished character.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

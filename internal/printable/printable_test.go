@@ -34,7 +34,7 @@ func TestTextIsOneLineOfGlyphs(t *testing.T) {
 	}
 }
 
-// TestWriterJoinsCharacters: wherever writes are cut, the text is the same.
+// TestWriterJoinsCharacters: the text is the same for all divisions into writes.
 func TestWriterJoinsCharacters(t *testing.T) {
 	const text = "é東🙂\x1b[2J\xf0\x9f!\xff\n\u202e\xe6\x9d"
 	for size := 1; size < 8; size++ {
@@ -70,7 +70,7 @@ func FuzzText(f *testing.F) {
 		if Text(got) != got {
 			t.Fatalf("%q became %q, which becomes %q", s, got, Text(got))
 		}
-		// The escapes in encoded JSON are JSON, of the same value.
+		// The escapes in encoded JSON are JSON with the same value.
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// deadline is a moment after which an operation gives up; it can be moved while
-// somebody waits.
+// deadline is a moment at which an operation ends. It can be moved while goroutines
+// wait.
 type deadline struct {
 	mu      sync.Mutex
 	timer   *time.Timer
-	moves   int           // how often it was moved: a timer of before does nothing
+	moves   int           // number of moves: the timer of an earlier move does nothing
 	expired chan struct{} // closed when the moment has passed
 }
 
 func newDeadline() *deadline { return &deadline{expired: make(chan struct{})} }
 
-// set moves the deadline; the zero time means never.
+// set moves the deadline. The zero time means never.
 func (d *deadline) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -46,17 +46,16 @@ func (d *deadline) set(t time.Time) {
 	close(d.expired)
 }
 
-// done returns a channel that is closed when the deadline passes. A deadline
-// that is moved later does not affect those who wait already, unless it had
-// passed.
+// done returns a channel that is closed when the deadline passes. A later move does not
+// affect goroutines that wait already, unless the deadline had passed.
 func (d *deadline) done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.expired
 }
 
-// signal wakes everybody who waits for a change. The zero signal is ready;
-// its owner's lock guards it.
+// signal wakes all goroutines that wait for a change. The zero signal is ready. Its
+// owner's lock guards it.
 type signal struct{ c chan struct{} }
 
 // wait returns a channel that the next change closes.

@@ -14,19 +14,18 @@ import (
 	"time"
 )
 
-// firstEphemeral is the first port given for port 0 (RFC 6335, section 6).
+// firstEphemeral is the first port assigned for port 0 (RFC 6335, section 6).
 const firstEphemeral = 49152
 
-// Link is what happens to packets on their way from one host to another.
+// Link describes the transport of packets from one host to another.
 type Link struct {
 	Latency   time.Duration // one way
-	Jitter    time.Duration // up to so much more, evenly; packets overtake each other
+	Jitter    time.Duration // largest additional delay, uniformly distributed; packets can overtake each other
 	Loss      float64       // share of packets that is lost, 0..1
 	Duplicate float64       // share of packets that arrives twice
 }
 
-// Net is a network. Its methods may be called from any goroutine of the bubble
-// that it was made in.
+// Net is a network. Its methods may be called from any goroutine of its bubble.
 type Net struct {
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -39,8 +38,8 @@ type Net struct {
 // pair is a direction between two hosts.
 type pair struct{ from, to *Host }
 
-// New returns a network without hosts, on which all links are alike until
-// [Net.SetLink] says otherwise.
+// New returns a network without hosts. All links are common until [Net.SetLink] changes
+// one.
 func New(seed uint64, common Link) *Net {
 	return &Net{
 		rng:    rand.New(rand.NewPCG(seed, 0)),
@@ -51,8 +50,8 @@ func New(seed uint64, common Link) *Net {
 	}
 }
 
-// Host adds a host with some addresses. An address that is malformed or taken
-// is a mistake of the test and panics.
+// Host adds a host with some addresses. It panics when an address is malformed or in
+// use.
 func (n *Net) Host(addresses ...string) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -75,7 +74,7 @@ func (n *Net) SetLink(from, to *Host, l Link) {
 	n.links[pair{from, to}] = l
 }
 
-// Cut loses all that one host sends to another, in this direction only.
+// Cut drops all packets from one host to another, in this direction only.
 func (n *Net) Cut(from, to *Host) { n.setCut(from, to, true) }
 
 // Heal ends a cut.
@@ -93,8 +92,8 @@ func (n *Net) setCut(from, to *Host, cut bool) {
 	n.cuts[pair{from, to}] = cut
 }
 
-// passage decides the fate of one packet: the delays after which copies of it
-// arrive, none when it is lost. Callers hold n.mu.
+// passage decides the delivery of one packet. It returns the delays of its copies, or
+// none when the packet is lost. Callers hold n.mu.
 func (n *Net) passage(from, to *Host) []time.Duration {
 	if from == to {
 		return []time.Duration{0}
@@ -145,8 +144,8 @@ type Host struct {
 // Addr returns the host's first address.
 func (h *Host) Addr() netip.Addr { return h.addrs[0] }
 
-// Freeze stops the process: its reads, writes and accepts block until Thaw.
-// Packets that arrive are queued, as far as buffers go.
+// Freeze stops the process: its reads, writes and accepts block until Thaw. Packets
+// that arrive are queued up to the buffer limits.
 func (h *Host) Freeze() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -155,7 +154,7 @@ func (h *Host) Freeze() {
 	}
 }
 
-// Thaw lets a frozen process go on.
+// Thaw lets a frozen process continue.
 func (h *Host) Thaw() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -178,8 +177,8 @@ func (h *Host) running() {
 	}
 }
 
-// Kill ends the process: all its sockets are closed, peers of its streams get a
-// reset, and its ports refuse until the process listens again.
+// Kill ends the process. All its sockets are closed, and peers of its streams receive a
+// reset. Its ports refuse connections until the process listens again.
 func (h *Host) Kill() {
 	h.net.mu.Lock()
 	var conns []*packetConn
@@ -205,8 +204,8 @@ func (h *Host) Kill() {
 	h.Thaw() // goroutines of a dead process must end
 }
 
-// Vanish takes the machine off the network: nothing arrives and nothing comes
-// back, not even a refusal.
+// Vanish removes the machine from the network. No packet reaches it and it sends none,
+// not even a refusal.
 func (h *Host) Vanish() {
 	h.net.mu.Lock()
 	h.gone = true
@@ -214,15 +213,15 @@ func (h *Host) Vanish() {
 	h.Kill()
 }
 
-// Return puts a machine that vanished back, without a process on it.
+// Return adds a vanished machine again, without a process on it.
 func (h *Host) Return() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.gone = false
 }
 
-// bind resolves an address to listen on into the host's own addresses, with a
-// free port for 0. Callers hold net.mu.
+// bind resolves a listen address into the host's own addresses. Port 0 becomes a free
+// port. Callers hold net.mu.
 func (h *Host) bind(network, address string, taken func(netip.AddrPort) bool) ([]netip.AddrPort, error) {
 	hostPart, portPart, err := net.SplitHostPort(address)
 	if err != nil {
@@ -274,7 +273,7 @@ func (h *Host) bind(network, address string, taken func(netip.AddrPort) bool) ([
 	}
 }
 
-// source returns the host's address for talking to another.
+// source returns the host's address for packets to another.
 func (h *Host) source(to netip.Addr) (netip.Addr, error) {
 	for _, a := range h.addrs {
 		if a.Is4() == to.Is4() {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// maxQueued is how many packets a socket holds for its reader; more are lost,
-// as in a kernel's receive buffer.
+// maxQueued is how many packets a socket holds for its reader. It drops any others,
+// like a kernel's receive buffer.
 const maxQueued = 1024
 
 type packet struct {
@@ -53,7 +53,7 @@ func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		case c.closed:
 			c.host.net.mu.Unlock()
 			return 0, nil, opError("read", "udp", net.ErrClosed)
-		case c.host.thaw != nil: // frozen since running returned
+		case c.host.thaw != nil: // frozen after running returned
 			c.host.net.mu.Unlock()
 			continue
 		case len(c.queue) > 0:
@@ -108,7 +108,7 @@ func (c *packetConn) send(p []byte, to netip.AddrPort) (int, error) {
 	return len(p), nil
 }
 
-// deliver queues a packet for the socket at an address of the host, if any.
+// deliver queues a packet for the socket at an address of the host, if there is one.
 func (h *Host) deliver(to netip.AddrPort, k packet) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()

@@ -20,7 +20,7 @@ var _ netx.Network = (*Host)(nil)
 
 const ms = time.Millisecond
 
-// serve accepts streams and gives each to f in a goroutine of its own.
+// serve accepts streams and calls f for each in a goroutine of its own.
 func serve(t *testing.T, h *Host, address string, f func(net.Conn)) net.Listener {
 	t.Helper()
 	l, err := h.Listen(t.Context(), "tcp", address)
@@ -36,7 +36,7 @@ func serve(t *testing.T, h *Host, address string, f func(net.Conn)) net.Listener
 			go f(c)
 		}
 	}()
-	t.Cleanup(h.Kill) // time stands still at the end of a bubble: a FIN would not arrive any more
+	t.Cleanup(h.Kill) // time stops at the end of a bubble, so a FIN would not arrive
 	return l
 }
 
@@ -45,7 +45,7 @@ func echo(c net.Conn) {
 	io.Copy(c, c)
 }
 
-func TestPacketsTakeTheLinksTime(t *testing.T) {
+func TestPacketsHaveLinkDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1, Link{Latency: 20 * ms})
 		a, b := n.Host("192.0.2.1", "2001:db8::1"), n.Host("192.0.2.2", "2001:db8::2")
@@ -141,7 +141,7 @@ func TestCutIsOneWay(t *testing.T) {
 	})
 }
 
-func TestStreamCarriesMuchInOrder(t *testing.T) {
+func TestStreamKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1, Link{Latency: 10 * ms, Jitter: 20 * ms})
 		a, b := n.Host("192.0.2.1"), n.Host("192.0.2.2")
@@ -170,7 +170,7 @@ func TestStreamCarriesMuchInOrder(t *testing.T) {
 	})
 }
 
-func TestDialFailsAsItShould(t *testing.T) {
+func TestDialErrors(t *testing.T) {
 	tests := []struct {
 		name string
 		prep func(*Net, *Host, *Host)

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// window is how many bytes may be on their way or unread in one direction.
+	// window is how many bytes may be in flight or unread in one direction.
 	window = 256 << 10
-	// firstRetry is after how long a SYN or a segment is sent again (RFC 6298:
-	// 1 s before the round trip was measured); it doubles to maxRetry.
+	// firstRetry is the time after which a SYN or a segment is sent again (RFC 6298: 1
+	// s before the first measurement of the round trip). It doubles up to maxRetry.
 	firstRetry = time.Second
 	maxRetry   = 8 * time.Second
-	// giveUp is when a dial without a deadline of its own ends.
+	// giveUp is the time limit of a dial without its own deadline.
 	giveUp = 2 * time.Minute
 )
 
@@ -50,7 +50,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the listener; streams that nobody accepted are reset.
+// Close ends the listener. Streams that were not accepted are reset.
 func (l *listener) Close() error {
 	l.once.Do(func() {
 		l.host.net.mu.Lock()
@@ -74,12 +74,12 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at[0]) }
 
-// handshake is a dial under way. It is settled once: by the first answer, or
-// because the caller gave up; streams that open later are reset.
+// handshake is a dial in progress. The first response or the end of the dial settles it
+// once. Streams that open later are reset.
 type handshake struct {
 	from, to netip.AddrPort
 	settled  atomic.Bool
-	stream   chan *stream // of capacity 1; nil is a refusal
+	stream   chan *stream // capacity 1; nil is a refusal
 }
 
 func (k *handshake) settle(s *stream) {
@@ -90,7 +90,7 @@ func (k *handshake) settle(s *stream) {
 	}
 }
 
-// dial sends a SYN until somebody answers.
+// dial sends a SYN until it receives a response.
 func (h *Host) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (*stream, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, giveUp, os.NewSyscallError("connect", syscall.ETIMEDOUT))
 	defer cancel()
@@ -132,8 +132,8 @@ func (h *Host) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (*s
 	}
 }
 
-// syn answers a SYN: with a stream, with a refusal, or not at all when the
-// backlog is full. The kernel does it, so a frozen process does not matter.
+// syn responds to a SYN with a stream or a refusal. It sends nothing when the backlog
+// is full. The kernel does this, so it also works for a frozen process.
 func (h *Host) syn(client *Host, k *handshake) {
 	n := h.net
 	n.mu.Lock()
@@ -143,7 +143,7 @@ func (h *Host) syn(client *Host, k *handshake) {
 	}
 	back := n.passage(h, client)
 	if back == nil {
-		return // what we would answer is lost; the client will try again
+		return // the response is lost; the client retries
 	}
 	l := h.listeners[k.to]
 	if l == nil {
@@ -161,31 +161,31 @@ func (h *Host) syn(client *Host, k *handshake) {
 	time.AfterFunc(back[0], func() { k.settle(theirs) })
 }
 
-// stream is one end of a connection. Each end has the buffer that it reads;
-// writing schedules a delivery into the peer's.
+// stream is one end of a connection. Each end has the buffer that it reads. Writing
+// schedules a delivery into the peer's buffer.
 type stream struct {
 	host          *Host
 	peer          *stream
 	local, remote netip.AddrPort
 
 	mu       sync.Mutex
-	buf      bytes.Buffer // arrived, not read
-	inflight int          // bytes that the peer sent and that are not in buf yet
-	eof      bool         // the peer has closed its side and all arrived
-	err      error        // reset, or closed by us
-	shut     bool         // we have closed our side
+	buf      bytes.Buffer // received, not read
+	inflight int          // sent by the peer, not in buf yet
+	eof      bool         // the peer has closed its side, and all data has arrived
+	err      error        // reset, or closed by this side
+	shut     bool         // this side has closed
 	changed  signal
 
 	read, write *deadline
 
-	wireMu   sync.Mutex // held while segments land, so that they do in order
-	wire     []segment  // what we sent and that has not landed
+	wireMu   sync.Mutex // held while segments are delivered, to keep their order
+	wire     []segment  // sent, not delivered yet
 	retrying bool
 }
 
-// segment is something on its way to the peer.
+// segment is data or a control event in flight to the peer.
 type segment struct {
-	at   time.Time // never before that of the segment ahead
+	at   time.Time // never before that of the preceding segment
 	land func()
 }
 
@@ -207,7 +207,7 @@ func (s *stream) Read(p []byte) (int, error) {
 			return 0, opError("read", "tcp", err)
 		case s.buf.Len() > 0:
 			n, _ := s.buf.Read(p)
-			s.changed.change() // the peer's writer may go on
+			s.changed.change() // the peer's writer may continue
 			s.mu.Unlock()
 			return n, nil
 		case s.eof:
@@ -266,8 +266,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// carry runs land at the peer's side when a segment arrives there: after the
-// link's delay, in order, and after the way is healed when it is cut.
+// carry runs land at the peer's side when a segment arrives there. This is after the
+// link's delay, in order, and after the end of a cut.
 func (s *stream) carry(land func()) {
 	n := s.host.net
 	n.mu.Lock()
@@ -286,7 +286,7 @@ func (s *stream) carry(land func()) {
 	time.AfterFunc(time.Until(at), s.drain)
 }
 
-// drain lands what has arrived by now.
+// drain delivers the segments that have arrived.
 func (s *stream) drain() {
 	n := s.host.net
 	n.mu.Lock()
@@ -326,7 +326,7 @@ func (s *stream) arrive(data []byte) {
 	s.changed.change()
 }
 
-// CloseWrite ends our side; the peer reads what is on its way, then io.EOF.
+// CloseWrite ends this side. The peer reads the data in flight, then io.EOF.
 func (s *stream) CloseWrite() error {
 	s.mu.Lock()
 	if s.shut || s.err != nil {
@@ -344,8 +344,8 @@ func (s *stream) CloseWrite() error {
 	return nil
 }
 
-// Close ends the stream. When data was left unread the peer gets a reset, as
-// with TCP (RFC 1122, section 4.2.2.13).
+// Close ends the stream. When unread data is left, the peer receives a reset, as with
+// TCP (RFC 1122, section 4.2.2.13).
 func (s *stream) Close() error {
 	s.mu.Lock()
 	if s.err != nil {
@@ -364,7 +364,7 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// abort is the end of the process: the peer gets a reset.
+// abort is the end of the process: the peer receives a reset.
 func (s *stream) abort() {
 	s.carry(s.peer.reset)
 	s.fail(net.ErrClosed)

@@ -1,8 +1,9 @@
 // Package snapshot passes immutable state from one writer to many readers.
 //
-// It is how state goes down in the house: the registry publishes a Fleet, the
-// mapper a Map, and the hot paths load one pointer a request (or a batch of
-// packets) and never take a lock. A published value must not be changed.
+// State goes from the control plane to the data plane this way. The registry publishes
+// a Fleet, the mapper publishes a Map. The hot paths load one pointer for a request (or
+// a batch of packets) and never take a lock. A published value must not be changed.
+// Start with [Var].
 package snapshot
 
 import (
@@ -11,17 +12,16 @@ import (
 	"sync/atomic"
 )
 
-// Var holds the newest version of an immutable value. The zero Var is empty:
-// Load returns nil until the first Store. A Var must not be copied.
+// Var holds the newest version of an immutable value. The zero Var is empty: Load
+// returns nil until the first Store. A Var must not be copied.
 //
-// Load may be called from any goroutine and neither blocks nor allocates. Store
-// is for a single writer; calls from several are serialised but their order is
-// then theirs to settle.
+// Load may be called from any goroutine and neither blocks nor allocates. Store is for
+// a single writer. Calls from several writers are serialised in undefined order.
 type Var[T any] struct {
 	cur atomic.Pointer[versioned[T]]
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next Store; nil when nobody waits
+	changed chan struct{} // closed at the next Store; nil when no goroutine waits
 }
 
 type versioned[T any] struct {
@@ -46,7 +46,7 @@ func (v *Var[T]) LoadVersion() (*T, uint64) {
 	return nil, 0
 }
 
-// Store publishes value and wakes everyone who waits. It returns the version.
+// Store publishes value and wakes all waiting goroutines. It returns the version.
 func (v *Var[T]) Store(value *T) uint64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -62,9 +62,9 @@ func (v *Var[T]) Store(value *T) uint64 {
 	return next.version
 }
 
-// Wait blocks until a version newer than after exists and returns it with its
-// value. Versions in between may be skipped: only the newest matters. It
-// returns the context's error when that ends first.
+// Wait blocks until a version newer than after exists. It returns this version and its
+// value. It may skip versions, because only the newest matters. It returns the
+// context's error when the context ends first.
 func (v *Var[T]) Wait(ctx context.Context, after uint64) (*T, uint64, error) {
 	for {
 		v.mu.Lock()

@@ -62,8 +62,8 @@ func TestVarWaitEndsWithContext(t *testing.T) {
 	})
 }
 
-// TestVarNeverTorn lets readers run beside the writer: a value and its version
-// must always belong together.
+// TestVarNeverTorn runs readers beside the writer. A value and its version must always
+// belong together.
 func TestVarNeverTorn(t *testing.T) {
 	var v Var[uint64]
 	var wg sync.WaitGroup

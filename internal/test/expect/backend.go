@@ -1,7 +1,7 @@
-// Package expect holds a world to one list of expectations, whichever way the
-// world is brought up: in one process (package lab) or as containers
-// (docker-compose.yml). The list is lab/testdata/expectations.hcl; what differs
-// between the ways is behind [Backend]. It is used by tests only.
+// Package expect checks a running world against one list of expectations. The world
+// runs in one process (package lab) or as containers (docker-compose.yml). The list is
+// lab/testdata/expectations.hcl. A [Backend] hides the differences between the two. The
+// package is for tests only. Start with [Load] and [Run].
 package expect
 
 import (
@@ -17,23 +17,23 @@ import (
 	"perto"
 )
 
-// Backend is a world that runs.
+// Backend is a running world.
 type Backend interface {
-	// World says what there is. It does not change while expectations run.
+	// World describes the world. It does not change while expectations run.
 	World() *World
-	// Ask returns the addresses that a name has for somebody.
+	// Ask returns the addresses of a name for the asker of the question.
 	Ask(ctx context.Context, q Question) ([]netip.Addr, error)
-	// Fetch gets a URL from a vantage on a new connection, trying the next address
-	// when one does not answer (RFC 8305).
+	// Fetch gets a URL from a vantage on a new connection. It tries the next address
+	// when one does not respond (RFC 8305).
 	Fetch(ctx context.Context, vantage, url string) (*Reply, error)
 	// Do applies a fault to a host or a PoP, or ends it.
 	Do(ctx context.Context, target string, f Fault) error
 }
 
-// Fault is what can be done to a host or a PoP.
+// Fault is a fault of a host or a PoP.
 type Fault string
 
-// The faults, and their end.
+// The faults, and the end of a fault.
 const (
 	Kill   Fault = "kill"
 	Freeze Fault = "freeze"
@@ -41,22 +41,22 @@ const (
 	Heal   Fault = "heal"
 )
 
-// World is what a backend runs.
+// World lists the parts of a backend's world.
 type World struct {
 	Servers  []Server
 	PoPs     []PoP
 	Vantages []Vantage
 	Origin   string // the host with the content
 	Families []int  // 4, 6
-	// KillsAreSilent says that a killed edge takes its host with it, so that
-	// nothing is left that would refuse connections.
+	// KillsAreSilent is set when a killed edge takes its host with it. Nothing is then
+	// left that could refuse connections.
 	KillsAreSilent bool
 }
 
 // Server is an authoritative name server.
 type Server struct {
 	Name string
-	PoP  string // in whose network it stands, "" for none
+	PoP  string // the PoP with its network, "" for none
 }
 
 // PoP is a place with edges.
@@ -76,34 +76,34 @@ type Edge struct {
 type Vantage struct {
 	Name   string
 	Place  perto.Place
-	Seen   perto.Place  // where DNS sees it: its resolver's place, or its own when the resolver tells its subnet
-	Near   bool         // the two are one city
+	Seen   perto.Place  // its place in the view of DNS: its resolver's place, or its own when the resolver sends its subnet
+	Near   bool         // both places are in one city
 	Subnet netip.Prefix // of its addresses
 }
 
-// Question is one question for addresses: asked by a vantage of its resolver, or
-// straight of an authoritative server for a client's subnet.
+// Question is one query for addresses. A vantage sends it to its resolver, or it goes
+// directly to an authoritative server for a client's subnet.
 type Question struct {
 	Vantage string
 	Server  string       // when Vantage is ""
-	Subnet  netip.Prefix // told to Server
+	Subnet  netip.Prefix // sent to Server
 	Name    string
 	Type    string // "A", "AAAA"
 }
 
-// Reply is what a fetch brought.
+// Reply is the result of a fetch.
 type Reply struct {
-	Address netip.Addr // who answered
+	Address netip.Addr // address of the server
 	Status  int
 	Header  http.Header
 	Body    []byte
 
-	Connect   time.Duration // the address's part in setting the connection up: one round trip
+	Connect   time.Duration // time to connect to the address: one round trip
 	FirstByte time.Duration // from the request to the first byte
-	Asked     time.Duration // the round trip that the world was asked to give
+	Asked     time.Duration // configured round-trip time of the world
 }
 
-// popOf returns the PoP that has an address, nil when there is none.
+// popOf returns the PoP of an address, or nil.
 func (w *World) popOf(a netip.Addr) *PoP {
 	for i := range w.PoPs {
 		for _, e := range w.PoPs[i].Edges {
@@ -117,8 +117,8 @@ func (w *World) popOf(a netip.Addr) *PoP {
 	return nil
 }
 
-// nearest returns the PoPs that may serve a place: the nearest by great circle,
-// and those that a policy must not tell from it (within 5 ms or 10 %).
+// nearest returns the PoPs that may serve a place. These are the nearest by great
+// circle, and those that a policy must treat as equal (within 5 ms or 10 %).
 func (w *World) nearest(from perto.Place) map[string]bool {
 	best := time.Duration(math.MaxInt64)
 	for _, p := range w.PoPs {
@@ -133,15 +133,15 @@ func (w *World) nearest(from perto.Place) map[string]bool {
 	return out
 }
 
-// greatCircleKm is the spherical law of cosines: not the formula that perto
-// itself uses, so that a mistake there does not confirm itself here.
+// greatCircleKm is the spherical law of cosines. perto uses another formula, so a
+// mistake in one does not confirm itself here.
 func greatCircleKm(a, b perto.Place) float64 {
 	const earthKm, rad = 6371.0088, math.Pi / 180
 	cos := math.Sin(a.Lat*rad)*math.Sin(b.Lat*rad) + math.Cos(a.Lat*rad)*math.Cos(b.Lat*rad)*math.Cos((a.Lon-b.Lon)*rad)
 	return earthKm * math.Acos(max(-1, min(1, cos)))
 }
 
-// AskServer asks a name server or a resolver at an address, for the client subnet
+// AskServer queries a name server or a resolver at an address, with the client subnet
 // of the question if it has one (RFC 7871).
 func AskServer(ctx context.Context, server netip.AddrPort, q Question) ([]netip.Addr, error) {
 	m := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), dns.StringToType[q.Type])

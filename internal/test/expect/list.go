@@ -11,8 +11,8 @@ import (
 	"perto"
 )
 
-// List is what must hold of a world. Every block is one expectation; its label
-// says in words what is expected.
+// List holds the expectations of a world. Every block is one expectation, and its label
+// describes it in words.
 type List struct {
 	Nearest     []Nearest     `hcl:"nearest,block"`
 	Connections []Connections `hcl:"connections,block"`
@@ -24,16 +24,16 @@ type List struct {
 	OriginsDown []OriginDown  `hcl:"origin_down,block"`
 }
 
-// Nearest expects that every vantage, asking its own resolver, is given addresses
-// of the PoP that is nearest by great circle to where DNS sees it.
+// Nearest expects addresses of the nearest PoP for every vantage that queries its own
+// resolver. Nearest is by great circle from the vantage's place in the view of DNS.
 type Nearest struct {
 	About string   `hcl:"about,label"`
 	Name  string   `hcl:"name"`
-	Types []string `hcl:"types"` // of records; a family that the world does not have is left out
+	Types []string `hcl:"types"` // record types; types of a family that the world does not have are left out
 }
 
-// Connections expects that of the connections (not of the answers) which vantages
-// with a near resolver make, a share reaches the nearest PoP.
+// Connections expects that a share of connections (not of answers) reaches the nearest
+// PoP. It counts vantages with a near resolver.
 type Connections struct {
 	About string  `hcl:"about,label"`
 	URL   string  `hcl:"url"`
@@ -41,48 +41,46 @@ type Connections struct {
 	Share float64 `hcl:"share"` // of all, 0 to 1
 }
 
-// Delays expects that a connection is set up in the round-trip time that the
-// world was asked to give: from every vantage to an edge of some PoPs, by the
-// edges' own names.
+// Delays expects that the time to connect is the configured round-trip time. It
+// measures from every vantage to an edge of some PoPs, by the edges' own names.
 type Delays struct {
 	About  string  `hcl:"about,label"`
 	URL    string  `hcl:"url"`    // %s stands for the edge
-	Within float64 `hcl:"within"` // of the time asked for, 0 to 1
-	Floor  string  `hcl:"floor"`  // and never closer than this: what the machine itself takes
+	Within float64 `hcl:"within"` // tolerance as a share of the configured time, 0 to 1
+	Floor  string  `hcl:"floor"`  // smallest tolerance: the time that the machine itself takes
 
 	floor time.Duration
 }
 
-// Stored expects a miss and then a hit, of the same edge and the same content.
+// Stored expects a miss and then a hit, from the same edge and with the same content.
 type Stored struct {
 	About string `hcl:"about,label"`
 	URL   string `hcl:"url"` // %s stands for the vantage
 }
 
-// Private expects that nobody is given what was made for another.
+// Private expects that no client receives a response for another client.
 type Private struct {
 	About string `hcl:"about,label"`
 	URL   string `hcl:"url"`
 }
 
-// Death expects that an edge which dies is no longer named by any authoritative
-// server after a time, that clients which try the next address never fail
-// meanwhile, and that it comes back.
+// Death expects that, after a time, no authoritative server names a dead edge. Clients
+// that try the next address must never fail meanwhile. The edge must come back.
 type Death struct {
 	About string `hcl:"about,label"`
 	Fault Fault  `hcl:"fault"`
 	Name  string `hcl:"name"`
 	URL   string `hcl:"url"` // fetched without a pause while it is dead; %d is a number
 	Gone  string `hcl:"gone"`
-	// GoneSilent is Gone where a kill takes the host with it (see
-	// World.KillsAreSilent); "" is Gone.
+	// GoneSilent replaces Gone where a kill takes the host with it (see
+	// World.KillsAreSilent). "" means Gone.
 	GoneSilent string `hcl:"gone_silent,optional"`
 
 	gone, goneSilent time.Duration
 }
 
-// PoPLost expects that clients of a PoP which is off the network are sent to
-// another one after a time, and back when it is there again.
+// PoPLost expects that clients of an unreachable PoP are sent to another one after a
+// time. They must come back when it is reachable again.
 type PoPLost struct {
 	About string `hcl:"about,label"`
 	Name  string `hcl:"name"`
@@ -91,8 +89,8 @@ type PoPLost struct {
 	gone time.Duration
 }
 
-// OriginDown expects that without an origin, what is stored goes on being served
-// and the rest is an error that says so.
+// OriginDown expects that stored objects are served without an origin. Other requests
+// get an error with the reason.
 type OriginDown struct {
 	About   string `hcl:"about,label"`
 	Stored  string `hcl:"stored"`  // URL

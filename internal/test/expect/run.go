@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Options are what differs between machines.
+// Options are the differences between machines.
 type Options struct {
-	// Slack is what a crowded machine may add to a bound; the bounds themselves
-	// are held in virtual time, by the tests of package replicas.
+	// Slack is the time that a busy machine may add to a bound. The tests of package
+	// replicas check the exact bounds in virtual time.
 	Slack time.Duration
 }
 
-// Run holds a world to a list, one subtest for each expectation. What breaks
-// something mends it before it returns.
+// Run checks a world against a list, with one subtest for each expectation. A subtest
+// ends its faults before it returns.
 func Run(t *testing.T, l *List, b Backend, o Options) {
 	r := &runner{Backend: b, world: b.World(), slack: o.Slack}
 	for _, x := range l.Nearest {
@@ -54,8 +54,8 @@ type runner struct {
 	slack time.Duration
 }
 
-// everybody runs a function for all vantages that are fit, at once.
-func (r *runner) everybody(fit func(*Vantage) bool, do func(*Vantage)) {
+// forVantages runs a function concurrently for all vantages that fit accepts.
+func (r *runner) forVantages(fit func(*Vantage) bool, do func(*Vantage)) {
 	var wg sync.WaitGroup
 	for i := range r.world.Vantages {
 		if v := &r.world.Vantages[i]; fit(v) {
@@ -70,7 +70,7 @@ func nearVantage(v *Vantage) bool { return v.Near }
 
 func (r *runner) nearest(t *testing.T, x Nearest) {
 	family := map[string]int{"A": 4, "AAAA": 6}
-	r.everybody(anyVantage, func(v *Vantage) {
+	r.forVantages(anyVantage, func(v *Vantage) {
 		want := r.world.nearest(v.Seen)
 		for _, qtype := range x.Types {
 			if !slices.Contains(r.world.Families, family[qtype]) {
@@ -92,7 +92,7 @@ func (r *runner) nearest(t *testing.T, x Nearest) {
 func (r *runner) connections(t *testing.T, x Connections) {
 	var mu sync.Mutex
 	good, all := 0, 0
-	r.everybody(nearVantage, func(v *Vantage) {
+	r.forVantages(nearVantage, func(v *Vantage) {
 		want := r.world.nearest(v.Place)
 		for range x.Each {
 			f, err := r.Fetch(t.Context(), v.Name, x.URL)
@@ -117,15 +117,15 @@ func (r *runner) connections(t *testing.T, x Connections) {
 // delayPoPs is to how many PoPs delays are measured from each vantage.
 const delayPoPs = 3
 
-// delays goes on until a connection takes the time that was asked for: a machine
-// that is busy makes connections slower, and nothing may make them quicker.
+// delays measures until one connection takes the configured time. A busy machine can
+// make connections slower, but never faster.
 func (r *runner) delays(t *testing.T, x Delays) {
 	const tries = 40
-	offset := make(map[string]int) // so that all pairs get their turn
+	offset := make(map[string]int) // so that all pairs are measured in turn
 	for i, v := range r.world.Vantages {
 		offset[v.Name] = i
 	}
-	r.everybody(anyVantage, func(v *Vantage) {
+	r.forVantages(anyVantage, func(v *Vantage) {
 		for k := range min(delayPoPs, len(r.world.PoPs)) {
 			edge := r.world.PoPs[(offset[v.Name]+k)%len(r.world.PoPs)].Edges[0]
 			for try := 1; ; try++ {
@@ -153,8 +153,8 @@ func (r *runner) stored(t *testing.T, x Stored) {
 	if strings.Contains(url, "%s") {
 		url = fmt.Sprintf(url, v.Name)
 	}
-	// A PoP may have several edges, each with a cache of its own: go on until one
-	// is met for the second time.
+	// A PoP may have several edges, each with its own cache: fetch until one edge
+	// responds for the second time.
 	first := make(map[netip.Addr]*Reply)
 	for {
 		f, err := r.Fetch(t.Context(), v.Name, url)
@@ -199,7 +199,7 @@ func (r *runner) private(t *testing.T, x Private) {
 	}
 }
 
-// pairs are the PoPs that have a second edge, each with a vantage that it serves.
+// pairs returns the PoPs with a second edge, each with a vantage that it serves.
 func (r *runner) pairs() (out []pair) {
 	for i := range r.world.PoPs {
 		p := &r.world.PoPs[i]
@@ -241,8 +241,8 @@ func (r *runner) pairFor(t *testing.T, n int) pair {
 	return all[n%len(all)]
 }
 
-// names reports whether a server names an address of an edge for a vantage. A
-// server that does not answer names nothing; the test fails.
+// names reports whether a server names an address of an edge for a vantage. When a
+// server does not respond, the test fails and names returns false.
 func (r *runner) names(t *testing.T, server string, v *Vantage, name string, edge *Edge) bool {
 	t.Helper()
 	addrs, err := r.Ask(t.Context(), Question{Server: server, Subnet: v.Subnet, Name: name, Type: "A"})
@@ -252,8 +252,8 @@ func (r *runner) names(t *testing.T, server string, v *Vantage, name string, edg
 	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(edge.Addresses, a) })
 }
 
-// comeBack is how long what was mended may take to be named again, and longest
-// how long anything is waited for.
+// comeBack is how long a healed host may take to be named again. longest is the limit
+// of every wait.
 const (
 	comeBack = 30 * time.Second
 	longest  = 60 * time.Second
@@ -263,7 +263,7 @@ func (r *runner) death(t *testing.T, n int, x Death) {
 	p := r.pairFor(t, n)
 	edge := &p.pop.Edges[0]
 	v := p.vantage
-	if _, err := r.Fetch(t.Context(), v.Name, fmt.Sprintf(x.URL, 0)); err != nil { // its resolver knows both edges now
+	if _, err := r.Fetch(t.Context(), v.Name, fmt.Sprintf(x.URL, 0)); err != nil { // its resolver has cached both edges now
 		t.Fatal(err)
 	}
 	for _, s := range r.world.Servers {
@@ -314,14 +314,14 @@ func (r *runner) death(t *testing.T, n int, x Death) {
 	r.until(t, comeBack, edge.Name+" is named again", func() bool { return r.names(t, r.world.Servers[0].Name, v, x.Name, edge) })
 }
 
-// goneFrom waits until a server names an edge no more, which died at start.
+// goneFrom waits until a server no longer names an edge that died at start.
 func (r *runner) goneFrom(t *testing.T, server string, v *Vantage, x Death, edge *Edge, start time.Time) {
 	limit := x.gone
 	if x.Fault == Kill && r.world.KillsAreSilent {
 		limit = x.goneSilent
 	}
 	for {
-		// The question itself takes a way: what was asked before the limit counts.
+		// The query itself takes time: a query sent before the limit counts.
 		asked := time.Since(start)
 		if !r.names(t, server, v, x.Name, edge) {
 			t.Logf("%s: gone from %s after %v", edge.Name, server, asked)
@@ -334,7 +334,7 @@ func (r *runner) goneFrom(t *testing.T, server string, v *Vantage, x Death, edge
 	}
 }
 
-// until asks again and again until a condition holds.
+// until checks repeatedly until a condition holds.
 func (r *runner) until(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -385,8 +385,8 @@ func (r *runner) popLost(t *testing.T, x PoPLost) {
 	}
 }
 
-// loseable returns a PoP whose loss leaves an authoritative server and the origin
-// standing, with a vantage that it serves.
+// loseable returns a PoP and a vantage that it serves. Without this PoP, an
+// authoritative server and the origin must be left.
 func (r *runner) loseable(t *testing.T) (*PoP, *Vantage) {
 	t.Helper()
 	for i := range r.world.PoPs {
@@ -403,7 +403,7 @@ func (r *runner) loseable(t *testing.T) (*PoP, *Vantage) {
 
 func (r *runner) originDown(t *testing.T, x OriginDown) {
 	v := r.vantageFor(t, 0)
-	// Every edge that the vantage may reach must have it: see stored.
+	// Every edge that the vantage may reach must have stored it (see stored).
 	r.until(t, longest, "the page is stored", func() bool { return r.hits(t, v, x.Stored, 4) })
 	if err := r.Do(t.Context(), r.world.Origin, Kill); err != nil {
 		t.Fatal(err)
@@ -418,18 +418,18 @@ func (r *runner) originDown(t *testing.T, x OriginDown) {
 		})
 	}()
 	if f, err := r.Fetch(t.Context(), v.Name, x.Stored); err != nil || f.Status != 200 {
-		t.Errorf("what is stored: %v, %v", f, err)
+		t.Errorf("stored object: %v, %v", f, err)
 	}
 	f, err := r.Fetch(t.Context(), v.Name, x.Missing)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if f.Status != 502 && f.Status != 504 || !strings.Contains(string(f.Body), "origin") {
-		t.Errorf("what is not stored: got %d %.300q, want a 502 or 504 that speaks of the origin", f.Status, f.Body)
+		t.Errorf("object that is not stored: got %d %.300q, want a 502 or 504 that names the origin", f.Status, f.Body)
 	}
 }
 
-// hits reports whether n fetches one after the other are all hits.
+// hits reports whether n successive fetches are all hits.
 func (r *runner) hits(t *testing.T, v *Vantage, url string, n int) bool {
 	t.Helper()
 	for range n {

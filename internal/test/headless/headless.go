@@ -1,4 +1,5 @@
-// Package headless starts Chromium without a window for tests that look at pages.
+// Package headless starts Chromium without a window, for tests of web pages. Start with
+// [Chromium].
 package headless
 
 import (
@@ -11,9 +12,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Chromium starts a browser with a profile of its own and returns what chromedp works
-// with. It ends with the test, after two minutes at the latest. Without Chromium the
-// test is skipped.
+// Chromium starts a browser with its own profile and returns the context for chromedp.
+// The browser ends with the test, and after two minutes at the latest. Without an
+// installed Chromium, the test is skipped.
 func Chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
