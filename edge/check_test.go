@@ -39,7 +39,7 @@ func TestUnwellOriginIsLeftOut(t *testing.T) {
 	var log strings.Builder
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	inBubble(t, Config{Logger: logger}, handler("first", &well), func(b *bubble) {
-		l, err := b.net.Host("second").Listen(context.Background(), "tcp", ":80")
+		l, err := b.net.Named("second").Listen(context.Background(), "tcp", ":80")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -91,7 +91,7 @@ func TestStrippedCookiesStayAway(t *testing.T) {
 // TestAParentTierSharesNoCookie: an edge whose origin is another edge.
 func TestAParentTierSharesNoCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
-		child, err := New(Config{Name: "gig-1", PoP: "gig", Network: b.net.Host("child")})
+		child, err := New(Config{Name: "gig-1", PoP: "gig", Network: b.net.Named("child")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func TestAParentTierSharesNoCookie(t *testing.T) {
 		synctest.Wait()
 		seen := make(map[string]bool)
 		for range 3 {
-			c, err := b.net.Host("client").DialContext(context.Background(), "tcp", "child:80")
+			c, err := b.net.Named("client").DialContext(context.Background(), "tcp", "child:80")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,7 @@ import (
 
 	"perto"
 	"perto/edge/fetch"
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // TestDialogues plays testdata/*.edge: little dialogues between a client, the
@@ -58,7 +58,7 @@ func TestDialogues(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Test(t, func(t *testing.T) {
-				d := &dialogue{t: t, net: memnet.New()}
+				d := &dialogue{t: t, net: simnet.New(0, simnet.Link{})}
 				d.start()
 				for _, c := range parseDialogue(t, string(text)) {
 					d.play(c)
@@ -94,7 +94,7 @@ func parseDialogue(t *testing.T, text string) (out []command) {
 
 type dialogue struct {
 	t      *testing.T
-	net    *memnet.Net
+	net    *simnet.Net
 	edge   *Edge
 	ran    chan error
 	client *testClient
@@ -123,7 +123,7 @@ type answer struct {
 }
 
 func (d *dialogue) start() {
-	e, err := New(Config{Name: "gru-1", PoP: "gru", Network: d.net.Host("edge")})
+	e, err := New(Config{Name: "gru-1", PoP: "gru", Network: d.net.Named("edge")})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func parseScript(t *testing.T, c command) scripted {
 }
 
 func (d *dialogue) listen() {
-	l, err := d.net.Host("origin").Listen(context.Background(), "tcp", ":80")
+	l, err := d.net.Named("origin").Listen(context.Background(), "tcp", ":80")
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func (s *scripted) answer(c net.Conn, q *http.Request) (keep bool) {
 
 // testClient is one client with one connection at a time.
 type testClient struct {
-	net  *memnet.Net
+	net  *simnet.Net
 	conn net.Conn
 	br   *bufio.Reader
 }
@@ -357,7 +357,7 @@ func (c *testClient) close() {
 
 func (c *testClient) do(method, target string, args []string) answer {
 	if c.conn == nil {
-		conn, err := c.net.Host("client").DialContext(context.Background(), "tcp", "edge:80")
+		conn, err := c.net.Named("client").DialContext(context.Background(), "tcp", "edge:80")
 		if err != nil {
 			return answer{err: err}
 		}

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"perto/edge/fetch"
-	"perto/internal/memnet"
 	"perto/internal/netx"
+	"perto/internal/simnet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bubble is an edge and its origin in memory and virtual time.
 type bubble struct {
 	*testing.T
-	net  *memnet.Net
+	net  *simnet.Net
 	edge *Edge
 	ran  chan error
 }
@@ -34,14 +34,14 @@ type bubble struct {
 // inBubble runs f beside an edge for shop.example whose origin is the handler.
 func inBubble(t *testing.T, cfg Config, origin http.HandlerFunc, f func(b *bubble)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{T: t, net: memnet.New(), ran: make(chan error, 1)}
-		l, err := b.net.Host("origin").Listen(context.Background(), "tcp", ":80")
+		b := &bubble{T: t, net: simnet.New(0, simnet.Link{}), ran: make(chan error, 1)}
+		l, err := b.net.Named("origin").Listen(context.Background(), "tcp", ":80")
 		if err != nil {
 			t.Fatal(err)
 		}
 		server := &http.Server{Handler: origin}
 		go server.Serve(l)
-		cfg.Name, cfg.PoP, cfg.Network = "gru-1", "gru", b.net.Host("edge")
+		cfg.Name, cfg.PoP, cfg.Network = "gru-1", "gru", b.net.Named("edge")
 		b.edge = newEdge(t, cfg, "http://origin")
 		go func() { b.ran <- b.edge.Run(context.Background()) }()
 		synctest.Wait()
@@ -69,7 +69,7 @@ func newEdge(t testing.TB, cfg Config, origin string) *Edge {
 }
 
 func (b *bubble) dial() (net.Conn, *bufio.Reader) {
-	c, err := b.net.Host("client").DialContext(context.Background(), "tcp", "edge:80")
+	c, err := b.net.Named("client").DialContext(context.Background(), "tcp", "edge:80")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -317,16 +317,20 @@ func TestSlowHeadsAndIdleConnectionsEnd(t *testing.T) {
 		begin := time.Now()
 		c, br := b.dial()
 		defer c.Close()
-		go func() { // one byte a second
+		var writing sync.WaitGroup
+		writing.Go(func() { // one byte a second
 			for _, ch := range get + strings.Repeat("x", 100) {
 				if _, err := c.Write([]byte{byte(ch)}); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		got, _ := io.ReadAll(br)
-		if d := time.Since(begin); !strings.HasPrefix(string(got), "HTTP/1.1 408") || d > 15*time.Second {
+		took := time.Since(begin)
+		c.Close()
+		writing.Wait()
+		if d := took; !strings.HasPrefix(string(got), "HTTP/1.1 408") || d > 15*time.Second {
 			b.Errorf("after %v: %.80q", d, got)
 		}
 		begin = time.Now()
@@ -401,7 +405,7 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 		if err != nil || res.StatusCode != 200 || !res.Close {
 			b.Fatalf("the running request: %v, %v", res, err)
 		}
-		if _, err := b.net.Host("client").DialContext(context.Background(), "tcp", "edge:80"); err == nil {
+		if _, err := b.net.Named("client").DialContext(context.Background(), "tcp", "edge:80"); err == nil {
 			b.Error("a new connection was accepted")
 		}
 	})
@@ -465,7 +469,7 @@ func TestRequestsAreRemembered(t *testing.T) {
 			outcome Outcome
 			status  int
 		}{{"nobody/b", Refused, 421}, {"shop.example/a", Hit, 200}, {"shop.example/a", Miss, 200}} {
-			if g := got[i]; g.URL != want.url || g.Outcome != want.outcome || g.Status != want.status || g.Bytes < 100 || !strings.HasPrefix(g.Client, "client:") {
+			if g := got[i]; g.URL != want.url || g.Outcome != want.outcome || g.Status != want.status || g.Bytes < 100 || !strings.HasPrefix(g.Client, "198.18.") {
 				b.Errorf("%d: %+v, want %+v", i, g, want)
 			}
 		}
@@ -497,11 +501,11 @@ func TestSitesAreChecked(t *testing.T) {
 }
 
 func TestListenErrorsAreTold(t *testing.T) {
-	n := memnet.New()
-	if _, err := n.Host("edge").Listen(t.Context(), "tcp", ":80"); err != nil {
+	n := simnet.New(0, simnet.Link{})
+	if _, err := n.Named("edge").Listen(t.Context(), "tcp", ":80"); err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(Config{Name: "x", Network: n.Host("edge")})
+	e, err := New(Config{Name: "x", Network: n.Named("edge")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -606,14 +610,14 @@ func (p *player) SetWriteDeadline(time.Time) error { return nil }
 // warm returns an edge with /a of n bytes stored, and its stopper.
 func warm(t testing.TB, n int) *Edge {
 	t.Helper()
-	net := memnet.New()
-	l, err := net.Host("origin").Listen(context.Background(), "tcp", ":80")
+	net := simnet.New(0, simnet.Link{})
+	l, err := net.Named("origin").Listen(context.Background(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: cached(strings.Repeat("x", n))}
 	go server.Serve(l)
-	e := newEdge(t, Config{Name: "gru-1", Network: net.Host("edge")}, "http://origin")
+	e := newEdge(t, Config{Name: "gru-1", Network: net.Named("edge")}, "http://origin")
 	newConn(e, &player{request: []byte(get), left: 1}).serve()
 	e.fetcher.Wait()
 	if e.CacheStats().Objects != 1 {

@@ -17,8 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perto/internal/memnet"
 	"perto/internal/netx"
+	"perto/internal/simnet"
 )
 
 // TestABodyThatNobodyReadIsNoRequest: where the edge answers by itself, the body
@@ -249,12 +249,12 @@ func TestACutBodyLooksCutToOldClients(t *testing.T) {
 
 // TestCloseGivesTheAddressBack: also when nobody has run the edge after Start.
 func TestCloseGivesTheAddressBack(t *testing.T) {
-	n := memnet.New()
-	taken, err := n.Host("edge").Listen(t.Context(), "tcp", ":81")
+	n := simnet.New(0, simnet.Link{})
+	taken, err := n.Named("edge").Listen(t.Context(), "tcp", ":81")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEdge(t, Config{Name: "x", Network: n.Host("edge"), Listen: []string{":80", ":81"}}, "http://origin")
+	e := newEdge(t, Config{Name: "x", Network: n.Named("edge"), Listen: []string{":80", ":81"}}, "http://origin")
 	if err := e.Start(t.Context()); err == nil {
 		t.Fatal("opened an address that is taken")
 	}
@@ -263,7 +263,7 @@ func TestCloseGivesTheAddressBack(t *testing.T) {
 		t.Fatalf("a second attempt: %v, %v", err, e.Addrs())
 	}
 	e.Close()
-	l, err := n.Host("edge").Listen(t.Context(), "tcp", ":80")
+	l, err := n.Named("edge").Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,15 +9,15 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // TestReasonPhrasesAreTheOrigins: a stored reply keeps the origin's phrase; without
 // one it gets the registered phrase.
 func TestReasonPhrasesAreTheOrigins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := memnet.New()
-		l, err := n.Host("origin").Listen(context.Background(), "tcp", ":80")
+		n := simnet.New(0, simnet.Link{})
+		l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestReasonPhrasesAreTheOrigins(t *testing.T) {
 				}()
 			}
 		}()
-		b := &bubble{T: t, net: n, edge: newEdge(t, Config{Name: "gru-1", Network: n.Host("edge")}, "http://origin"), ran: make(chan error, 1)}
+		b := &bubble{T: t, net: n, edge: newEdge(t, Config{Name: "gru-1", Network: n.Named("edge")}, "http://origin"), ran: make(chan error, 1)}
 		go func() { b.ran <- b.edge.Run(context.Background()) }()
 		synctest.Wait()
 		for path, want := range map[string]string{"/own": "HTTP/1.1 200 Fine, thanks\r\n", "/plain": "HTTP/1.1 401 Unauthorized\r\n"} {

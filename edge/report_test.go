@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // TestBadRepliesAreLoggedWithTheirReason: each kind of bad reply has a name in the
@@ -26,8 +26,8 @@ func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nTransfer-Encoding: chunked\r\n\r\nx": "malformed chunk",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := memnet.New()
-			l, err := n.Host("origin").Listen(context.Background(), "tcp", ":80")
+			n := simnet.New(0, simnet.Link{})
+			l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +46,7 @@ func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 				}
 			}()
 			var log bytes.Buffer
-			e := newEdge(t, Config{Name: "gru-1", Network: n.Host("edge"), Logger: slog.New(slog.NewTextHandler(&log, nil))}, "http://origin")
+			e := newEdge(t, Config{Name: "gru-1", Network: n.Named("edge"), Logger: slog.New(slog.NewTextHandler(&log, nil))}, "http://origin")
 			ask := func(request string) {
 				client, server := net.Pipe()
 				go newConn(e, server).serve()

@@ -12,7 +12,7 @@ import (
 	"perto/edge/fetch"
 	"perto/edge/http1"
 	"perto/internal/fields"
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // sink is a connection that keeps what the edge writes.
@@ -90,7 +90,7 @@ func FuzzReplyWriter(f *testing.F) {
 	} {
 		f.Add(s[0], s[1], s[2])
 	}
-	e, err := New(Config{Name: "gru-1", Network: memnet.New().Host("edge")})
+	e, err := New(Config{Name: "gru-1", Network: simnet.New(0, simnet.Link{}).Named("edge")})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"perto"
 	"perto/console"
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // node is a Store with its API.
@@ -205,7 +205,7 @@ func TestPullFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wasm := module("a")
 		asked, good := 0, false
-		network := memnet.New().Host("here")
+		network := simnet.New(0, simnet.Link{}).Named("here")
 		listener, err := network.Listen(t.Context(), "tcp", "here:80")
 		if err != nil {
 			t.Fatal(err)
@@ -287,7 +287,7 @@ func TestPullFails(t *testing.T) {
 func TestPullPassesASilentSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wasm := module("a")
-		network := memnet.New().Host("here")
+		network := simnet.New(0, simnet.Link{}).Named("here")
 		listener, err := network.Listen(t.Context(), "tcp", "here:80")
 		if err != nil {
 			t.Fatal(err)
@@ -321,7 +321,7 @@ func TestPullOnce(t *testing.T) {
 		wasm := module("a")
 		asked := 0
 		release := make(chan struct{})
-		network := memnet.New().Host("here")
+		network := simnet.New(0, simnet.Link{}).Named("here")
 		listener, err := network.Listen(t.Context(), "tcp", "here:80")
 		if err != nil {
 			t.Fatal(err)

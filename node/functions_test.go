@@ -18,7 +18,7 @@ import (
 	"perto/config"
 	"perto/console"
 	"perto/functions"
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 	"perto/internal/snapshot"
 	"perto/mobility"
 )
@@ -36,7 +36,7 @@ func where(t testing.TB) []byte {
 // cdn is two edges of a PoP and an origin, in memory.
 type cdn struct {
 	*testing.T
-	net   *memnet.Net
+	net   *simnet.Net
 	cfg   *config.Config
 	key   mobility.SigningKey
 	nodes map[string]*Node
@@ -86,7 +86,7 @@ func newCDN(t *testing.T, function, data string) *cdn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cdn{T: t, net: memnet.New(), cfg: cfg, key: key, nodes: make(map[string]*Node), api: make(map[string]mobility.Client), data: data}
+	c := &cdn{T: t, net: simnet.New(0, simnet.Link{}), cfg: cfg, key: key, nodes: make(map[string]*Node), api: make(map[string]mobility.Client), data: data}
 	for _, name := range []string{"origin", "one", "two"} {
 		c.start(name)
 	}
@@ -111,7 +111,7 @@ func (c *cdn) start(name string) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	n, err := New(Config{Local: l, World: c.cfg.World, Network: c.net.Host(host), Trust: []mobility.PublicKey{c.key.Public()}, Geo: geo})
+	n, err := New(Config{Local: l, World: c.cfg.World, Network: c.net.Named(host), Trust: []mobility.PublicKey{c.key.Public()}, Geo: geo})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (c *cdn) ask(host, site, path string) (status int, body string, header http
 func (c *cdn) do(method, host, site, path string) (status int, body string, header http.Header) {
 	c.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return c.net.Host("client").DialContext(ctx, "tcp", host+":80")
+		return c.net.Named("client").DialContext(ctx, "tcp", host+":80")
 	}}}
 	q, err := http.NewRequest(method, "http://"+site+path, nil)
 	if err != nil {
@@ -449,7 +449,7 @@ func TestCodeOnDemand(t *testing.T) {
 func TestASilentSourceHoldsUpNobody(t *testing.T) {
 	c := newCDN(t, "", "")
 	c.nodes["origin"].Close()
-	silent, err := c.net.Host("origin").Listen(t.Context(), "tcp", ":80")
+	silent, err := c.net.Named("origin").Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}

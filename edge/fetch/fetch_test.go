@@ -18,13 +18,13 @@ import (
 	"perto/edge/cache"
 	"perto/edge/rfc9111"
 	"perto/internal/fields"
-	"perto/internal/memnet"
+	"perto/internal/simnet"
 )
 
 // world is one edge host and its origins in memory.
 type world struct {
 	t      *testing.T
-	net    *memnet.Net
+	net    *simnet.Net
 	client *Client
 	hits   atomic.Int32 // requests at all origins
 }
@@ -32,8 +32,8 @@ type world struct {
 // inWorld runs a test in virtual time.
 func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
-		n := memnet.New()
-		w := &world{t: t, net: n, client: NewClient(Config{Name: "perto-test", Network: n.Host("edge")})}
+		n := simnet.New(0, simnet.Link{})
+		w := &world{t: t, net: n, client: NewClient(Config{Name: "perto-test", Network: n.Named("edge")})}
 		f(w)
 		w.client.Close()
 	})
@@ -42,7 +42,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 // origin starts a raw origin: for each request the script writes what it likes.
 // It ends with the test.
 func (w *world) origin(name string, script func(c net.Conn, q *http.Request) (keep bool)) {
-	l, err := w.net.Host(name).Listen(w.t.Context(), "tcp", ":80")
+	l, err := w.net.Named(name).Listen(w.t.Context(), "tcp", ":80")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestOneBadURLDoesNotTakeTheSiteAway(t *testing.T) {
 
 func TestExchangesAreCapped(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.client = NewClient(Config{Name: "x", Network: w.net.Host("edge"), MaxExchanges: 1})
+		w.client = NewClient(Config{Name: "x", Network: w.net.Named("edge"), MaxExchanges: 1})
 		w.origin("o", says(ok))
 		u := w.upstream("o")
 		held, err := u.Do(context.Background(), get("/"))

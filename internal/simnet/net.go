@@ -33,6 +33,7 @@ type Net struct {
 	links  map[pair]Link
 	cuts   map[pair]bool
 	hosts  map[netip.Addr]*Host
+	named  map[string]*Host // see Named
 }
 
 // pair is a direction between two hosts.
@@ -232,6 +233,9 @@ func (h *Host) bind(network, address string, taken func(netip.AddrPort) bool) ([
 		return nil, fmt.Errorf("port %q is not a number: %w", portPart, err)
 	}
 	addrs := h.addrs
+	if h.net.named[hostPart] == h { // its own name
+		hostPart = ""
+	}
 	if hostPart != "" {
 		a, err := netip.ParseAddr(hostPart)
 		if err != nil {
@@ -316,7 +320,7 @@ func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.P
 // DialContext opens a stream or a connected packet socket.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	h.running()
-	to, err := netip.ParseAddrPort(address)
+	to, err := h.net.resolve(address)
 	if err != nil {
 		return nil, opError("dial", network, err)
 	}
