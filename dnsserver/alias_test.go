@@ -39,7 +39,7 @@ toapex   IN CNAME @
 tome     IN CNAME whoami
 `
 
-// aliasView serves aliasZone. The service half has no IPv6 address; the others
+// aliasView serves aliasZone. The service half has no IPv6 address. The other services
 // are those of testView.
 func aliasView(t testing.TB, more string, services ...string) *View {
 	t.Helper()
@@ -69,8 +69,8 @@ func askView(t testing.TB, v *View, name, qtype string, from netip.Addr) string 
 func TestAliasIsAnsweredAsItsTarget(t *testing.T) {
 	v := aliasView(t, "")
 	tests := []struct{ name, qtype, want string }{
-		// Compared with BIND 9.18 and Knot DNS 3.2; behind a cut with Knot, since
-		// BIND sends the CNAME alone.
+		// Compared with BIND 9.18 and Knot DNS 3.2. The cases below a zone cut are
+		// compared with Knot only, since BIND sends the CNAME alone.
 		{"missing", "A", "NXDOMAIN | aa | missing CNAME Nothere.cdn.example. | +SOA"},
 		{"missing", "CNAME", "NOERROR | aa | missing CNAME Nothere.cdn.example."},
 		{"missing", "ANY", "NOERROR | aa | missing CNAME Nothere.cdn.example."},
@@ -134,9 +134,9 @@ func TestNegativeTTLOfService(t *testing.T) {
 		name, qtype string
 		want        uint32
 	}{
-		{"half", "AAAA", 20},   // no address of this family now
+		{"half", "AAAA", 20},   // no address of this family at present
 		{"tohalf", "AAAA", 20}, // the same behind an alias
-		{"half", "MX", 60},     // no health or load changes this
+		{"half", "MX", 60},     // independent of health and load
 		{"none", "A", 60},
 	} {
 		for _, edit := range []func(*dns.Msg){nil, ecs("198.51.100.0", 24)} {

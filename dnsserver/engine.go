@@ -13,14 +13,14 @@ import (
 	"perto/internal/netx"
 )
 
-// usualPacket is the first size of the buffers of a connection, in bytes. Queries
-// are small: a name, an OPT, perhaps a signature.
+// usualPacket is the first size of a connection's buffers, in bytes. Queries are small:
+// a name, an OPT record and sometimes a signature.
 const usualPacket = 4096
 
-// servePackets is the portable UDP engine: one packet at a time on any
+// servePackets is the portable UDP engine. It handles one packet at a time on any
 // net.PacketConn.
 func (s *Server) servePackets(r *netx.Responder) {
-	in, out := make([]byte, 1<<16), make([]byte, 0, usualPacket) // a datagram has 16 bits of length
+	in, out := make([]byte, 1<<16), make([]byte, 0, usualPacket) // the length of a datagram has 16 bits
 	for {
 		n, from, err := r.Read(in)
 		if err != nil {
@@ -30,13 +30,13 @@ func (s *Server) servePackets(r *netx.Responder) {
 			continue
 		}
 		if reply := s.handle(in[:n], from, overUDP, out); len(reply) > 0 {
-			r.Reply(reply) // a reply that cannot be sent is a lost packet: the resolver asks again
+			r.Reply(reply) // a reply that cannot be sent is a lost packet: the resolver retries
 		}
 	}
 }
 
-// isClosed tells the end of a socket from a passing error, such as a port
-// unreachable message from an earlier asker.
+// isClosed distinguishes a closed socket from a temporary error, such as a port
+// unreachable message from an earlier client.
 func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
 }
@@ -77,7 +77,7 @@ func (c *connections) remove(conn net.Conn) {
 	c.forget(conn)
 }
 
-// wake makes connections end that wait for a query. It admits no more.
+// wake ends connections that wait for a query, and admits no new ones.
 func (c *connections) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,13 +113,13 @@ func (s *Server) serveStreams(l net.Listener) {
 	}
 }
 
-// serveStream answers the queries of one connection in order (RFC 1035, section
-// 4.2.2: each message behind its length).
+// serveStream answers the queries of one connection in order. Each message follows its
+// length (RFC 1035, section 4.2.2).
 func (s *Server) serveStream(conn net.Conn, source netip.Addr, state *tcpState) {
 	in, out := make([]byte, usualPacket), make([]byte, 0, usualPacket)
 	for {
 		conn.SetReadDeadline(time.Now().Add(s.cfg.Limits.Idle))
-		if s.closing.Load() { // after arming: Close wakes connections once
+		if s.closing.Load() { // checked after the deadline is set: Close wakes connections once
 			return
 		}
 		if _, err := io.ReadFull(conn, in[:2]); err != nil {
@@ -133,7 +133,7 @@ func (s *Server) serveStream(conn net.Conn, source netip.Addr, state *tcpState) 
 			return
 		}
 		state.begin()
-		// The response is built behind the two bytes of its length.
+		// The response is built behind its two length bytes.
 		reply := s.handle(in[:n], source, overTCP, out[2:2])
 		if len(reply) == 0 {
 			return

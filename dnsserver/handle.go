@@ -8,7 +8,7 @@ import (
 	"perto/mapping"
 )
 
-// outcome says how a query ended; it labels the query counter.
+// outcome is the result of a query, and a label of the query counter.
 type outcome uint8
 
 const (
@@ -30,7 +30,7 @@ const (
 var outcomeNames = [outcomeCount]string{"answer", "service", "nodata", "nxdomain", "referral", "whoami",
 	"refused", "formerr", "notimp", "badvers", "servfail", "dropped"}
 
-// transport is how a query came.
+// transport is the transport of a query.
 type transport uint8
 
 const (
@@ -51,9 +51,9 @@ func limit(t transport, q *wire.Query) int {
 	return q.UDPLimit()
 }
 
-// handle answers one packet from source. The response is built in out's
-// capacity; an empty one means that nothing is to be sent. It is the one
-// function that every engine calls, and allocates nothing for plain queries.
+// handle answers one packet from source. It builds the response in out's capacity. An
+// empty response means that nothing is sent. All engines call this function. It
+// allocates nothing for queries on the fast path.
 func (s *Server) handle(packet []byte, source netip.Addr, t transport, out []byte) []byte {
 	s.received[t].Inc()
 	var q wire.Query
@@ -78,7 +78,7 @@ func (s *Server) fail(packet []byte, q *wire.Query, t transport, out []byte, rco
 	return wire.AppendError(out, packet, q, rcode, limit(t, q))
 }
 
-// query answers a plain query.
+// query answers a query on the fast path.
 func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transport, out []byte) []byte {
 	view := s.view.Load()
 	if view == nil {
@@ -109,7 +109,7 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	switch found.Kind {
 	case zone.NoData:
 		o = outcomeNoData
-	case zone.NXDomain: // also of the last name of a chain (RFC 6604, section 3)
+	case zone.NXDomain: // also for the last name of a chain (RFC 6604, section 3)
 		o = outcomeNXDomain
 		r.SetRcode(wire.RcodeNXDomain)
 	case zone.Referral:
@@ -136,7 +136,7 @@ func follow(r *wire.Response, z *zone.Zone, found zone.Result, qtype uint16) zon
 			return found
 		}
 	}
-	return zone.Result{Kind: zone.Answer} // the resolver goes on from here
+	return zone.Result{Kind: zone.Answer} // the resolver continues from here
 }
 
 // service adds the addresses of a service and returns the scope of the response.
@@ -152,8 +152,8 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 	}
 	choice, ordered := svc.answers.ChooseOrder(family, at.Class, at.Hash)
 	if choice < 0 {
-		// NODATA, also behind aliases (RFC 2308, section 2.2). It changes as soon as
-		// the addresses do, so resolvers must not keep it longer than those.
+		// NODATA, also behind aliases (RFC 2308, section 2.2). It changes with the
+		// addresses, so resolvers must not keep it longer than an address record.
 		r.AppendNegative(z.Negative(), z.ApexLen(), svc.ttl)
 		return at.Scope
 	}

@@ -16,8 +16,8 @@ import (
 	"perto/replicas"
 )
 
-// rotateView has two services of one PoP with three edges: the first names all of
-// them, the second two, so that slots decide which.
+// rotateView has two services of one PoP with three edges. The first service names all
+// edges. The second names two, which slots decide.
 func rotateView(t testing.TB) *View {
 	t.Helper()
 	z, err := zone.Build(zone.Config{Name: "cdn.example", File: "rotate.zone", Services: []string{"all.cdn.example", "two.cdn.example"},
@@ -48,7 +48,7 @@ func TestAddressesRotateUnlessSlotsDecide(t *testing.T) {
 	s.SetView(rotateView(t))
 	tests := []struct {
 		name, qtype string
-		firsts      int // how many different records come first
+		firsts      int // number of different first records
 		records     int
 	}{
 		{"ns1", "A", 3, 3},

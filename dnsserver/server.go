@@ -16,9 +16,9 @@ import (
 	"perto/metrics"
 )
 
-// Config is what a Server needs.
+// Config holds the parameters of a Server.
 type Config struct {
-	Name    string // the node's, told by whoami
+	Name    string // name of the node, returned by whoami
 	Network netx.Network
 	Listen  []string // "host:port" each, for UDP and TCP
 	Logger  *slog.Logger
@@ -42,7 +42,7 @@ type Server struct {
 	received  []metrics.Counter // by transport
 	answered  []metrics.Counter // by outcome
 	accepted  []metrics.Counter // TCP connections by tcpResult
-	tcpLogged atomic.Int64      // when a refused connection was last logged, in nanoseconds since 1970
+	tcpLogged atomic.Int64      // last log line for a refused connection, in nanoseconds since 1970
 }
 
 // New returns a server that does not listen yet.
@@ -57,20 +57,20 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	s.conns.limits = &s.cfg.Limits
 	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
-	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries by how they were answered.", "outcome", outcomeNames[:]...)
+	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries, by outcome.", "outcome", outcomeNames[:]...)
 	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "New TCP connections, by result.", "result", tcpResultNames[:]...)
 	cfg.Metrics.Gauge("perto_dns_tcp_connections", "TCP connections that are open.", func() float64 { return float64(s.conns.count()) })
 	return s
 }
 
-// SetView publishes what is answered from now on.
+// SetView replaces the view for all later queries.
 func (s *Server) SetView(v *View) { s.view.Store(v) }
 
-// View returns what is answered from now, or nil before the first SetView.
+// View returns the current view, or nil before the first SetView.
 func (s *Server) View() *View { return s.view.Load() }
 
-// Start opens the sockets and serves until Close. An address that cannot be
-// opened is an error, and then nothing is left open.
+// Start opens the sockets and serves until Close. If an address cannot be opened, Start
+// returns an error and leaves no socket open.
 func (s *Server) Start(ctx context.Context) error {
 	for _, address := range s.cfg.Listen {
 		p, l, err := s.open(ctx, address)
@@ -98,8 +98,8 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// portTries is how often a free port is looked for when the first one is free
-// for one transport only.
+// portTries is how often Start tries another port when a port is free for one transport
+// only.
 const portTries = 20
 
 // open opens an address for both transports; port 0 means one port that is free
@@ -131,8 +131,7 @@ func (s *Server) startFailed(address string, err error) error {
 		Hint: "another process may hold the port; set dns = [...] in the node block to listen elsewhere"}
 }
 
-// Addrs returns the addresses that the server listens on, those of UDP and TCP
-// being alike.
+// Addrs returns the listen addresses. UDP and TCP have the same ones.
 func (s *Server) Addrs() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, p := range s.packets {
@@ -143,14 +142,14 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return out
 }
 
-// Close stops serving and waits for the goroutines to end. Queries that were read are
-// answered first; idle TCP connections are closed.
+// Close stops serving and waits for the goroutines to end. It answers queries that were
+// already read, and closes idle TCP connections.
 func (s *Server) Close() error {
 	s.closing.Store(true)
 	var errs []error
 	for _, p := range s.packets {
-		// The reader wakes without losing a packet; it closes nothing under a
-		// response that is being written.
+		// The deadline wakes the reader without losing a packet, and does not close the
+		// socket while a response is written.
 		if p.SetReadDeadline(time.Unix(1, 0)) != nil {
 			errs = append(errs, p.Close())
 		}

@@ -36,8 +36,8 @@ big  IN TXT "2123456789012345678901234567890123456789012345678901234567890123456
 sub  IN NS ns.elsewhere.example.
 `
 
-// testView has one service with a PoP in São Paulo and one in Frankfurt; only
-// the first has IPv6.
+// testView has one service with a PoP in São Paulo and one in Frankfurt. Only the first
+// has IPv6.
 func testView(t testing.TB) *View {
 	t.Helper()
 	z, err := zone.Build(zone.Config{Name: "cdn.example", File: "test.zone", Data: []byte(testZone),
@@ -48,15 +48,15 @@ func testView(t testing.TB) *View {
 	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{bothPoPs()}}}, nil)
 }
 
-// The answers of the service of testView, and the same with one PoP. Both are
-// immutable and made once: the map of the world takes long under the race detector.
+// The answers of testView's service, and the same with one PoP. Both are immutable and
+// made once, because building the world map is slow under the race detector.
 var (
 	bothPoPs = sync.OnceValue(func() *mapping.Answers { return decide() })
 	onlyFra  = sync.OnceValue(func() *mapping.Answers { return decide("fra") })
 )
 
-// testGeo is the map of the world in which the documentation networks have places, so
-// that tests do not depend on data.
+// testGeo is a world map in which the documentation networks have places, so that tests
+// do not depend on data.
 var testGeo = sync.OnceValue(func() *geodata.Map {
 	return must(must(geodata.World()).WithOverrides([]geodata.Override{
 		{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Place: perto.Place{Country: "BR", Lat: -23.5, Lon: -46.6}},
@@ -230,7 +230,7 @@ func TestHandleWithoutView(t *testing.T) {
 	}
 }
 
-func TestWhoamiTellsWhatItSees(t *testing.T) {
+func TestWhoamiReportsClient(t *testing.T) {
 	s := New(Config{Name: "ns1"})
 	s.SetView(testView(t))
 	packet, _ := message("whoami.cdn.example", "TXT", ecs("198.51.100.0", 24)).Pack()
@@ -258,8 +258,8 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestServerOnSockets serves on loopback and is asked by miekg/dns over UDP and
-// TCP; Close must leave nothing behind.
+// TestServerOnSockets serves on loopback and queries with miekg/dns over UDP and TCP.
+// Close must leave no goroutine behind.
 func TestServerOnSockets(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	s := New(Config{Network: &netx.OS{}, Listen: []string{"127.0.0.1:0", "[::1]:0"}, Readers: 2})
@@ -304,7 +304,7 @@ func TestServerOnSockets(t *testing.T) {
 	}
 }
 
-func TestBusyPortIsAClearError(t *testing.T) {
+func TestBusyPortIsReported(t *testing.T) {
 	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -317,9 +317,8 @@ func TestBusyPortIsAClearError(t *testing.T) {
 	}
 }
 
-// FuzzHandle feeds packets to the whole query path: it must not panic, and what
-// it sends must be readable, not larger than allowed, and never an answer to a
-// response.
+// FuzzHandle gives packets to the whole query path, which must not panic. Each response
+// must be readable and within its size limit. A response packet must get none.
 func FuzzHandle(f *testing.F) {
 	for _, m := range []*dns.Msg{message("shop.cdn.example", "A", ecs("198.51.100.0", 24)), message("www.cdn.example", "AAAA", nil), message("whoami.cdn.example", "TXT", nil),
 		message("a.sub.cdn.example", "A", nil), message("cdn.example", "ANY", nil), message("x.cdn.example", "A", func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })} {

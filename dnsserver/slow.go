@@ -12,8 +12,8 @@ import (
 	"perto/mapping"
 )
 
-// slow answers what the fast path finds odd, with miekg/dns: other opcodes,
-// signed messages, records where a query has none.
+// slow answers messages that the fast path does not handle, with miekg/dns: other
+// opcodes, signed messages, and records in sections that a query leaves empty.
 func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte) []byte {
 	m := new(dns.Msg)
 	if err := m.Unpack(packet); err != nil || misplaced(m) {
@@ -24,15 +24,15 @@ func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte)
 	reply := new(dns.Msg)
 	switch {
 	case m.IsTsig() != nil:
-		// No key is known here, so the signature cannot be right.
+		// The server has no TSIG key, so no signature can be correct.
 		s.answered[outcomeRefused].Inc()
 		reply.SetRcode(m, dns.RcodeNotAuth)
 	case m.Opcode != dns.OpcodeQuery:
 		s.answered[outcomeNotImp].Inc()
 		reply.SetRcode(m, dns.RcodeNotImplemented)
 	default:
-		// Records that mean nothing in a query are left out, and the rest is
-		// answered as usual.
+		// Records without meaning in a query are dropped, and the rest is answered as
+		// usual.
 		plain := &dns.Msg{MsgHdr: m.MsgHdr, Question: m.Question}
 		if opt := m.IsEdns0(); opt != nil {
 			plain.Extra = []dns.RR{opt}
@@ -92,14 +92,14 @@ func misplaced(m *dns.Msg) bool {
 }
 
 // badKey returns the TSIG record for a request with an unknown key. It is not signed,
-// since there is no key to sign it with (RFC 8945, sections 5.2.1 and 5.3.2).
+// since there is no key for it (RFC 8945, sections 5.2.1 and 5.3.2).
 func badKey(request *dns.TSIG) *dns.TSIG {
 	return &dns.TSIG{Hdr: dns.RR_Header{Name: request.Hdr.Name, Rrtype: dns.TypeTSIG, Class: dns.ClassANY}, Algorithm: request.Algorithm,
 		TimeSigned: request.TimeSigned, Fudge: request.Fudge, OrigId: request.OrigId, Error: dns.RcodeBadKey}
 }
 
-// whoami adds TXT records with the address of the resolver, the client subnet that it
-// sent, and the decision for both. It returns the scope of the response.
+// whoami adds TXT records with the address of the resolver, the client subnet of the
+// query, and the decision for both. It returns the scope of the response.
 func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, services []*service) uint8 {
 	var ecs mapping.Subnet
 	lines := []string{"resolver=" + source.Unmap().String()}
@@ -121,7 +121,7 @@ func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, serv
 			fmt.Sprintf("place=%s", asciiPlace(e.Place.Name, e.Place.Country, e.Place.Lat, e.Place.Lon)),
 			fmt.Sprintf("cell=%d class=%d scope=%d", e.Cell, e.Class, e.Scope),
 			fmt.Sprintf("%s=%s", e.Service, describeAnswer(e)))
-		break // one service is enough to see the map at work
+		break // one service is enough to show the map's decision
 	}
 	if s.cfg.Name != "" {
 		lines = append(lines, "server="+s.cfg.Name)
@@ -143,7 +143,7 @@ func describeAnswer(e *mapping.Explanation) string {
 	return fmt.Sprintf("%s (%s)", e.Answer.PoP, strings.Join(names, " "))
 }
 
-// asciiPlace writes a place for dig, which shows other bytes as numbers.
+// asciiPlace writes a place in ASCII, because dig prints other bytes as numbers.
 func asciiPlace(name, country string, lat, lon float64) string {
 	for _, c := range name {
 		if c > '~' {

@@ -17,9 +17,9 @@ import (
 	"perto/internal/netx"
 )
 
-// askConnected asks from a connected socket, which receives packets of the address
-// that was asked and of no other, as a resolver does. from is the client's address,
-// or the zero value when the kernel picks it.
+// askConnected sends a query from a connected socket, as a resolver does. Such a socket
+// receives only packets from the queried address. from is the client's address, or the
+// zero value when the kernel chooses it.
 func askConnected(from netip.Addr, server netip.AddrPort) error {
 	var dialer net.Dialer
 	if from.IsValid() {
@@ -74,8 +74,8 @@ func TestWildcardListenerRepliesFromAskedAddress(t *testing.T) {
 	}
 }
 
-// TestWildcardListenerRepliesFromSecondIPv6 needs a host with two IPv6 addresses,
-// which a network namespace is.
+// TestWildcardListenerRepliesFromSecondIPv6 needs a host with two IPv6 addresses. A
+// network namespace provides one.
 func TestWildcardListenerRepliesFromSecondIPv6(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
@@ -85,7 +85,8 @@ func TestWildcardListenerRepliesFromSecondIPv6(t *testing.T) {
 		t.Skipf("cannot make network namespaces here: %v", err)
 	}
 	defer host.Close()
-	// A kernel that picks the source of a reply takes the client's own address here.
+	// If the kernel chooses the source of a reply, it takes the client's own address
+	// here.
 	client := map[bool]netip.Addr{true: netip.MustParseAddr("192.0.2.9"), false: netip.MustParseAddr("2001:db8::9")}
 	asked := []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"),
 		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}

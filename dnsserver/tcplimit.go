@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// tcpState is the client of a connection and whether a query is being answered.
+// tcpState holds the client of a connection and whether a query is being answered.
 type tcpState struct {
 	client netip.Prefix
-	idle   atomic.Int64 // since when no query is answered, in nanoseconds since 1970; 0: one is
+	idle   atomic.Int64 // start of the idle time, in nanoseconds since 1970; 0 while a query is answered
 }
 
 func (t *tcpState) begin() { t.idle.Store(0) }
@@ -22,15 +22,15 @@ type tcpResult uint8
 const (
 	tcpAccepted   tcpResult = iota
 	tcpReplaced             // accepted in place of an idle connection
-	tcpManyClient           // refused: its client has too many
-	tcpFull                 // refused: there are too many, none of them idle
+	tcpManyClient           // refused: its client has too many connections
+	tcpFull                 // refused: the server has too many, and none is idle
 	tcpResultCount
 )
 
 var tcpResultNames = [tcpResultCount]string{"accepted", "replaced_idle", "refused_client", "refused_full"}
 
-// clientOf returns the block whose connections are counted together: an address, or
-// the network of one IPv6 host.
+// clientOf returns the block of addresses that share one connection limit: an IPv4
+// address, or the network of one IPv6 host.
 func clientOf(a netip.Addr) netip.Prefix {
 	bits := 32
 	if !a.Is4() {
@@ -41,9 +41,9 @@ func clientOf(a netip.Addr) netip.Prefix {
 }
 
 // add admits a connection, or returns nil. No client may hold more than PerClient
-// connections. When all places are taken, the connection that is idle for the longest
-// time gives up its place (RFC 7766, section 6.2.3); of clients with several
-// connections, the one with the most loses one.
+// connections. When all places are taken, the connection with the longest idle time is
+// closed (RFC 7766, section 6.2.3). If some client has several connections, the client
+// with the most loses one.
 func (c *connections) add(conn net.Conn, source netip.Addr) (*tcpState, tcpResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +73,7 @@ func (c *connections) add(conn net.Conn, source netip.Addr) (*tcpState, tcpResul
 	return state, result
 }
 
-// longestIdle returns the connection that gives up its place, or nil.
+// longestIdle returns the connection to close when all places are taken, or nil.
 func (c *connections) longestIdle() net.Conn {
 	var victim net.Conn
 	var most int
@@ -90,7 +90,7 @@ func (c *connections) longestIdle() net.Conn {
 	return victim
 }
 
-// forget removes a connection once; mu is held.
+// forget removes a connection once. The caller holds mu.
 func (c *connections) forget(conn net.Conn) {
 	state := c.open[conn]
 	if state == nil {
@@ -108,7 +108,7 @@ func (c *connections) count() int {
 	return len(c.open)
 }
 
-// tcpLogInterval is how often refused connections are logged at most.
+// tcpLogInterval is the shortest time between two log lines about refused connections.
 const tcpLogInterval = 10 * time.Second
 
 // tcpResult counts the result of a new connection, and logs refused connections.

@@ -65,7 +65,7 @@ func TestIdleConnectionsGiveUpTheirPlaces(t *testing.T) {
 }
 
 // TestOneClientDoesNotTakeAllOfTCP opens 1,200 idle connections from one address and
-// asks from another one.
+// queries from another one.
 func TestOneClientDoesNotTakeAllOfTCP(t *testing.T) {
 	var log strings.Builder
 	registry := metrics.New()

@@ -9,14 +9,13 @@ import (
 	"perto/mapping"
 )
 
-// View is everything that queries are answered from, at one moment. It is
-// immutable.
+// View is all data for answering queries at one moment. It is immutable.
 type View struct {
 	zones    *zone.Set
 	services [][]*service // by zone index, then by the zone's service index
 }
 
-// service is what a service answers now, packed.
+// service holds the current packed answers of a service.
 type service struct {
 	answers *mapping.Answers
 	sets    []packedSet // by index of answers.Sets
@@ -25,9 +24,9 @@ type service struct {
 
 // packedSet is one answer's record data.
 type packedSet struct {
-	rdata   []byte // addresses one behind the other
+	rdata   []byte // concatenated addresses
 	ttl     uint32 // seconds
-	replica int    // how many addresses
+	replica int    // number of addresses
 }
 
 // ZoneServices is one zone with the answers of its services, in the order of
@@ -37,8 +36,8 @@ type ZoneServices struct {
 	Services []*mapping.Answers
 }
 
-// NewView packs answers for serving. prev, the view before, may be nil: what did
-// not change is taken from it.
+// NewView packs answers for serving. prev is the previous view and may be nil. NewView
+// reuses its unchanged parts.
 func NewView(zones []ZoneServices, prev *View) *View {
 	v := &View{services: make([][]*service, len(zones))}
 	set := make([]*zone.Zone, len(zones))
@@ -77,9 +76,8 @@ func packService(a *mapping.Answers, prev *View) *service {
 // Zones returns the zones of the view.
 func (v *View) Zones() *zone.Set { return v.zones }
 
-// Answers returns the answers of a service by the name that clients ask for
-// (canonical; wildcard services match), or an error that says why there are
-// none.
+// Answers returns the answers of a service by its canonical DNS name. Wildcard services
+// match. The error explains why there are none.
 func (v *View) Answers(name string) (*mapping.Answers, error) {
 	name = perto.CanonicalName(name)
 	for i := range v.services {

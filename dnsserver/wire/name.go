@@ -2,8 +2,8 @@ package wire
 
 import "errors"
 
-// Lower writes a name in wire form to dst in lower case and returns it. dst must
-// hold MaxName bytes. Label lengths are below 'A', so they pass unchanged.
+// Lower writes a name in wire form to dst in lower case and returns it. dst must hold
+// MaxName bytes. Label lengths are below 'A', so they stay unchanged.
 func Lower(dst *[MaxName]byte, name []byte) []byte {
 	out := dst[:len(name)]
 	for i, c := range name {
@@ -17,11 +17,11 @@ func Lower(dst *[MaxName]byte, name []byte) []byte {
 
 var errName = errors.New("not a domain name")
 
-// PackName returns a textual name ("www.cdn.example", case kept, final dot
-// optional, "" or "." for the root) in wire form. Escapes (\. and \DDD) are
-// those of RFC 1035, section 5.1.
+// PackName returns a textual name in wire form, for example "www.cdn.example". It keeps
+// the case. The final dot is optional, and "" or "." is the root. Escapes (\. and \DDD)
+// are those of RFC 1035, section 5.1.
 func PackName(name string) ([]byte, error) {
-	out := make([]byte, 1, len(name)+2) // out[start] is the length of the label being read
+	out := make([]byte, 1, len(name)+2) // out[start] is the length of the current label
 	start := 0
 	closeLabel := func() bool {
 		n := len(out) - start - 1
@@ -70,8 +70,8 @@ func PackName(name string) ([]byte, error) {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// NameString returns a name in wire form as text without the final dot; the
-// root is "". Dots and unprintable bytes inside labels are escaped.
+// NameString returns a name in wire form as text without the final dot. The root is "".
+// Dots and unprintable bytes inside labels are escaped.
 func NameString(name []byte) string {
 	var out []byte
 	for len(name) > 0 && name[0] != 0 {
@@ -105,8 +105,8 @@ func Parent(name []byte) []byte {
 	return name[1+int(name[0]):]
 }
 
-// IsSuffix reports whether name is zone or lies below it. Both are in wire form
-// and lower case.
+// IsSuffix reports whether name is zone or a name below it. Both are in wire form and
+// lower case.
 func IsSuffix(name, zone []byte) bool {
 	for len(name) > len(zone) {
 		name = Parent(name)

@@ -13,8 +13,8 @@ const (
 	MaxUDPPlain = 512 // a UDP response without EDNS
 )
 
-// MaxUDP is the largest UDP response that we send, in bytes, whatever the query
-// allows: it crosses an IPv6 path without fragments (DNS flag day 2020).
+// MaxUDP is the largest UDP response that perto sends, in bytes, whatever the query
+// allows. It crosses an IPv6 path without fragments (DNS flag day 2020).
 const MaxUDP = 1232
 
 // Types, classes, codes and option numbers used here (IANA DNS parameters).
@@ -57,43 +57,43 @@ const (
 	opcodeMask = 0xf << 11
 )
 
-// Verdict says what is to be done with a packet.
+// Verdict is the action for a packet.
 type Verdict uint8
 
 // The verdicts.
 const (
-	OK      Verdict = iota // a plain query: answer it on the fast path
-	Odd                    // well-formed as far as read, but for the slow path
-	Drop                   // no answer: too short, or itself a response
-	FormErr                // answer FORMERR
-	NotImp                 // answer NOTIMP
-	BadVers                // answer BADVERS: EDNS of an unknown version
+	OK      Verdict = iota // a common query: answer it on the fast path
+	Odd                    // well-formed as far as read, for the slow path
+	Drop                   // no response: too short, or itself a response
+	FormErr                // respond with FORMERR
+	NotImp                 // respond with NOTIMP
+	BadVers                // respond with BADVERS: EDNS of an unknown version
 )
 
 // Query is a parsed query. Its slices point into the packet.
 type Query struct {
-	Name        []byte // QNAME in wire form, in the asker's case, with the final zero
+	Name        []byte // QNAME in wire form, in the client's case, with the final zero
 	Type, Class uint16
 	Flags       uint16 // second word of the header
 	questionEnd int    // offset behind the question; 0 when it could not be read
 
 	EDNS    bool
-	UDPSize uint16 // what the asker can take, in bytes (EDNS), unclamped
+	UDPSize uint16 // largest response that the client accepts, in bytes (EDNS), unclamped
 	DO      bool
 
 	HasECS bool
 	ECS    ECS
 }
 
-// ECS is a client subnet option as it came (RFC 7871, section 6).
+// ECS is the client subnet option of a query (RFC 7871, section 6).
 type ECS struct {
 	Family uint16     // 1 IPv4, 2 IPv6, 0 none (only with Source 0)
 	Source uint8      // prefix length, in bits
 	Addr   netip.Addr // the address, zero beyond Source; invalid for family 0
 }
 
-// Parse reads a query. It fills q as far as it can read, also when the verdict
-// is an error, so that the response can repeat the question.
+// Parse reads a query. It fills q as far as it can read, also when the verdict is an
+// error, so that the response can repeat the question.
 func Parse(packet []byte, q *Query) Verdict {
 	*q = Query{}
 	if len(packet) < HeaderSize {
@@ -101,7 +101,7 @@ func Parse(packet []byte, q *Query) Verdict {
 	}
 	q.Flags = binary.BigEndian.Uint16(packet[2:])
 	if q.Flags&flagQR != 0 {
-		return Drop // never answer an answer: two servers could play ping-pong
+		return Drop // no response to a response: two servers could loop forever
 	}
 	if q.Flags&opcodeMask != 0 {
 		return Odd
@@ -119,14 +119,14 @@ func Parse(packet []byte, q *Query) Verdict {
 	q.Class = binary.BigEndian.Uint16(packet[end+2:])
 	q.questionEnd = end + 4
 	if packet[6]|packet[7]|packet[8]|packet[9] != 0 {
-		return Odd // records before the additional section: IXFR, or nonsense
+		return Odd // records before the additional section: IXFR, or an error
 	}
 	additional := int(binary.BigEndian.Uint16(packet[10:]))
 	return parseAdditional(packet, q, additional)
 }
 
 // findOPT looks for the OPT record of a query with none or several questions, so that
-// the error has one too (RFC 6891, section 6.1.1).
+// the error response has one too (RFC 6891, section 6.1.1).
 func findOPT(packet []byte, q *Query, questions int) {
 	if packet[6]|packet[7]|packet[8]|packet[9] != 0 {
 		return
@@ -145,7 +145,7 @@ func findOPT(packet []byte, q *Query, questions int) {
 	}
 }
 
-// parseAdditional reads the additional section: one OPT, as a rule.
+// parseAdditional reads the additional section, which usually holds one OPT.
 func parseAdditional(packet []byte, q *Query, count int) Verdict {
 	off := q.questionEnd
 	verdict := OK
@@ -173,7 +173,7 @@ func parseAdditional(packet []byte, q *Query, count int) Verdict {
 				return FormErr
 			}
 		} else if verdict == OK {
-			verdict = Odd // TSIG, SIG(0) or something we need not understand
+			verdict = Odd // TSIG, SIG(0) or an unsupported record
 		}
 		off = data + dataLen
 	}
@@ -209,8 +209,8 @@ func parseOptions(opts []byte, q *Query) bool {
 	return true
 }
 
-// parseECS checks everything that RFC 7871, section 6 asks of a query: SCOPE
-// zero, as many address bytes as the prefix needs and no bit beyond it.
+// parseECS checks the requirements of RFC 7871, section 6 for a query. SCOPE is zero,
+// the address has the bytes that the prefix needs, and no bit beyond the prefix is set.
 func parseECS(data []byte, e *ECS) bool {
 	if len(data) < 4 || data[3] != 0 {
 		return false
@@ -224,7 +224,7 @@ func parseECS(data []byte, e *ECS) bool {
 		return false
 	}
 	switch e.Family {
-	case 0: // what dig +subnet=0 sends
+	case 0: // dig +subnet=0 sends this
 		return e.Source == 0
 	case 1:
 		if e.Source > 32 {
@@ -246,8 +246,8 @@ func parseECS(data []byte, e *ECS) bool {
 	return true
 }
 
-// nameEnd returns the offset behind the uncompressed name at off, or -1. A
-// pointer in a question would have nothing to point at.
+// nameEnd returns the offset behind the uncompressed name at off, or -1. A pointer in
+// the question is invalid, because no name precedes it.
 func nameEnd(packet []byte, off int) int {
 	start := off
 	for {

@@ -4,40 +4,40 @@ import (
 	"encoding/binary"
 )
 
-// Tail is the part of a response behind the question, packed once and copied
-// for every query. Names in it are compressed against the zone's apex, which
-// the question always ends in: the pointers at Pointers hold offsets from the
-// apex and are moved to where the apex lies in each question.
+// Tail is the part of a response behind the question. It is packed once and copied for
+// every query. Names in it are compressed against the zone's apex, and the question
+// always ends in the apex. The pointers at Pointers hold offsets from the apex. Each
+// response adds the apex's position in its question to them.
 //
-// Records of the question's name start with the pointer OwnerIsQuestion. Where
-// aliases led to the tail, its owner is the target of the last one, and the
-// pointers at Owners are moved there.
+// Records of the question's name start with the pointer OwnerIsQuestion. Behind
+// aliases, the owner is the target of the last alias, and the pointers at Owners are
+// set to it.
 //
-// Addresses of one name are records of the same length, Stride. They begin with
-// another one in each response, so that clients that use the first address spread
-// over all of them.
+// Addresses of one name are records of the same length, Stride. Each response begins
+// with another one. Clients that use the first address therefore spread over all
+// addresses.
 //
-// Invariant: every position p of a pointer satisfies p+2 <= len(Bytes). With a
-// Stride, len(Bytes) is Answers*Stride, there are no Pointers, and Owners are the
-// starts of the records.
+// Invariant: every position p of a pointer satisfies p+2 <= len(Bytes). With a Stride,
+// len(Bytes) is Answers*Stride, there are no Pointers, and Owners are the starts of the
+// records.
 type Tail struct {
 	Bytes      []byte
 	Answers    uint16 // records in the answer section
 	Authority  uint16 // records in the authority section
 	Additional uint16 // records in the additional section, without OPT
 	Pointers   []uint16
-	Inner      []uint16 // pointers whose offsets count from the start of Bytes
+	Inner      []uint16 // pointers with offsets from the start of Bytes
 	Owners     []uint16
 	Stride     uint16 // 0: the order is kept
 }
 
 // MaxInner is the highest offset that an inner pointer may have, in bytes. A pointer
-// reaches 16,383 bytes (RFC 1035, section 4.1.4). The question and the aliases before
-// a tail take less than half of that.
+// reaches 16,383 bytes (RFC 1035, section 4.1.4). The question and the aliases before a
+// tail take less than half of that.
 const MaxInner = 8192
 
-// OwnerIsQuestion is the pointer to the question's name, which starts right
-// behind the header (RFC 1035, section 4.1.4).
+// OwnerIsQuestion is the pointer to the question's name, which starts directly behind
+// the header (RFC 1035, section 4.1.4).
 const OwnerIsQuestion = 0xc000 | HeaderSize
 
 // Response collects one response in a buffer of the caller.
@@ -45,12 +45,11 @@ type Response struct {
 	buf  []byte
 	max  int // the largest size allowed, in bytes, OPT included
 	full bool
-	// owner is a pointer to the name that the next records belong to: the
-	// question's, or the target of the alias that was added last.
+	// owner is a pointer to the owner name of the next records. This is the question's
+	// name or the target of the last alias.
 	owner uint16
 
-	// What is needed of the query, by value: a pointer would move every Query to
-	// the heap.
+	// Fields of the query by value: a pointer would move every Query to the heap.
 	nameLen     int
 	questionEnd int
 	edns, do    bool
@@ -58,16 +57,16 @@ type Response struct {
 	ecs         ECS
 }
 
-// optSize is an OPT record without options; ecsMax an ECS option with the
-// longest address.
+// optSize is the size of an OPT record without options. ecsMax is the size of an ECS
+// option with the longest address. Both are in bytes.
 const (
 	optSize = 11
 	ecsMax  = 4 + 4 + 16
 )
 
-// Begin starts the response to packet in buf, which may be the packet's own
-// buffer only if it is not needed afterwards. max is the transport's limit in
-// bytes: see UDPLimit.
+// Begin starts the response to packet in buf. buf may be the packet's own buffer only
+// if the packet is not used afterwards. max is the transport's limit in bytes (see
+// UDPLimit).
 func Begin(buf, packet []byte, q *Query, max int) Response {
 	end := q.questionEnd
 	if end == 0 {
@@ -83,7 +82,7 @@ func Begin(buf, packet []byte, q *Query, max int) Response {
 	return Response{buf: buf, max: max, owner: OwnerIsQuestion, nameLen: len(q.Name), questionEnd: end, edns: q.EDNS, do: q.DO, hasECS: q.HasECS, ecs: q.ECS}
 }
 
-// UDPLimit returns how long a response to q may be over UDP, in bytes.
+// UDPLimit returns the largest size of a UDP response to q, in bytes.
 func (q *Query) UDPLimit() int {
 	if !q.EDNS {
 		return MaxUDPPlain
@@ -101,9 +100,9 @@ func (r *Response) count(at int, n uint16) {
 	binary.BigEndian.PutUint16(r.buf[at:], binary.BigEndian.Uint16(r.buf[at:])+n)
 }
 
-// room reports whether n more bytes and the OPT fit; if not, the response ends
-// as truncated.
-func (r *Response) room(n int) bool {
+// fits reports whether n more bytes and the OPT record fit. If not, it marks the
+// response as truncated.
+func (r *Response) fits(n int) bool {
 	need := len(r.buf) + n
 	if r.edns {
 		need += optSize
@@ -117,10 +116,10 @@ func (r *Response) room(n int) bool {
 	return !r.full
 }
 
-// Append adds a packed tail. apexLen is the length of the zone's apex in wire
-// form, in bytes: the question's name ends in it.
+// Append adds a packed tail. apexLen is the length of the zone's apex in wire form, in
+// bytes. The question's name ends in the apex.
 func (r *Response) Append(t *Tail, apexLen int) {
-	if !r.room(len(t.Bytes)) {
+	if !r.fits(len(t.Bytes)) {
 		return
 	}
 	start := len(r.buf)
@@ -161,7 +160,8 @@ func (r *Response) AppendNegative(t *Tail, apexLen int, ttl uint32) {
 	binary.BigEndian.PutUint32(at, min(ttl, binary.BigEndian.Uint32(at)))
 }
 
-// recordHead is a record without its data whose owner is a pointer, in bytes.
+// recordHead is the size of a record without its data, in bytes. Its owner is a
+// pointer.
 const recordHead = 2 + 2 + 2 + 4 + 2
 
 // AppendAlias adds a tail that is one CNAME record. Records that are added later
@@ -172,18 +172,17 @@ func (r *Response) AppendAlias(t *Tail, apexLen int) {
 	r.owner = 0xc000 | uint16(target)
 }
 
-// rotation returns which of n records comes first. It follows the query's ID, which
+// rotation returns which of n records comes first. It uses the query's ID, which
 // resolvers choose at random, so that no state is shared (Knot DNS does the same).
 func (r *Response) rotation(n int) int {
 	return int(binary.BigEndian.Uint16(r.buf)) % n
 }
 
-// AppendAddresses adds address records: rdata is count addresses of size bytes
-// each (4 for A, 16 for AAAA). With rotate another one comes first in each
-// response.
+// AppendAddresses adds address records. rdata holds addresses of size bytes each (4 for
+// A, 16 for AAAA). With rotate, each response begins with another one.
 func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size int, rotate bool) {
 	n := len(rdata) / size
-	if n == 0 || !r.room(n*(recordHead+size)) {
+	if n == 0 || !r.fits(n*(recordHead+size)) {
 		return
 	}
 	head := [recordHead]byte{byte(r.owner >> 8), byte(r.owner), byte(rrtype >> 8), byte(rrtype), 0, ClassIN,
@@ -203,10 +202,10 @@ func (r *Response) AppendAddresses(rrtype uint16, ttl uint32, rdata []byte, size
 	r.count(6, uint16(n))
 }
 
-// Finish adds the OPT record (with the client subnet repeated and scope, in
-// bits, when the query had one) and returns the packet. rcodeHigh is the upper
-// part of the response code, for BADVERS. A response that did not fit carries
-// TC and no records (RFC 2181, section 9: what is there must be whole).
+// Finish adds the OPT record and returns the packet. When the query had a client
+// subnet, the OPT record repeats it and adds the scope in bits. rcodeHigh is the upper
+// part of the response code, for BADVERS. A response that did not fit has the TC bit
+// and no records, because partial record sets are not allowed (RFC 2181, section 9).
 func (r *Response) Finish(scope uint8, rcodeHigh uint8) []byte {
 	if r.full {
 		r.buf = r.buf[:r.questionEnd]
@@ -240,19 +239,19 @@ func (r *Response) Finish(scope uint8, rcodeHigh uint8) []byte {
 	return r.buf
 }
 
-// AppendError writes a response that holds only a response code, for queries
-// that the verdict (FormErr, NotImp, BadVers) or the caller refuses.
+// AppendError writes a response with only a response code. It is for queries that the
+// verdict (FormErr, NotImp, BadVers) or the caller rejects.
 func AppendError(buf, packet []byte, q *Query, rcode int, max int) []byte {
 	r := Begin(buf, packet, q, max)
 	r.SetRcode(rcode)
 	return r.Finish(0, uint8(rcode>>4))
 }
 
-// AppendText adds a TXT record with one line of text,
-// cut at 255 bytes. It is for rare questions about the server itself.
+// AppendText adds a TXT record with one line of text, cut at 255 bytes. It is for rare
+// queries about the server itself.
 func (r *Response) AppendText(ttl uint32, line string) {
 	line = line[:min(len(line), 255)]
-	if !r.room(recordHead + 1 + len(line)) {
+	if !r.fits(recordHead + 1 + len(line)) {
 		return
 	}
 	r.buf = binary.BigEndian.AppendUint16(r.buf, r.owner)

@@ -20,7 +20,7 @@ func pack(t testing.TB, m *dns.Msg) []byte {
 	return b
 }
 
-// query builds a packet with miekg/dns, an implementation that is not ours.
+// query builds a packet with miekg/dns, an independent implementation.
 func query(t testing.TB, name string, qtype uint16, edit func(*dns.Msg)) []byte {
 	t.Helper()
 	m := new(dns.Msg)
@@ -40,7 +40,7 @@ func withECS(family uint16, source, scope uint8, addr string) func(*dns.Msg) {
 	}
 }
 
-// withOption adds an option with raw bytes, right or wrong.
+// withOption adds an option with raw bytes, valid or not.
 func withOption(code uint16, data string) func(*dns.Msg) {
 	raw, err := hex.DecodeString(data)
 	return func(m *dns.Msg) {
@@ -125,8 +125,8 @@ func TestParseFields(t *testing.T) {
 	}
 }
 
-// TestResponseReadsBack builds a response with everything and lets miekg/dns
-// read it.
+// TestResponseReadsBack builds a response with all kinds of content and reads it with
+// miekg/dns.
 func TestResponseReadsBack(t *testing.T) {
 	packet := query(t, "ShOp.cdn.example", dns.TypeA, func(m *dns.Msg) {
 		withECS(1, 24, 0, "200.144.248.0")(m)
@@ -138,7 +138,7 @@ func TestResponseReadsBack(t *testing.T) {
 	r := Begin(nil, packet, &q, q.UDPLimit())
 	r.SetAuthoritative()
 	r.AppendAddresses(TypeA, 20, []byte{192, 0, 2, 1, 192, 0, 2, 2}, 4, false)
-	// An NS record of the apex (cdn.example, 13 bytes in wire form) whose owner
+	// An NS record of the apex (cdn.example, 13 bytes in wire form) with an owner
 	// and target point into the question.
 	apexLen := 13
 	r.Append(&Tail{
@@ -245,8 +245,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// FuzzParse holds Parse against miekg/dns: whatever Parse accepts as plain must
-// be read the same way there, and nothing may read out of range.
+// FuzzParse compares Parse with miekg/dns. Both must read each OK query in the same
+// way, and Parse must not read out of range.
 func FuzzParse(f *testing.F) {
 	f.Add(query(f, "shop.cdn.example", dns.TypeA, nil))
 	f.Add(query(f, "a.example", dns.TypeAAAA, withECS(1, 24, 0, "200.144.248.0")))
@@ -269,7 +269,7 @@ func FuzzParse(f *testing.F) {
 		}
 		m := new(dns.Msg)
 		if err := m.Unpack(packet); err != nil {
-			return // miekg/dns reads more of the options' insides than we do
+			return // miekg/dns validates more of the options' content than Parse
 		}
 		want := make([]byte, 300)
 		n, err := dns.PackDomainName(m.Question[0].Name, want, 0, nil, false)

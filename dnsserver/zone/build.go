@@ -13,29 +13,30 @@ import (
 	"perto/dnsserver/wire"
 )
 
-// Config is what a zone is built from.
+// Config holds the input for building a zone.
 type Config struct {
 	Name string // canonical ("cdn.example"); "" is the root zone
 	File string // for error messages
 	Data []byte // the zone file
 
-	// Services are the names, inside the zone, whose addresses are decided for
-	// each query; "*." in front makes a wildcard.
+	// Services are names inside the zone with addresses that are decided for each
+	// query. "*." in front makes a wildcard.
 	Services []string
-	// Hosts are names with fixed addresses that the zone file need not repeat
-	// ("gru-1.edge.cdn.example"). The zone file wins where both have a name.
+	// Hosts are names with fixed addresses that the zone file need not repeat, for
+	// example "gru-1.edge.cdn.example". If a name is in both, the zone file is used.
 	Hosts map[string][]netip.Addr
 	// HostTTL is the time to live of Hosts' records, in seconds.
 	HostTTL uint32
-	// Whoami is a name that answers TXT with what the server sees; "" for none.
+	// Whoami is a name with TXT records about the client's resolver, subnet and address
+	// decision. "" means none.
 	Whoami string
 }
 
 // maxErrors bounds how many mistakes of one file are reported.
 const maxErrors = 20
 
-// Build parses and checks a zone. All mistakes are reported, joined, each with
-// file and name (and line where the parser knows it).
+// Build parses and checks a zone. It reports all mistakes in one joined error, each
+// with file and name, and with the line if the parser has it.
 func Build(cfg Config) (*Zone, error) {
 	apex, err := wire.PackName(cfg.Name)
 	if err != nil {
@@ -61,8 +62,8 @@ func Build(cfg Config) (*Zone, error) {
 	return b.zone, nil
 }
 
-// builder collects the records of a zone. Names are keys in lower-case wire form:
-// text has many spellings of one name ("\\065bc" is "abc").
+// builder collects the records of a zone. Its keys are names in lower-case wire form,
+// because text has many spellings of one name ("\\065bc" is "abc").
 type builder struct {
 	cfg  Config
 	zone *Zone
@@ -71,24 +72,24 @@ type builder struct {
 	errs []error
 	more int // mistakes beyond maxErrors
 
-	line  int            // that is being read; 0: none
-	lines map[string]int // by name, of its first record
+	line  int            // current line; 0: none
+	lines map[string]int // by name: the line of its first record
 
 	signed, dnames unserved
 
 	services map[string]int // by name; index+1
 	cuts     map[string]bool
 
-	referrals map[string]*wire.Tail // by cut
+	referrals map[string]*wire.Tail // by zone cut
 
-	// Of the tail that is being packed: where the ends of its names are.
+	// State of the tail that is being packed: the positions of its name suffixes.
 	packing *wire.Tail
 	offsets map[string]uint16
 	plain   bool // names are not compressed
 }
 
-// keyOf returns the key of a name in text. A name that cannot be packed is a
-// mistake of the zone and has no key.
+// keyOf returns the key of a textual name. A name that cannot be packed is a mistake of
+// the zone and has no key.
 func (b *builder) keyOf(name string) (string, bool) {
 	packed, err := wire.PackName(name)
 	if err != nil {
@@ -99,10 +100,10 @@ func (b *builder) keyOf(name string) (string, bool) {
 	return string(wire.Lower(&buf, packed)), true
 }
 
-// text returns a key as error messages show it.
+// text returns a key in the form of error messages.
 func text(key string) string { return cmpName(wire.NameString([]byte(key))) }
 
-// fail reports a mistake, at the line that is being read when there is one.
+// fail reports a mistake, at the current line if there is one.
 func (b *builder) fail(format string, args ...any) {
 	at := b.cfg.File
 	if b.line > 0 {
@@ -115,7 +116,7 @@ func (b *builder) fail(format string, args ...any) {
 	}
 }
 
-// err returns all mistakes, nil for none.
+// err returns all mistakes, or nil.
 func (b *builder) err() error {
 	if b.more > 0 {
 		return errors.Join(append(b.errs, fmt.Errorf("%s: and %d more", b.cfg.File, b.more))...)
@@ -209,7 +210,7 @@ func (b *builder) addHosts() {
 	}
 }
 
-// marks notes which names are services and which are zone cuts.
+// marks records which names are services and which are zone cuts.
 func (b *builder) marks() {
 	b.services = make(map[string]int, len(b.cfg.Services))
 	for i, s := range b.cfg.Services {
@@ -231,7 +232,7 @@ func (b *builder) marks() {
 	}
 }
 
-// cutAbove returns the zone cut that a name lies at or below, if any.
+// cutAbove returns the zone cut at or above a name, if there is one.
 func (b *builder) cutAbove(key string) (string, bool) {
 	for b.within(key) && !b.isApex(key) {
 		if b.cuts[key] {
@@ -280,14 +281,14 @@ func (b *builder) checkName(key string, set map[uint16][]dns.RR) {
 	}
 }
 
-// checkGlue: a name server inside the zone must have an address there, or no
-// resolver can reach it.
+// checkGlue checks that a name server inside the zone has an address there. Without
+// one, no resolver can reach it.
 func (b *builder) checkGlue(owner, target string) {
 	if !b.within(target) {
 		return
 	}
 	if cut, below := b.cutAbove(target); below && cut != owner {
-		return // a sibling zone's name; its own servers have it
+		return // a name in a sibling zone: the servers of that zone have its address
 	}
 	set := b.sets[target]
 	if len(set[dns.TypeA]) == 0 && len(set[dns.TypeAAAA]) == 0 {
@@ -295,8 +296,8 @@ func (b *builder) checkGlue(owner, target string) {
 	}
 }
 
-// Check builds a zone for its errors only and returns the number of names in
-// it; it is what "perto zone check" runs.
+// Check builds a zone for its errors only and returns the number of its names. The
+// command "perto zone check" runs it.
 func Check(cfg Config) (names int, err error) {
 	z, err := Build(cfg)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"perto/dnsserver/wire"
 )
 
-// manyNames is how many names a zone may lose at once without suspicion.
+// manyNames is how many names a zone may lose at once without a warning.
 const manyNames = 10
 
-// Compare reports the risks of replacing one file of a zone by the next, both of
-// which build. It returns an error when more than half of the names are gone while
-// the serial did not grow. Such a file is probably cut off, or generated from an empty
-// source. A higher serial confirms the change (docs/rationale.md).
+// Compare reports the risks of replacing one file of a zone by the next. Both must
+// build. It returns an error when more than half of the names are gone and the serial
+// did not grow. Such a file is probably truncated, or generated from an empty source. A
+// higher serial confirms the change (docs/rationale.md).
 func Compare(old, next Config) (warnings []string, err error) {
 	if bytes.Equal(old.Data, next.Data) {
 		return nil, nil

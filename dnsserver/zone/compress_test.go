@@ -9,8 +9,8 @@ import (
 	"perto/dnsserver/wire"
 )
 
-// TestReferralIsCompressed: 13 name servers with the addresses of both families fit
-// a response over UDP. The whole response has 879 bytes, in BIND 9.18 890.
+// TestReferralIsCompressed: the names and both address families of 13 name servers fit
+// in a response over UDP. The response has 879 bytes (890 in BIND 9.18).
 func TestReferralIsCompressed(t *testing.T) {
 	var data strings.Builder
 	var want []string
@@ -19,7 +19,7 @@ func TestReferralIsCompressed(t *testing.T) {
 		want = append(want, fmt.Sprintf("sub.cdn.example. 60 IN NS ns%02d.servers.sub.cdn.example.", i),
 			fmt.Sprintf("ns%02d.servers.sub.cdn.example. 60 IN A 192.0.2.%d", i, i+1), fmt.Sprintf("ns%02d.servers.sub.cdn.example. 60 IN AAAA 2001:db8::%x", i, i+1))
 	}
-	for i := range want { // zone files write decimal digits above
+	for i := range want { // zone files write the labels above as decimal escapes
 		want[i] = strings.NewReplacer("::a", "::10", "::b", "::11", "::c", "::12", "::d", "::13").Replace(want[i])
 	}
 	z := build(t, data.String())

@@ -12,7 +12,7 @@ import (
 // maxGenerate is how many records one $GENERATE may make.
 const maxGenerate = 1 << 16
 
-// generate makes the records of $GENERATE, which is BIND's: a range, then a record
+// generate makes the records of BIND's $GENERATE directive. It has a range and a record
 // in which $ stands for the number.
 func (m *master) generate(e *entry) ([]dns.RR, error) {
 	if len(e.fields) < 5 {
@@ -64,8 +64,7 @@ func parseRange(s string) (start, stop, step int, err error) {
 	return start, stop, step, nil
 }
 
-// expand replaces $ and ${OFFSET,WIDTH,BASE} by a number; $$ and \$ are a dollar
-// sign.
+// expand replaces $ and ${OFFSET,WIDTH,BASE} by a number. $$ and \$ are a dollar sign.
 func expand(s string, n int) (string, error) {
 	var out strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -128,8 +127,8 @@ func format(spec string, n int) (string, error) {
 	return "", fmt.Errorf("${%s}: the base %s is unknown; known are d, o, x, X, n and N", spec, base)
 }
 
-// nibbles writes a number as the names of ip6.arpa do: hexadecimal digits from the
-// lowest on, with dots. The width counts the dots too, as in BIND.
+// nibbles writes a number in the form of ip6.arpa names: hexadecimal digits from the
+// lowest, with dots. The width includes the dots, as in BIND.
 func nibbles(n, width int, digits string) string {
 	var out []byte
 	for {

@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// entry is one directive or record of a zone file: a line, or several in
+// entry is one directive or record of a zone file. It is one line, or several lines in
 // parentheses (RFC 1035, section 5.1).
 type entry struct {
 	line     int      // where it starts, from 1
-	indented bool     // the line starts with a blank: the owner is the one before
+	indented bool     // the line starts with a blank: the owner is that of the previous entry
 	fields   []string // as written, with quotes and escapes
 }
 
-// lexer splits a zone file into entries. It keeps fields as they are written,
-// since the type of the record decides which of them are names.
+// lexer splits a zone file into entries. It keeps fields unchanged, because the
+// record's type decides which of them are names.
 type lexer struct {
 	data []byte
 	pos  int
@@ -34,8 +34,8 @@ type mistake struct {
 
 func (m *mistake) Error() string { return m.text }
 
-// next returns the next entry that is not empty; nil, nil at the end. After a
-// mistake it goes on behind the entry.
+// next returns the next entry that is not empty, or nil, nil at the end. After a
+// mistake it continues behind the entry.
 func (l *lexer) next() (*entry, *mistake) {
 	for l.pos < len(l.data) {
 		e, err := l.entry()
@@ -68,7 +68,7 @@ func (l *lexer) entry() (*entry, *mistake) {
 			l.skipComment()
 		case c == '(':
 			if opened := l.open; opened != 0 {
-				l.open = 0 // the one before was left open: go on behind this line
+				l.open = 0 // the parenthesis is not closed: continue behind this line
 				return nil, &mistake{l.line, fmt.Sprintf("a parenthesis inside another, which opened at line %d", opened)}
 			}
 			l.open = l.line
@@ -96,7 +96,7 @@ func (l *lexer) entry() (*entry, *mistake) {
 	return e, nil
 }
 
-// field reads one field. A quoted field ends at its closing quote; quotes inside
+// field reads one field. A quoted field ends at its closing quote. Quotes inside
 // another field, as in alpn="h2,h3", are part of it.
 func (l *lexer) field() (string, *mistake) {
 	start := l.pos
@@ -112,7 +112,7 @@ func (l *lexer) field() (string, *mistake) {
 			continue
 		case c == '"':
 			if l.pos > start && !quoted && l.data[start] == '"' {
-				return string(l.data[start:l.pos]), nil // the next quoted field follows at once
+				return string(l.data[start:l.pos]), nil // the next quoted field follows without a blank
 			}
 			quoted = !quoted
 			if !quoted && l.data[start] == '"' {
@@ -130,7 +130,7 @@ func (l *lexer) field() (string, *mistake) {
 	return string(l.data[start:l.pos]), nil
 }
 
-// escape steps over \X or \DDD (RFC 1035, section 5.1).
+// escape skips \X or \DDD (RFC 1035, section 5.1).
 func (l *lexer) escape() *mistake {
 	rest := l.data[l.pos+1:]
 	if len(rest) == 0 || rest[0] == '\n' {
@@ -153,8 +153,7 @@ func (l *lexer) skipComment() {
 	}
 }
 
-// skipEntry steps behind the line, or behind the lines up to the closing
-// parenthesis.
+// skipEntry skips the line, or the lines up to the closing parenthesis.
 func (l *lexer) skipEntry() {
 	for ; l.pos < len(l.data); l.pos++ {
 		switch l.data[l.pos] {
@@ -174,7 +173,7 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// printable returns bytes of a file as an error message may show them.
+// printable returns bytes of a file in a safe form for error messages.
 func printable(b []byte) string {
 	q := fmt.Sprintf("%+q", b)
 	return q[1 : len(q)-1]

@@ -13,15 +13,15 @@ import (
 )
 
 // master reads a zone file (RFC 1035, section 5). It splits the file into records
-// by itself and leaves the data of each record to miekg/dns. So every mistake is
-// found, with its line, and a record that was cut off is one.
+// itself, and miekg/dns parses the data of each record. This way it reports every
+// mistake with its line, including truncated records.
 type master struct {
 	lexer  *lexer
 	origin string // absolute, with the final dot
-	owner  string // of the record before; "" for none
-	ttl    uint32 // of $TTL, or else of the record before
+	owner  string // of the previous record; "" for none
+	ttl    uint32 // of $TTL, or else of the previous record
 	hasTTL bool
-	fixed  bool // $TTL set ttl
+	fixed  bool // $TTL has set ttl
 }
 
 // maxTTL is the highest time to live, in seconds (RFC 2181, section 8).
@@ -31,8 +31,8 @@ func newMaster(data []byte, origin string) *master {
 	return &master{lexer: newLexer(data), origin: origin}
 }
 
-// next returns the records of the next entry and the line where it starts. It
-// returns no record and line 0 at the end. After a mistake it may be called again.
+// next returns the records of the next entry and the line where the entry starts. At
+// the end it returns no record and line 0. It may be called again after a mistake.
 func (m *master) next() ([]dns.RR, int, error) {
 	for {
 		e, err := m.lexer.next()
@@ -123,8 +123,7 @@ func isAbsolute(name string) bool {
 	return dot && slashes%2 == 0
 }
 
-// record reads a record behind its owner: TTL and class in either order, type,
-// data.
+// record reads a record behind its owner: TTL and class in either order, type, data.
 func (m *master) record(fields []string) (dns.RR, error) {
 	var ttl uint32
 	hasTTL, class := false, ""
@@ -182,9 +181,9 @@ func (m *master) record(fields []string) (dns.RR, error) {
 	return rr, nil
 }
 
-// timeToLive returns a record's time to live: its own, that of $TTL, or that of the
-// record before (RFC 1035, section 5.1). A SOA without any takes its MINIMUM, as in
-// BIND.
+// timeToLive returns a record's time to live. This is its own value, that of $TTL, or
+// that of the previous record (RFC 1035, section 5.1). A SOA without any of them uses
+// its MINIMUM, as in BIND.
 func (m *master) timeToLive(t uint16, data []string, ttl uint32, has bool) (uint32, error) {
 	if !has {
 		if !m.hasTTL && t == dns.TypeSOA {
@@ -230,12 +229,12 @@ func parseTTL(s string) (uint32, error) {
 	return uint32(total), nil
 }
 
-// fieldCount is how many fields the data of a type has; most 0 means any number
-// from least on.
+// fieldCount is how many fields the data of a type has. most 0 means any number from
+// least on.
 type fieldCount struct{ least, most int }
 
-// fieldCounts holds the types whose data ends in fields that miekg/dns does not
-// miss. Other types have at least one field.
+// fieldCounts holds the types with final fields that miekg/dns does not require. Other
+// types have at least one field.
 var fieldCounts = map[uint16]fieldCount{
 	dns.TypeA: {1, 1}, dns.TypeAAAA: {1, 1}, dns.TypeNS: {1, 1}, dns.TypeCNAME: {1, 1}, dns.TypePTR: {1, 1}, dns.TypeDNAME: {1, 1},
 	dns.TypeMX: {2, 2}, dns.TypeSRV: {4, 4}, dns.TypeSOA: {7, 7}, dns.TypeHINFO: {2, 2}, dns.TypeRP: {2, 2}, dns.TypeAFSDB: {2, 2},
@@ -247,7 +246,7 @@ var fieldCounts = map[uint16]fieldCount{
 	dns.TypeEUI48: {1, 1}, dns.TypeEUI64: {1, 1}, dns.TypeX25: {1, 1}, dns.TypeAPL: {0, 0},
 }
 
-// checkFields checks that a record's data is whole.
+// checkFields checks that a record's data is complete.
 func checkFields(t uint16, name string, data []string) error {
 	if len(data) > 0 && data[0] == `\#` { // RFC 3597, section 5
 		return checkOpaque(name, data)
@@ -280,15 +279,14 @@ func checkOpaque(name string, data []string) error {
 	return nil
 }
 
-// digestSizes are the lengths of digests, in bytes, by the number that the type
-// gives them.
+// digestSizes are the lengths of digests in bytes, by the algorithm number of the type.
 var (
 	dsDigests    = map[uint8]int{1: 20, 2: 32, 3: 32, 4: 48} // IANA DS RR Type Digest Algorithms
 	tlsaDigests  = map[uint8]int{1: 32, 2: 64}               // RFC 6698, section 2.1.3
 	sshfpDigests = map[uint8]int{1: 20, 2: 32}               // RFC 4255, section 3.1.2, and RFC 6594
 )
 
-// checkData checks the lengths that miekg/dns does not.
+// checkData checks the lengths that miekg/dns does not check.
 func checkData(rr dns.RR) error {
 	digest := func(sizes map[uint8]int, kind uint8, text string) error {
 		if want, ok := sizes[kind]; ok && len(text) != 2*want {
@@ -312,8 +310,8 @@ func checkData(rr dns.RR) error {
 	return nil
 }
 
-// reason turns an error of miekg/dns into words about the data: its line numbers
-// are those of one record.
+// reason removes the line numbers from an error of miekg/dns. They count inside one
+// record.
 func reason(err error) string {
 	text := strings.TrimPrefix(err.Error(), "dns: ")
 	if i := strings.LastIndex(text, " at line: "); i >= 0 {

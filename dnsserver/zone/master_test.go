@@ -169,8 +169,8 @@ func TestSignedZonesAndDNAMEAreRefused(t *testing.T) {
 			}
 		})
 	}
-	// A signed alias is one mistake: the zone is signed. It is none that RRSIG and
-	// NSEC stand beside a CNAME.
+	// A signed alias is one mistake: the zone is signed. RRSIG and NSEC beside a CNAME
+	// are no mistake.
 	got := buildError(t, "c 60 IN CNAME ns1\nc 60 IN NSEC ns1 CNAME\n"+rrsig)
 	if strings.Contains(got, "stands alone") {
 		t.Errorf("got %s", got)
@@ -187,8 +187,8 @@ func TestRecordSetBeyondAMessageIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzMaster reads broken files: every call gives a record or a mistake, and the
-// file ends.
+// FuzzMaster reads broken files. Every call returns a record or a mistake, and the file
+// ends.
 func FuzzMaster(f *testing.F) {
 	f.Add(zoneHead)
 	f.Add("$TTL 60\na TXT ( \"x\" y;z\n w )\n  MX 10 b\n")

@@ -61,7 +61,7 @@ func TestEscapedNamesAreOneName(t *testing.T) {
 	}
 }
 
-func TestEscapedNameMeetsService(t *testing.T) {
+func TestEscapedNameMatchesService(t *testing.T) {
 	got := buildError(t, "sho\\112 60 IN A 192.0.2.7\n", "shop.cdn.example")
 	if !strings.Contains(got, "shop.cdn.example is a service") {
 		t.Errorf("got %s", got)

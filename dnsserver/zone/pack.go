@@ -33,7 +33,7 @@ func (b *builder) pack() {
 		}
 		if cname := set[dns.TypeCNAME]; len(cname) == 1 {
 			n.alias = b.aliasOf(cname[0].(*dns.CNAME))
-			n.rrsets[dns.TypeANY] = n.alias.tail // RFC 8482, section 4.2: no HINFO beside a CNAME
+			n.rrsets[dns.TypeANY] = n.alias.tail // RFC 8482, section 4.2: no HINFO record beside a CNAME
 		}
 	}
 	for key, index := range b.services {
@@ -50,7 +50,7 @@ func (b *builder) pack() {
 		}
 	}
 	b.packNegative()
-	for key, n := range b.zone.nodes { // empty non-terminals on the way to glue
+	for key, n := range b.zone.nodes { // empty non-terminals above glue
 		if cut, below := b.cutAbove(key); below && n.referral == nil {
 			n.referral = b.referral(cut)
 		}
@@ -58,7 +58,8 @@ func (b *builder) pack() {
 	b.checkLoops()
 }
 
-// node returns the node of a name, made with the empty non-terminals above it.
+// node returns the node of a name. It creates missing nodes and the empty non-terminals
+// above.
 func (b *builder) node(key string) *node {
 	for up := wire.Parent([]byte(key)); len(up) >= len(b.zone.apex); up = wire.Parent(up) {
 		if b.zone.nodes[string(up)] != nil {
@@ -74,8 +75,8 @@ func (b *builder) node(key string) *node {
 	return n
 }
 
-// packNegative packs the SOA for negative answers, whose time to live is the
-// smaller of its own and its MINIMUM field (RFC 2308, section 3).
+// packNegative packs the SOA record for negative answers. Its time to live is the lower
+// of its own and its MINIMUM field (RFC 2308, section 3).
 func (b *builder) packNegative() {
 	soa := b.sets[string(b.zone.apex)][dns.TypeSOA][0].(*dns.SOA)
 	b.zone.Serial = soa.Serial
@@ -105,9 +106,9 @@ func (b *builder) answer(rrs []dns.RR) *wire.Tail {
 	return t
 }
 
-// maxTail is the largest tail that fits every response over TCP, in bytes: a
-// message has 65,535 (RFC 1035, section 4.2.2), of which the header, the longest
-// question and an OPT record with a client subnet and its options take 512 at most.
+// maxTail is the largest tail that fits every response over TCP, in bytes. A message
+// has at most 65,535 (RFC 1035, section 4.2.2). The header, the longest question and an
+// OPT record with a client subnet and its options take at most 512.
 const maxTail = 1<<16 - 1 - 512
 
 func lowestTTL(rrs []dns.RR) uint32 {
@@ -127,7 +128,7 @@ func withTTL(rr dns.RR, ttl uint32) dns.RR {
 	return rr
 }
 
-// anyAnswer is the minimal answer to ANY (RFC 8482, section 4.2).
+// anyAnswer is the minimal answer to an ANY query (RFC 8482, section 4.2).
 func anyAnswer() *wire.Tail {
 	const text = "RFC8482"
 	t := &wire.Tail{Answers: 1, Bytes: binary.BigEndian.AppendUint16(nil, wire.OwnerIsQuestion), Owners: []uint16{0}}
@@ -136,8 +137,7 @@ func anyAnswer() *wire.Tail {
 	return t
 }
 
-// referral packs the NS records of a cut and the addresses of those servers
-// that the zone knows.
+// referral packs the NS records of a zone cut and the servers' addresses in the zone.
 func (b *builder) referral(cut string) *wire.Tail {
 	if t := b.referrals[cut]; t != nil {
 		return t
@@ -174,10 +174,10 @@ func (b *builder) aliasOf(rr *dns.CNAME) *alias {
 	return a
 }
 
-// checkLoops reports aliases that lead back to themselves. It looks names up as
-// queries do, so that it also finds loops through wildcards.
+// checkLoops reports alias loops. It looks names up as queries do, so that it also
+// finds loops through wildcards.
 func (b *builder) checkLoops() {
-	ends := make(map[string]bool) // names whose chain is known to end
+	ends := make(map[string]bool) // names with a chain that ends
 	for _, key := range slices.Sorted(maps.Keys(b.sets)) {
 		if len(b.sets[key][dns.TypeCNAME]) == 0 {
 			continue
@@ -221,8 +221,8 @@ func (b *builder) appendRR(t *wire.Tail, rr dns.RR, owner []byte) {
 	binary.BigEndian.PutUint16(t.Bytes[lenAt:], uint16(len(t.Bytes)-lenAt-2))
 }
 
-// appendData adds RDATA. Names are compressed only in the types of RFC 1035
-// (RFC 3597, section 4).
+// appendData adds RDATA. It compresses names only in the types of RFC 1035 (RFC 3597,
+// section 4).
 func (b *builder) appendData(t *wire.Tail, rr dns.RR) error {
 	switch rr := rr.(type) {
 	case *dns.NS:
@@ -268,8 +268,8 @@ func (b *builder) appendText(t *wire.Tail, name string) error {
 	return nil
 }
 
-// appendName adds a name. It ends in a pointer to the apex, or to where an earlier
-// name of the tail has the same end.
+// appendName adds a name. The name ends in a pointer to the apex, or to an earlier name
+// of the tail with the same suffix.
 func (b *builder) appendName(t *wire.Tail, name []byte) {
 	if b.plain {
 		t.Bytes = append(t.Bytes, name...)
@@ -278,7 +278,7 @@ func (b *builder) appendName(t *wire.Tail, name []byte) {
 	if b.packing != t {
 		b.packing, b.offsets = t, nil
 	}
-	apexAt := -1 // where the apex starts in name; the root's has no bytes to save
+	apexAt := -1 // start of the apex in name; the root's apex saves no bytes
 	var lower [wire.MaxName]byte
 	if apex := b.zone.apex; len(apex) > 1 && len(name) >= len(apex) && wire.IsSuffix(wire.Lower(&lower, name), apex) {
 		apexAt = len(name) - len(apex)
@@ -311,9 +311,9 @@ func (b *builder) appendName(t *wire.Tail, name []byte) {
 	}
 }
 
-// canonicalData returns a record's data in the form in which two equal ones are
-// alike (RFC 4034, section 6.2): uncompressed, the names of the types of RFC 1035
-// and of SRV in lower case.
+// canonicalData returns a record's data in canonical form, so that equal data has equal
+// bytes (RFC 4034, section 6.2). Names are uncompressed, and names in the types of RFC
+// 1035 and in SRV are in lower case.
 func canonicalData(rr dns.RR) ([]byte, error) {
 	plain := &builder{plain: true}
 	var t wire.Tail

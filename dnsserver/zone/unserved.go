@@ -6,16 +6,16 @@ import (
 	"github.com/miekg/dns"
 )
 
-// unserved counts records that the server cannot answer with.
+// unserved counts records that the server cannot serve.
 type unserved struct {
 	count int
 	first string // the first one: name and type
 	line  int
 }
 
-// unserved reports whether a record is of a type that is not served, and counts
-// it. Without its signatures a signed zone is bogus for every validating resolver,
-// and without DNAME the names below it do not exist; so neither may load.
+// unserved reports whether a record's type is not served, and counts it. Such zones
+// must not load. A signed zone without its signatures is bogus for every validating
+// resolver. Without DNAME, the names below it do not exist.
 func (b *builder) unserved(key string, t uint16) bool {
 	u := &b.signed
 	switch t {

@@ -18,13 +18,13 @@ type Zone struct {
 	negative wire.Tail // the SOA for the authority section of negative answers
 }
 
-// node is one name of the tree; a node without records is an empty
-// non-terminal, which exists all the same (RFC 4592, section 2.2.2).
+// node is one name of the tree. A node without records is an empty non-terminal, which
+// exists as a name (RFC 4592, section 2.2.2).
 type node struct {
 	rrsets   map[uint16]*wire.Tail
 	alias    *alias
 	referral *wire.Tail // at and below a zone cut
-	cut      bool       // the cut itself
+	cut      bool       // this node is the cut
 	service  int        // index+1 into Config.Services; 0: none
 	whoami   bool
 }
@@ -35,7 +35,7 @@ type alias struct {
 	target []byte     // in wire form and lower case; nil outside the zone
 }
 
-// Kind says what a name and a type lead to.
+// Kind is the result of looking up a name and a type.
 type Kind uint8
 
 // The kinds of result.
@@ -43,22 +43,22 @@ const (
 	Answer    Kind = iota // Tail is the answer
 	NoData                // the name exists, the type does not; Tail is the SOA
 	NXDomain              // the name does not exist; Tail is the SOA
-	Referral              // the name lies in a delegated zone; Tail is NS and glue
-	Alias                 // Tail is the CNAME record; the answer goes on at Target
-	ToService             // the addresses of Service
-	Whoami                // the server reports what it sees of the client
+	Referral              // the name is in a delegated zone; Tail holds NS and glue
+	Alias                 // Tail is the CNAME record; the answer continues at Target
+	ToService             // the answer is the addresses of Service
+	Whoami                // the server reports its view of the client
 )
 
-// Result is what Find returns. Tail's pointers are relative to the zone's apex.
+// Result is the result of Find. Tail's pointers are relative to the zone's apex.
 type Result struct {
 	Kind    Kind
 	Tail    *wire.Tail
 	Service int    // index into Config.Services, for ToService
-	Target  []byte // of an Alias, in wire form and lower case; nil when it lies outside the zone
+	Target  []byte // target of an Alias, in wire form and lower case; nil outside the zone
 }
 
-// MaxAliases is how many CNAME records one response follows. A resolver goes on
-// from the last one (BIND follows 11, Knot DNS 20).
+// MaxAliases is how many CNAME records one response follows. A resolver continues from
+// the last one (BIND follows 11, Knot DNS 20).
 const MaxAliases = 16
 
 // ApexLen returns the length of the apex in wire form, in bytes.
@@ -67,10 +67,10 @@ func (z *Zone) ApexLen() int { return len(z.apex) }
 // Negative returns the SOA record for negative answers.
 func (z *Zone) Negative() *wire.Tail { return &z.negative }
 
-// Find looks up a name at or below the apex, in wire form and lower case. It is
-// one step of RFC 1034, section 4.3.2 with RFC 4592 for wildcards: for an Alias
-// the caller looks the target up next, as if the client had asked for it. Find
-// allocates nothing.
+// Find looks up a name at or below the apex, in wire form and lower case. It is one
+// step of RFC 1034, section 4.3.2, with RFC 4592 for wildcards. For an Alias, the
+// caller looks up the target next, as if the client had queried it. Find allocates
+// nothing.
 func (z *Zone) Find(name []byte, qtype uint16) Result {
 	if n, ok := z.nodes[string(name)]; ok {
 		return z.at(n, qtype)
@@ -113,8 +113,8 @@ func (z *Zone) at(n *node, qtype uint16) Result {
 	return Result{Kind: NoData, Tail: &z.negative}
 }
 
-// Names returns the names that exist in the zone, as text, in canonical order;
-// it is for checks and status pages.
+// Names returns the existing names of the zone as text, in canonical order. It is for
+// checks and status pages.
 func (z *Zone) Names() []string {
 	keys := slices.Collect(maps.Keys(z.nodes))
 	out := make([]string, len(keys))
@@ -131,7 +131,7 @@ type Set struct {
 	index map[string]int // by apex
 }
 
-// NewSet returns a set of zones, in the order given. Names must differ.
+// NewSet returns a set of zones in the given order. Their names must differ.
 func NewSet(zones ...*Zone) *Set {
 	s := &Set{zones: zones, index: make(map[string]int, len(zones))}
 	for i, z := range zones {
@@ -140,9 +140,9 @@ func NewSet(zones ...*Zone) *Set {
 	return s
 }
 
-// Match returns the index of the zone that answers for a name (wire form, lower
-// case) and a type, or -1: the zone with the longest apex that the name lies in.
-// DS records of an apex belong to the parent zone, when that is here too (RFC 4035,
+// Match returns the index of the zone that answers for a name (wire form, lower case)
+// and a type, or -1. This is the zone with the longest apex that is a suffix of the
+// name. DS records of an apex belong to the parent zone, if it is in the set (RFC 4035,
 // section 3.1.4.1).
 func (s *Set) Match(name []byte, qtype uint16) int {
 	for at := name; at != nil; at = wire.Parent(at) {
@@ -166,9 +166,8 @@ func (s *Set) At(i int) *Zone { return s.zones[i] }
 // Len returns the number of zones.
 func (s *Set) Len() int { return len(s.zones) }
 
-// Service returns the service whose mark is at name, for callers that ask by
-// name: its index, or -1. Wildcard services and aliases match as they would in a
-// query.
+// Service returns the index of the service at a textual name, or -1. Wildcard services
+// and aliases match as in a query.
 func (z *Zone) Service(name string) int {
 	packed, err := wire.PackName(perto.CanonicalName(name))
 	if err != nil || !wire.IsSuffix(packed, z.apex) {

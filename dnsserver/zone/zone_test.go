@@ -51,7 +51,7 @@ func buildCDN(t testing.TB) *Zone {
 	return z
 }
 
-// ask finds a name and lets miekg/dns read the response that the result makes.
+// ask looks up a name and reads the resulting response with miekg/dns.
 func ask(t testing.TB, z *Zone, name, qtype string) string {
 	t.Helper()
 	m := new(dns.Msg)
@@ -249,8 +249,8 @@ func TestFindDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// FuzzBuild feeds broken zone files: an error is fine, a panic is not, and what
-// builds must answer for its apex.
+// FuzzBuild gives broken zone files to Build, which may return an error and must not
+// panic. A zone that builds must answer for its apex.
 func FuzzBuild(f *testing.F) {
 	f.Add(cdnZone)
 	f.Add("@ 60 IN SOA ns1 h 1 2 3 4 5\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.1\n")
