@@ -10,13 +10,13 @@ import (
 // maxFileBytes limits a configuration file: a thousand edges take about 200 KiB.
 const maxFileBytes = 4 << 20
 
-// maxDepth limits how deep brackets nest. HCL's parser recurses, so a file of
-// open brackets must end before the stack does.
+// maxDepth limits how deep brackets nest. HCL's parser is recursive, so deep nesting
+// would exhaust the stack.
 const maxDepth = 32
 
-// plain checks, before the parser sees it, that a file is data: not too large,
-// not nested too deep, nothing computed.
-func (p *parser) plain(src []byte, filename string, isJSON bool) bool {
+// dataOnly checks a file before the parser reads it: it is not too large, not nested
+// too deep, and computes nothing.
+func (p *parser) dataOnly(src []byte, filename string, isJSON bool) bool {
 	at := hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}
 	if len(src) > maxFileBytes {
 		p.fail(at, "the file has %d bytes; the limit is %d", len(src), maxFileBytes)
@@ -29,7 +29,7 @@ func (p *parser) plain(src []byte, filename string, isJSON bool) bool {
 		}
 		return true
 	}
-	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports what is wrong with them
+	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos) // the parser reports lexical mistakes
 	depth := 0
 	for i, t := range tokens {
 		switch t.Type {
@@ -42,14 +42,14 @@ func (p *parser) plain(src []byte, filename string, isJSON bool) bool {
 			depth--
 		case hclsyntax.TokenMinus:
 			if i+1 == len(tokens) || tokens[i+1].Type != hclsyntax.TokenNumberLit {
-				p.fail(t.Range, "%q: the file holds data only, nothing is computed", t.Bytes)
+				p.fail(t.Range, "%q: the file is data; expressions are not allowed", t.Bytes)
 				return false
 			}
 		case hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl, hclsyntax.TokenQuestion,
 			hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenPercent, hclsyntax.TokenBang,
 			hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq,
 			hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenEllipsis:
-			p.fail(t.Range, "%q: the file holds data only, nothing is computed", bytes.TrimSpace(t.Bytes))
+			p.fail(t.Range, "%q: the file is data; expressions are not allowed", bytes.TrimSpace(t.Bytes))
 			return false
 		}
 	}

@@ -1,7 +1,9 @@
-// Package config reads the configuration: HCL data, one file for all machines,
-// into a typed and validated [Local] (this machine) and [World] (the CDN).
+// Package config reads the configuration. One HCL file for all machines becomes a typed
+// and validated [Local] (this machine) and [World] (the CDN).
 //
-// A file is read whole or not at all: all of its mistakes are reported at once,
-// each with file:line:col, the line, a caret and what would be right. Functions
-// and variables are not available: the file is data.
+// A file is accepted completely or rejected. All of its mistakes are reported at once,
+// each with file:line:col, the line, a caret and usually a correction. Files are at
+// most 4 MiB. They are data: functions and variables are not available. A [Config] must
+// not be changed and is then safe for concurrent use. Start with [Load], [Parse] and
+// [Show].
 package config

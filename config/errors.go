@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Mistake is one thing wrong with a file.
+// Mistake is one mistake in a file.
 type Mistake struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`   // from 1
@@ -19,11 +19,10 @@ type Mistake struct {
 	Source  string `json:"source"` // the line itself, "" when there is none
 }
 
-// Mistakes is what is wrong with a file; as an error it reads as a person would
-// want to see it, with lines and carets.
+// Mistakes are the mistakes of a file. The error text shows them with lines and carets.
 type Mistakes []Mistake
 
-// maxMistakes is how many are reported of one file.
+// maxMistakes is how many mistakes of one file are reported.
 const maxMistakes = 20
 
 // Error lists the mistakes, each with its position, line and caret.
@@ -38,7 +37,7 @@ func (m Mistakes) Error() string {
 		fmt.Fprintf(&b, "\n%s:%d:%d: %s", x.File, x.Line, x.Column, x.Message)
 		if x.Source != "" {
 			number := fmt.Sprint(x.Line)
-			// Tabs stay tabs, so that the caret stands under its column.
+			// Keep tabs, so that the caret is under its column.
 			pad := strings.Map(func(r rune) rune {
 				if r == '\t' {
 					return '\t'
@@ -87,7 +86,8 @@ func mistakesOf(diags hcl.Diagnostics, src []byte) Mistakes {
 	return out[:min(len(out), maxMistakes)]
 }
 
-// messageOf joins the two parts of HCL's own messages and says ours as they are.
+// messageOf joins the two parts of HCL's own messages. Messages of this package have
+// one part.
 func messageOf(d *hcl.Diagnostic) string {
 	if d.Summary == "" {
 		return d.Detail

@@ -9,17 +9,17 @@ import (
 	"perto"
 )
 
-// Machine is one machine that Init writes a configuration for.
+// Machine is one machine in a configuration made by Init.
 type Machine struct {
-	Name      string // "gru-1"; what comes before the last hyphen names its PoP
-	Place     string // as FindCity takes it
+	Name      string // "gru-1"; the part before the last hyphen is its PoP's name
+	Place     string // in a form for FindCity
 	Addresses []netip.Addr
 }
 
-// InitOptions is what Init needs to know.
+// InitOptions is the input of Init.
 type InitOptions struct {
 	Domain   string // the zone ("cdn.example")
-	Service  string // the name that clients ask for ("shop.cdn.example")
+	Service  string // the service name ("shop.cdn.example")
 	Aliases  []string
 	Origin   string // "https://origin.example"
 	Machines []Machine
@@ -27,7 +27,7 @@ type InitOptions struct {
 	Data     string // folder for state
 }
 
-// ZoneFile returns the name of the zone file that the configuration names.
+// ZoneFile returns the name of the zone file in the configuration.
 func (o *InitOptions) ZoneFile() string { return o.Domain + ".zone" }
 
 // pops groups the machines by PoP, in their order.
@@ -46,12 +46,12 @@ func (o *InitOptions) pops() (names []string, of map[string][]Machine) {
 	return names, of
 }
 
-// nameServers is how many machines serve DNS: two are enough to lose one.
+// nameServers is how many machines serve DNS: with two, one may fail.
 const nameServers = 2
 
-// Init writes a configuration for some machines: each is an edge, the first two
-// also serve DNS. The result passes a check once the zone file of InitZone lies
-// beside it.
+// Init writes a configuration for some machines. Each is an edge, and the first two
+// also serve DNS. The result is valid when the zone file of InitZone is in the same
+// folder.
 func Init(o InitOptions) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# One file for all machines; each runs: perto run -c %s.hcl --node NAME\n\n", o.Domain)
@@ -79,7 +79,7 @@ func Init(o InitOptions) []byte {
 	return Format(b.Bytes())
 }
 
-// InitZone writes the zone file that Init's configuration names.
+// InitZone writes the zone file of Init's configuration.
 func InitZone(o InitOptions, serial uint32) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "$TTL 3600\n@ IN SOA ns1 hostmaster %d 7200 3600 1209600 60\n", serial)

@@ -9,27 +9,27 @@ import (
 
 // Limits are the bounds of a machine's connections, times and sizes.
 type Limits struct {
-	Connections int           // of clients, at a time
+	Connections int           // concurrent client connections
 	Head        time.Duration // for a whole request head
 	Idle        time.Duration // between requests of a connection
-	Stall       time.Duration // for a piece of a body from or to a client
+	Stall       time.Duration // for each piece of a body from or to a client
 	Drain       time.Duration // for running requests when the edge stops
-	UploadRate  uint64        // bytes a second that an upload brings at least
-	Object      uint64        // bytes of a reply that is stored; 0: a quarter of the cache
-	RangeFill   uint64        // bytes of a reply that is fetched whole for a range
-	Variants    int           // stored replies for one URL
+	UploadRate  uint64        // lowest rate of an upload, in bytes a second
+	Object      uint64        // largest stored response, in bytes; 0: a quarter of the cache
+	RangeFill   uint64        // largest response that is fetched completely for a range, in bytes
+	Variants    int           // stored responses for one URL
 
-	FunctionRequest uint64 // bytes of a request's body for a function
-	FunctionReply   uint64 // bytes of a reply that a function lets pass
+	FunctionRequest uint64 // largest request body for a function, in bytes
+	FunctionReply   uint64 // largest response that a function can read, in bytes
 
-	StaleAfter            time.Duration // for the origin when a stale reply can answer
+	StaleAfter            time.Duration // time limit for the origin while a stale response is available
 	OriginConnect         time.Duration // to connect
-	OriginFirstByte       time.Duration // from the request to the head of the reply
+	OriginFirstByte       time.Duration // from the request to the response head
 	OriginStall           time.Duration // between two pieces of a body
-	OriginIdle            time.Duration // for which an unused connection is kept
-	OriginQueue           time.Duration // for a free place among the exchanges
-	OriginExchanges       int           // with one origin, at a time
-	OriginIdleConnections int           // kept for one origin
+	OriginIdle            time.Duration // after which an unused connection is closed
+	OriginQueue           time.Duration // in the queue for an exchange
+	OriginExchanges       int           // concurrent exchanges with one origin
+	OriginIdleConnections int           // unused connections kept for one origin
 
 	DNSConnections          int           // of DNS over TCP, at a time
 	DNSConnectionsPerClient int           // of one IPv4 address or IPv6 /64
@@ -37,7 +37,7 @@ type Limits struct {
 	DNSWrite                time.Duration // for a response that a client does not read
 }
 
-// limitKey is one key of the block: where its value goes, its default and range.
+// limitKey is one key of the limits block: its field, default and range.
 type limitKey struct {
 	name      string
 	span      *time.Duration
@@ -60,7 +60,7 @@ const (
 	gibi = 1 << 30
 )
 
-// keys lists the keys in the order in which they are shown.
+// keys lists the keys in the order in which Show writes them.
 func (l *Limits) keys() []limitKey {
 	span := func(name string, at *time.Duration, missing, low, high time.Duration) limitKey {
 		return limitKey{name: name, span: at, missing: int64(missing), low: int64(low), high: int64(high)}

@@ -7,8 +7,8 @@ import (
 	"perto"
 )
 
-// Load reads a file and the files that it names. Relative paths in it begin at its
-// folder.
+// Load reads a configuration and the files that it names. Relative paths in it start at
+// its folder.
 func Load(path string, place PlaceResolver) (*Config, error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
@@ -31,7 +31,7 @@ func Load(path string, place PlaceResolver) (*Config, error) {
 	return cfg, nil
 }
 
-// besides returns the path of a file that a configuration names: relative paths begin
+// besides returns the path of a file that a configuration names. Relative paths start
 // at the folder of the configuration.
 func besides(configuration, name string) string {
 	dir := filepath.Dir(configuration)

@@ -20,16 +20,17 @@ import (
 	"perto/mapping"
 )
 
-// PlaceResolver finds a place by what a person wrote: a city or coordinates.
+// PlaceResolver returns the place for a city name or coordinates from the
+// configuration.
 type PlaceResolver func(query string) (perto.Place, error)
 
-// Parse reads a configuration; the files that it names are read by a function, or
-// not at all when that is nil: zones have no data then. filename is for messages;
-// one that ends in ".json" is read as HCL's JSON form.
+// Parse reads a configuration. readFile reads the files that it names. When readFile is
+// nil, zones have no data. filename is for messages. A name that ends in ".json"
+// selects HCL's JSON form.
 func Parse(src []byte, filename string, place PlaceResolver, readFile func(string) ([]byte, error)) (*Config, error) {
 	p := &parser{place: place}
 	isJSON := strings.HasSuffix(filename, ".json")
-	if !p.plain(src, filename, isJSON) {
+	if !p.dataOnly(src, filename, isJSON) {
 		return nil, &perto.Error{Op: "read configuration", Path: filename, Kind: perto.KindInvalid, Err: mistakesOf(p.diags, src)}
 	}
 	files := hclparse.NewParser()
@@ -74,7 +75,7 @@ func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte,
 			c.zone(b, readFile)
 		}
 	}
-	for _, b := range f.content.Blocks { // these refer to the ones above
+	for _, b := range f.content.Blocks { // these refer to the blocks above
 		switch b.Type {
 		case "node":
 			c.node(b)
@@ -84,14 +85,14 @@ func (p *parser) file(body hcl.Body, cfg *Config, readFile func(string) ([]byte,
 	}
 }
 
-// trust reads who may push functions.
+// trust reads the keys of trusted function publishers.
 func (c *checker) trust(b *hcl.Block) {
 	r := c.read(b.Body, b.DefRange, shape{required: []string{"trust"}})
 	for _, e := range r.elements("trust") {
 		name, key, ok := strings.Cut(e.text, ":")
 		raw, err := base64.StdEncoding.DecodeString(key)
 		if !ok || name == "" || err != nil || len(raw) != ed25519.PublicKeySize {
-			c.fail(e.at, `%q is no public key; it takes "NAME:KEY" as "perto key new --sign" prints it`, e.text)
+			c.fail(e.at, `%q is no public key; it takes "NAME:KEY" as printed by "perto key new --sign"`, e.text)
 		}
 		c.once("trust "+name, "key "+name, e.at)
 		c.cfg.World.Trust = append(c.cfg.World.Trust, e.text)
@@ -111,7 +112,7 @@ func (p *parser) geodata(b *hcl.Block, g *Geodata) {
 	}
 }
 
-// Limits and defaults. Times to live are bounded by what resolvers keep.
+// Limits and defaults. Limits of resolver caches bound the times to live.
 const (
 	defaultTTL        = 20 * time.Second
 	defaultTTLMin     = 5 * time.Second
@@ -125,15 +126,15 @@ const (
 
 func defaultHTTP() []string { return []string{":80"} }
 
-// defaultHeartbeat is where DNS nodes hear heartbeats (docs/formats/heartbeat.md).
+// defaultHeartbeat is the heartbeat port of DNS nodes (docs/formats/heartbeat.md).
 const defaultHeartbeat = ":5399"
 
 var defaultPolicy = []string{"up", "fence", "nearest", "shed", "weight"}
 
-// DefaultAPI is where a node's read-only API listens unless told otherwise.
+// DefaultAPI is the default address of a node's read-only API.
 const DefaultAPI = "127.0.0.1:8080"
 
-// checker reads blocks that may not repeat or must refer to one another.
+// checker reads blocks that must not repeat or that refer to one another.
 type checker struct {
 	*parser
 	cfg  *Config
@@ -143,7 +144,7 @@ type checker struct {
 // once reports a second use of a name.
 func (c *checker) once(key, what string, at hcl.Range) {
 	if first, ok := c.seen[key]; ok {
-		c.fail(at, "%s stands twice; the first is at line %d", what, first.Start.Line)
+		c.fail(at, "%s is defined twice; the first is at line %d", what, first.Start.Line)
 		return
 	}
 	c.seen[key] = at
@@ -270,7 +271,7 @@ func (c *checker) node(b *hcl.Block) {
 		c.limits(l, &n.Limits, n.Roles)
 	}
 	if n.Roles.Has(RoleEdge | RoleOrigin) {
-		c.fail(r.rangeOf("roles"), "node %s is an edge and an origin; each needs the HTTP port for itself: make it two nodes", n.Name)
+		c.fail(r.rangeOf("roles"), "node %s is both an edge and an origin, and both need the HTTP port: use two nodes", n.Name)
 	}
 	c.placeEdge(&n, r, b)
 	c.cfg.Nodes = append(c.cfg.Nodes, n)
@@ -287,7 +288,7 @@ func portOf(address string) uint16 {
 	return port
 }
 
-// placeEdge takes a node's addresses and place from the edge block of its name.
+// placeEdge copies a node's addresses and place from the edge block of its name.
 func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
 	found := false
 	for _, pop := range c.cfg.World.PoPs {
@@ -298,7 +299,7 @@ func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
 			found = true
 			n.Place = pop.Place
 			if len(n.Addresses) > 0 {
-				c.fail(r.rangeOf("addresses"), "the addresses of %s stand in its edge block", n.Name)
+				c.fail(r.rangeOf("addresses"), "%s has its addresses in its edge block; remove them here", n.Name)
 			}
 			n.Addresses = e.Addresses
 		}
@@ -307,7 +308,7 @@ func (c *checker) placeEdge(n *Local, r reader, b *hcl.Block) {
 	case n.Roles.Has(RoleEdge) && !found:
 		c.fail(b.LabelRanges[0], "node %s is an edge, but no PoP has an edge of that name", n.Name)
 	case n.Roles.Has(RoleDNS) && len(n.Addresses) == 0:
-		c.fail(b.DefRange, "node %s serves DNS and needs addresses, so that edges know where to report", n.Name)
+		c.fail(b.DefRange, "node %s serves DNS and needs addresses: edges send heartbeats there", n.Name)
 	}
 }
 
@@ -327,7 +328,7 @@ func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 		s.Aliases = append(s.Aliases, alias)
 	}
 	if !slices.ContainsFunc(c.cfg.World.Zones, func(z Zone) bool { return name == z.Name || strings.HasSuffix(name, "."+z.Name) }) {
-		c.fail(b.LabelRanges[0], "service %s lies in no zone of this file", name)
+		c.fail(b.LabelRanges[0], "service %s is in no zone of this file", name)
 	}
 	maps := 0
 	for _, inner := range r.content.Blocks {
@@ -354,7 +355,7 @@ func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	c.cfg.World.Services = append(c.cfg.World.Services, s)
 }
 
-// Limits of what a function may be given.
+// Limits of a function's settings.
 const (
 	maxWall        = time.Minute
 	minMemory      = 64 << 10

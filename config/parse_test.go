@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// cities knows three places, so that tests need no world map.
+// cities finds three places, so that tests need no world map.
 func cities(query string) (perto.Place, error) {
 	switch query {
 	case "São Paulo, SP, BR", "São Paulo":
@@ -47,8 +47,8 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestParse reads every testdata/*.hcl: good files give the World as JSON, bad
-// ones their mistakes.
+// TestParse reads every testdata/*.hcl and compares with its golden file. This holds
+// the World as JSON for valid files, and the mistakes for others.
 func TestParse(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.hcl")
 	if err != nil || len(files) < 4 {
@@ -118,17 +118,17 @@ func TestMistakesAreBounded(t *testing.T) {
 	}
 }
 
-// TestHostileFilesAreRefused: what would exhaust the parser's stack, or compute
-// something, is a mistake like any other.
+// TestHostileFilesAreRefused: a file that would exhaust the parser's stack or compute a
+// value is a mistake.
 func TestHostileFilesAreRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ src, file, want string }{
 		"brackets":    {strings.Repeat("[", 1<<20), "x.hcl", "nest deeper"},
-		"minus signs": {"a = " + strings.Repeat("-", 1<<20), "x.hcl", "nothing is computed"},
+		"minus signs": {"a = " + strings.Repeat("-", 1<<20), "x.hcl", "expressions are not allowed"},
 		"JSON":        {strings.Repeat("[", 1<<20), "x.json", "nest deeper"},
 		"too large":   {strings.Repeat("# long\n", 1<<20), "x.hcl", "the limit is"},
 		"a number":    {"pop \"a\" {\n  place = 5\n}", "x.hcl", "place takes a string"},
-		"a condition": {"pop \"a\" {\n  place = true ? \"x\" : \"y\"\n}", "x.hcl", "nothing is computed"},
-		"a template":  {"pop \"a\" {\n  place = \"${1}\"\n}", "x.hcl", "nothing is computed"},
+		"a condition": {"pop \"a\" {\n  place = true ? \"x\" : \"y\"\n}", "x.hcl", "expressions are not allowed"},
+		"a template":  {"pop \"a\" {\n  place = \"${1}\"\n}", "x.hcl", "expressions are not allowed"},
 	} {
 		if _, err := Parse([]byte(tt.src), tt.file, cities, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %.200v, want %q", name, err, tt.want)
@@ -159,8 +159,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestShow: what is shown parses to the same configuration, and says what the
-// file left out.
+// TestShow: the output of Show parses to the same configuration and includes the
+// defaults.
 func TestShow(t *testing.T) {
 	for _, name := range []string{"full", "design", "functions", "paths", "limits"} {
 		src, err := os.ReadFile("testdata/" + name + ".hcl")

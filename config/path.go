@@ -6,17 +6,17 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// isPath tells whether a label is a path, or one with everything below.
+// isPath reports whether a label is a path, or a path with "/*" at its end.
 func isPath(s string) bool {
 	return s != "" && s[0] == '/' && !strings.ContainsAny(s, "?# ") && !strings.Contains(strings.TrimSuffix(s, "/*"), "*")
 }
 
-// isRequestPath tells whether a text can stand in a request line as path and query.
+// isRequestPath reports whether a text is valid as path and query of a request line.
 func isRequestPath(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' })
 }
 
-// path reads what holds for some paths of a service.
+// path reads a path block of a service.
 func (c *checker) path(b *hcl.Block, cookies string) Path {
 	r := c.read(b.Body, b.DefRange, shape{optional: []string{"cookies"}})
 	p := Path{Path: b.Labels[0], Cookies: r.oneOf("cookies", cookies, "pass", "strip")}

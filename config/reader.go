@@ -16,7 +16,7 @@ import (
 	"perto"
 )
 
-// parser collects what is wrong while a file is read.
+// parser collects the mistakes of a file.
 type parser struct {
 	diags hcl.Diagnostics
 	place PlaceResolver
@@ -26,15 +26,15 @@ func (p *parser) fail(at hcl.Range, format string, args ...any) {
 	p.diags = append(p.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Detail: fmt.Sprintf(format, args...), Subject: &at})
 }
 
-// shape lists what a block may hold.
+// shape lists the attributes and blocks that a block may have.
 type shape struct {
 	required []string
 	optional []string
 	blocks   []hcl.BlockHeaderSchema
 }
 
-// reader reads one block. Each method takes one attribute; a missing optional
-// one gives the default, a wrong one a mistake and the default.
+// reader reads one block. Each method reads one attribute. A missing optional attribute
+// gives the default. An invalid one gives a mistake and the default.
 type reader struct {
 	*parser
 	content *hcl.BodyContent
@@ -54,7 +54,7 @@ func (p *parser) read(body hcl.Body, at hcl.Range, s shape) reader {
 	return reader{parser: p, content: content, at: at}
 }
 
-// rangeOf returns where an attribute's value stands, or the block's head.
+// rangeOf returns the position of an attribute's value, or of the block's head.
 func (r reader) rangeOf(name string) hcl.Range {
 	if a := r.content.Attributes[name]; a != nil {
 		return a.Expr.Range()
@@ -105,14 +105,14 @@ func (r reader) boolean(name string) bool {
 	return ok && v.True()
 }
 
-// element is one string of a list, with its place.
+// element is one string of a list, with its position.
 type element struct {
 	text string
 	at   hcl.Range
 }
 
-// elements reads a list of strings; each keeps its place, so that a mistake
-// points at the one that is wrong.
+// elements reads a list of strings. Each keeps its position, so that a mistake points
+// at the invalid one.
 func (r reader) elements(name string) []element {
 	a := r.content.Attributes[name]
 	if a == nil {
@@ -213,7 +213,7 @@ func (r reader) duration(name string, missing, low, high time.Duration) time.Dur
 	return d
 }
 
-// scaled reads a number with a unit from a table of factors.
+// scaled reads a number with a unit. units maps the units to factors.
 func (r reader) scaled(name string, missing uint64, example string, units map[string]float64) uint64 {
 	s := r.text(name, "")
 	if s == "" && !r.has(name) {
@@ -245,7 +245,7 @@ func rates() map[string]float64 {
 	return map[string]float64{"bps": 1, "kbps": 1e3, "Kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9, "Tbps": 1e12}
 }
 
-// ParseRate reads bits per second as the configuration writes them ("10Gbps").
+// ParseRate reads bits per second in the form of the configuration ("10Gbps").
 func ParseRate(s string) (bitsPerSecond uint64, err error) {
 	n, ok := scale(s, rates())
 	if !ok {
@@ -261,7 +261,7 @@ func sizes() map[string]float64 {
 	return map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 }
 
-// ParseSize reads bytes as the configuration writes them ("64MiB").
+// ParseSize reads bytes in the form of the configuration ("64MiB").
 func ParseSize(s string) (bytes uint64, err error) {
 	n, ok := scale(s, sizes())
 	if !ok {
@@ -288,8 +288,8 @@ func (r reader) addresses(name string) []netip.Addr {
 	return out
 }
 
-// addrPort reads an address with a port ("203.0.113.10:8080"); the zero value when
-// there is none.
+// addrPort reads an address with a port ("203.0.113.10:8080"). It returns the zero
+// value when there is none.
 func (r reader) addrPort(name string) netip.AddrPort {
 	s := r.text(name, "")
 	if s == "" && !r.has(name) {
@@ -336,7 +336,7 @@ func orList(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// didYouMean returns a hint when a word is close to one of those known.
+// didYouMean returns a hint when a word is similar to a known one.
 func didYouMean(word string, known []string) string {
 	best, ok := Closest(word, known)
 	if !ok {
@@ -345,7 +345,7 @@ func didYouMean(word string, known []string) string {
 	return fmt.Sprintf(". Did you mean %q?", best)
 }
 
-// Closest returns the known word that a mistyped word probably stands for.
+// Closest returns the known word that is most similar to a misspelt one.
 func Closest(word string, known []string) (best string, ok bool) {
 	distance := 3
 	for _, k := range known {
@@ -356,7 +356,7 @@ func Closest(word string, known []string) (best string, ok bool) {
 	return best, ok
 }
 
-// editDistance is Levenshtein's.
+// editDistance returns the Levenshtein distance.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

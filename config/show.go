@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Show writes a configuration with every value that is in effect, those that the
-// file left out included. Parsing the result gives the same configuration.
-// Secrets are named by their files and not shown.
+// Show writes a configuration with all values in effect, including defaults. Parsing
+// the result gives the same configuration. Show writes the file names of secrets, never
+// their content.
 func Show(c *Config) []byte {
 	w := &shower{}
 	w.geodata(&c.World.Geodata)
@@ -74,7 +74,7 @@ func (w *shower) block(kind, label string, body func()) {
 	w.WriteString("}\n")
 }
 
-// quote writes a string as HCL does: a template mark is doubled.
+// quote writes a string in HCL syntax and escapes template marks.
 func quote(s string) string {
 	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
 }
@@ -83,7 +83,7 @@ func (w *shower) value(name string, v any)           { fmt.Fprintf(w, "%s = %v\n
 func (w *shower) text(name, s string)                { fmt.Fprintf(w, "%s = %s\n", name, quote(s)) }
 func (w *shower) places(name string, s fmt.Stringer) { w.text(name, s.String()) }
 
-// unless writes a text that is not the empty value.
+// unless writes an attribute unless its text is empty.
 func (w *shower) unless(name, s string) {
 	if s != "" {
 		w.text(name, s)
@@ -96,7 +96,7 @@ func (w *shower) number(name string, n uint64) {
 	}
 }
 
-// inUnits writes a number in the largest unit that it is a multiple of.
+// inUnits writes a number in its largest integral unit.
 func inUnits(n, step uint64, units ...string) string {
 	i := 0
 	for ; i+1 < len(units) && n != 0 && n%step == 0; i++ {
@@ -147,7 +147,7 @@ func (w *shower) geodata(g *Geodata) {
 func (w *shower) node(n *Local, isEdge bool) {
 	w.block("node", n.Name, func() {
 		list(w, "roles", n.Roles.Names())
-		if !isEdge { // an edge's place and addresses are those of its edge block
+		if !isEdge { // an edge's place and addresses are in its edge block
 			if n.Place.Name != "" || n.Place.Lat != 0 || n.Place.Lon != 0 {
 				w.places("place", n.Place)
 			}

@@ -8,30 +8,30 @@ import (
 	"perto"
 )
 
-// Config is a file as read: the CDN, and every machine's own part.
+// Config is the content of a configuration file: the CDN and the part of each machine.
 type Config struct {
 	World World
 	Nodes []Local // in the order of the file
 }
 
-// World is the CDN as all machines see it.
+// World is the part of the configuration that all machines share.
 type World struct {
 	Geodata  Geodata
 	PoPs     []PoP
 	Zones    []Zone
 	Services []Service
 	Servers  []Server
-	Trust    []string // "NAME:KEY" of who may push functions; the keys are ed25519, in base64
+	Trust    []string // "NAME:KEY" of trusted publishers of functions; the keys are ed25519, in base64
 }
 
-// Geodata says where addresses are.
+// Geodata is the source of the places of addresses.
 type Geodata struct {
 	Database  string // path of an MMDB or compiled map; "": the embedded world map
 	Overrides []Override
 }
 
-// Override places a network by hand; the most specific one wins, and any wins
-// over the database.
+// Override sets the place of a network. The most specific override applies, and all of
+// them take precedence over the database.
 type Override struct {
 	Prefix netip.Prefix
 	Place  perto.Place
@@ -52,54 +52,56 @@ type Edge struct {
 	Addresses []netip.Addr
 	Capacity  uint64 // bits per second; 0: not declared
 	Weight    uint16 // share inside its PoP; 0: not declared
-	// Check is where probes ask in place of the first address and the probes' own
-	// ports; zero when not declared.
+	// Check is the probe address instead of the first address and the probes' ports. It
+	// is zero when not declared.
 	Check netip.AddrPort
 }
 
 // Zone is a zone that the DNS nodes are authoritative for.
 type Zone struct {
 	Name   string // canonical
-	File   string // as written
-	Data   []byte // its contents, inlined by Load
+	File   string // as in the configuration
+	Data   []byte // its contents, read by Load
 	DNSSEC bool
-	// EdgeLabel is the label below the zone under which every edge has a name
-	// ("edge": gru-1.edge.cdn.example); "" for none.
+	// EdgeLabel is the label below the zone with a name for every edge. For example,
+	// with "edge", the edge gru-1 has the name gru-1.edge.cdn.example. "" means none.
 	EdgeLabel string
-	// Whoami is the label that tells askers what the server sees; "" for none.
+	// Whoami is the label with TXT records about the client's resolver, subnet and
+	// address decision. "" means none.
 	Whoami string
 }
 
-// Service is a name whose addresses are decided for each query, and what is
-// served under it.
+// Service is a name with addresses that are decided for each query, and the content of
+// this name.
 type Service struct {
 	Name      perto.Service
-	Aliases   []string // names that are CNAMEd to it, canonical
+	Aliases   []string // canonical names that are CNAME records to it
 	Origins   []Origin
 	Map       Map
 	Probes    []Probe
 	Functions []Function
-	Cookies   string // "pass" or "strip": for replies to GET and HEAD that set cookies
+	Cookies   string // "pass" or "strip": for responses to GET and HEAD that set cookies
 	Paths     []Path
 }
 
-// Path is what holds for some paths of a service.
+// Path holds the settings for some paths of a service.
 type Path struct {
-	Path    string // "/assets/*": with "/*" at its end also everything below
+	Path    string // "/assets/*": "/*" at the end includes everything below
 	Cookies string // "pass" or "strip"
 }
 
-// Origin is where a service's content comes from.
+// Origin is the source of a service's content.
 type Origin struct {
 	URL       string        // "http://host[:port]" or "https://..."
-	Health    string        // path that answers 200 when it is well; "" for none
+	Health    string        // path with status 200 while the origin works; "" for none
 	Host      string        // Host header to send; "": the client's
-	FirstByte time.Duration // how long the head of a reply may take; 0: the node's limit
-	// Forwarded adds the field Forwarded (RFC 7239) to X-Forwarded-For, -Proto and -Host.
+	FirstByte time.Duration // limit for the head of a response; 0: the node's limit
+	// Forwarded adds the field Forwarded (RFC 7239) to X-Forwarded-For, -Proto and
+	// -Host.
 	Forwarded bool
 }
 
-// Map says how a service is mapped to PoPs.
+// Map is how a service is mapped to PoPs.
 type Map struct {
 	PoPs    []perto.PoP // members; empty: all
 	Policy  []string
@@ -110,51 +112,52 @@ type Map struct {
 	Fences  []Fence
 }
 
-// Fence keeps the clients of some countries at some PoPs.
+// Fence restricts the clients of some countries to some PoPs.
 type Fence struct {
 	Name      string
 	Countries []string // ISO 3166-1 alpha-2, upper case
 	PoPs      []perto.PoP
 }
 
-// Probe asks the edges of a service whether they serve.
+// Probe checks whether the edges serve a service.
 type Probe struct {
 	Kind     string // "http", "https", "tcp" or "dns"
 	Path     string // of http and https
-	Name     string // that dns asks for
-	Port     uint16 // 0: the usual one of the kind
+	Name     string // queried name of dns
+	Port     uint16 // 0: the default port of the kind
 	Interval time.Duration
 	Timeout  time.Duration
-	Up       int // successes in a row after which it counts as up
-	Down     int // failures, uninterrupted by Up successes, after which it counts as down
+	Up       int // successes in a row that make it count as up
+	Down     int // failures, uninterrupted by Up successes, that make it count as down
 }
 
-// Function is application code that answers for some paths of a service.
+// Function is application code that handles some paths of a service.
 type Function struct {
-	Path        string // "/greeting"; with "/*" at its end also everything below
-	Module      string // a file, or "sha256:DIGEST" of one that is pulled when it is needed
-	Data        []byte // the file's contents, inlined by Load; nil when it is to be pulled
+	Path        string // "/greeting"; "/*" at the end includes everything below
+	Module      string // a file, or "sha256:DIGEST" of a module that is pulled on demand
+	Data        []byte // the file's contents, read by Load; nil for a digest
 	Activation  string // "pooled", "per-request" or "singleton"
 	Phase       string // "client" or "origin": before the cache or behind it
 	Placement   string // "edge" or "origin"
-	Config      string // what the code gets as its configuration
+	Config      string // the configuration text for the code
 	KV          map[string]string
-	Wall        time.Duration // its own time for a request; 0: the usual
-	Memory      uint64        // bytes of an instance; 0: the usual
-	Subrequests int           // of a request; 0: the usual
+	Wall        time.Duration // its own time for a request; 0: the default
+	Memory      uint64        // memory of an instance in bytes; 0: the default
+	Subrequests int           // for each request; 0: the default
 }
 
-// Server is a machine that others have to reach: DNS nodes get heartbeats.
+// Server is a machine that other machines must reach. For example, DNS nodes receive
+// heartbeats.
 type Server struct {
 	Name          string
 	Roles         Roles
 	Place         perto.Place // zero when not declared
 	Addresses     []netip.Addr
-	HeartbeatPort uint16 // where it hears heartbeats
-	HTTPPort      uint16 // where it serves HTTP; 0: it does not
+	HeartbeatPort uint16 // its heartbeat port
+	HTTPPort      uint16 // its HTTP port; 0: none
 }
 
-// Roles is what a machine does.
+// Roles is the set of roles of a machine.
 type Roles uint8
 
 // The roles.
@@ -169,10 +172,10 @@ var roleNames = []struct {
 	name string
 }{{RoleDNS, "dns"}, {RoleEdge, "edge"}, {RoleOrigin, "origin"}}
 
-// Has reports whether all of some roles are among r.
+// Has reports whether r includes all of some.
 func (r Roles) Has(some Roles) bool { return r&some == some }
 
-// Names returns the roles as the configuration writes them.
+// Names returns the roles in the form of the configuration.
 func (r Roles) Names() []string {
 	var out []string
 	for _, n := range roleNames {
@@ -183,24 +186,24 @@ func (r Roles) Names() []string {
 	return out
 }
 
-// Local is one machine's own part.
+// Local is the part of the configuration for one machine.
 type Local struct {
 	Name       string
 	Roles      Roles
 	Place      perto.Place  // zero when not declared; an edge's is its PoP's
 	Data       string       // folder for state that survives a restart; "" for none
-	Addresses  []netip.Addr // where others reach it
+	Addresses  []netip.Addr // addresses for other machines
 	DNS        []string     // "host:port" to serve DNS on
 	HTTP       []string     // "host:port" to serve HTTP on
-	Heartbeat  string       // "host:port" that DNS nodes hear heartbeats on
+	Heartbeat  string       // "host:port" for heartbeats to DNS nodes
 	API        string       // "host:port" of the read-only API; "" for none
 	KeyFile    string       // file with the key of heartbeats; "" for none
 	CacheBytes uint64       // memory for cached objects, in bytes
-	Memory     uint64       // that the process may use, in bytes; 0: as the control group says
+	Memory     uint64       // limit of the process in bytes; 0: from the control group
 	Limits     Limits       // of an edge
 }
 
-// Local returns the part of a machine.
+// Local returns the configuration of a machine.
 func (c *Config) Local(name string) (*Local, bool) {
 	for i := range c.Nodes {
 		if c.Nodes[i].Name == name {
@@ -210,7 +213,7 @@ func (c *Config) Local(name string) (*Local, bool) {
 	return nil, false
 }
 
-// Find is Local with an error that says which machines there are.
+// Find is like Local, but returns an error that lists the machines.
 func (c *Config) Find(name string) (*Local, error) {
 	if l, ok := c.Local(name); ok {
 		return l, nil
@@ -222,7 +225,7 @@ func (c *Config) Find(name string) (*Local, error) {
 	return nil, &perto.Error{Op: "find node", Path: name, Kind: perto.KindInvalid, Err: fmt.Errorf("the configuration has the nodes %v", known), Hint: "name one with --node"}
 }
 
-// EdgeDefaults returns the part of an edge that the file has no node block for.
+// EdgeDefaults returns the configuration of an edge without a node block.
 func EdgeDefaults(name string, place perto.Place, addresses []netip.Addr) Local {
 	return Local{Name: name, Roles: RoleEdge, Place: place, Addresses: addresses, HTTP: defaultHTTP(), Heartbeat: defaultHeartbeat,
 		API: DefaultAPI, CacheBytes: defaultCacheBytes, Limits: DefaultLimits()}
