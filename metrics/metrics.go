@@ -1,13 +1,14 @@
-// Package metrics holds the counters, gauges and histograms of one Node and
-// shows them in the OpenMetrics text format.
+// Package metrics holds the counters, gauges and histograms of one Node and writes them
+// in the OpenMetrics text format.
 //
-// Nothing here is global: each Node owns a [Registry], so fifty fit in one
-// process. Hot paths touch only atomics that they hold pointers to; label sets
-// are enumerated when a metric is made and found by index, never by string.
-// Exposition is github.com/prometheus/client_golang's.
+// Nothing here is global. Each Node owns a [Registry], so fifty Nodes can run in one
+// process. Hot paths use only atomics through stored pointers. Label values are listed
+// when a metric is made. Callers select one by index, never by string.
+// github.com/prometheus/client_golang writes the text format. All metrics are safe for
+// concurrent use.
 //
-// Names start with "perto_", carry a base unit (_seconds, _bytes) and, for
-// counters, end in _total (checked when the metric is made).
+// Names start with "perto_", have a base unit (_seconds, _bytes) and, for counters, end
+// in _total. This is checked when the metric is made. Start with [New].
 package metrics
 
 import (
@@ -23,8 +24,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Registry is the set of metrics of one Node. Metrics are made at start, each
-// name once; making one with a bad name or no help is a bug and panics.
+// Registry is the set of metrics of one Node. Metrics are made at start, each name
+// once. Making one with a bad name or no help is a bug and panics.
 type Registry struct {
 	reg *prometheus.Registry
 }
@@ -32,15 +33,15 @@ type Registry struct {
 // New returns an empty registry.
 func New() *Registry { return &Registry{reg: prometheus.NewRegistry()} }
 
-// Handler serves the metrics over HTTP in the format the scraper asks for
+// Handler serves the metrics over HTTP in the format that the scraper requests
 // (OpenMetrics 1.0 or the Prometheus text format).
 func (r *Registry) Handler() http.Handler {
 	return promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Gather returns the value of every sample by name, with its labels as written
-// in the exposition: `perto_x_total{outcome="hit"}`. Histograms give their
-// _count and _sum. It is for status pages and tests.
+// Gather returns the value of every sample by name, with its labels as in the text
+// format: `perto_x_total{outcome="hit"}`. Histograms give their _count and _sum. Gather
+// is for status pages and tests.
 func (r *Registry) Gather() (map[string]float64, error) {
 	families, err := r.reg.Gather()
 	if err != nil {
@@ -90,7 +91,7 @@ func desc(name, help string, label string) *prometheus.Desc {
 // Counter counts events. Add and Inc are one atomic addition.
 type Counter struct {
 	n atomic.Uint64
-	_ [56]byte // a cache line of its own, so that neighbours do not share one
+	_ [56]byte // a cache line of its own, to avoid false sharing
 }
 
 // Inc adds one.
@@ -107,8 +108,8 @@ func (r *Registry) Counter(name, help string) *Counter {
 	return &r.CounterSet(name, help, "", "")[0]
 }
 
-// CounterSet makes one counter for each value of a label. The caller indexes
-// the result with its enum, whose names it passes in the enum's order.
+// CounterSet makes one counter for each value of a label. The caller indexes the result
+// with its enum and passes the enum's names in order.
 func (r *Registry) CounterSet(name, help, label string, values ...string) []Counter {
 	if !strings.HasSuffix(name, "_total") {
 		panic("metrics: counter does not end in _total: " + name)
@@ -122,7 +123,7 @@ func (r *Registry) CounterSet(name, help, label string, values ...string) []Coun
 	return cs
 }
 
-// CounterFunc makes a counter that is read where it is kept already.
+// CounterFunc makes a counter with a value that another component stores.
 func (r *Registry) CounterFunc(name, help string, read func() uint64) {
 	if !strings.HasSuffix(name, "_total") {
 		panic("metrics: counter does not end in _total: " + name)
@@ -132,14 +133,14 @@ func (r *Registry) CounterFunc(name, help string, read func() uint64) {
 	}})
 }
 
-// Gauge makes a gauge that is read when somebody asks.
+// Gauge makes a gauge that is read at each scrape.
 func (r *Registry) Gauge(name, help string, read func() float64) {
 	r.reg.MustRegister(&collector{desc: desc(name, help, ""), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, read())
 	}})
 }
 
-// GaugeSet makes a gauge with one label whose values come and go (replicas,
+// GaugeSet makes a gauge with one label and a changing set of values (replicas,
 // services). read calls its argument once for each value.
 func (r *Registry) GaugeSet(name, help, label string, read func(sample func(value string, v float64))) {
 	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
@@ -149,7 +150,7 @@ func (r *Registry) GaugeSet(name, help, label string, read func(sample func(valu
 	}})
 }
 
-// CounterSetFunc is GaugeSet for counters that are kept elsewhere.
+// CounterSetFunc is GaugeSet for counters that another component stores.
 func (r *Registry) CounterSetFunc(name, help, label string, read func(sample func(value string, n uint64))) {
 	if !strings.HasSuffix(name, "_total") {
 		panic("metrics: counter does not end in _total: " + name)
@@ -161,8 +162,8 @@ func (r *Registry) CounterSetFunc(name, help, label string, read func(sample fun
 	}})
 }
 
-// HistogramSetFunc is GaugeSet for histograms that are kept elsewhere; its name ends
-// in _seconds.
+// HistogramSetFunc is GaugeSet for histograms that another component stores. Its name
+// ends in _seconds.
 func (r *Registry) HistogramSetFunc(name, help, label string, read func(sample func(value string, h *Histogram))) {
 	mustBeSeconds(name)
 	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
@@ -176,7 +177,7 @@ func mustBeSeconds(name string) {
 	}
 }
 
-// metric returns what the histogram has now.
+// metric returns the current state of the histogram.
 func (h *Histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
 	var count uint64
 	cumulative := make(map[float64]uint64, histogramBuckets)
@@ -188,8 +189,8 @@ func (h *Histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metr
 	return prometheus.MustNewConstHistogram(d, count, float64(h.sumNano.Load())/1e9, cumulative, labels...)
 }
 
-// histogramBuckets are upper bounds in seconds: four an octave from 8 µs, so a
-// value is known within 19 % up to about 8 s.
+// histogramBuckets are upper bounds in seconds, four an octave from 8 µs to about 8 s.
+// A value is therefore accurate to 19 %.
 const (
 	histogramBuckets   = 80
 	histogramFirst     = 8e-6 // seconds
@@ -204,7 +205,7 @@ type Histogram struct {
 	sumNano atomic.Uint64
 }
 
-// Observe adds one duration; a negative one counts as zero.
+// Observe adds one duration. A negative one counts as zero.
 func (h *Histogram) Observe(d time.Duration) {
 	h.buckets[bucketOf(d)].Add(1)
 	h.sumNano.Add(uint64(max(0, d)))
@@ -218,13 +219,13 @@ func bucketOf(d time.Duration) int {
 	return min(i, histogramBuckets)
 }
 
-// Histogram makes a histogram of durations; its name ends in _seconds.
+// Histogram makes a histogram of durations. Its name ends in _seconds.
 func (r *Registry) Histogram(name, help string) *Histogram {
 	return &r.HistogramSet(name, help, "", "")[0]
 }
 
-// HistogramSet makes one histogram for each value of a label, in the order of
-// the caller's enum.
+// HistogramSet makes one histogram for each value of a label, in the order of the
+// caller's enum.
 func (r *Registry) HistogramSet(name, help, label string, values ...string) []Histogram {
 	mustBeSeconds(name)
 	hs := make([]Histogram, len(values))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestRegistryShowsWhatWasCounted(t *testing.T) {
+func TestRegistryWritesMetrics(t *testing.T) {
 	r := New()
 	queries := r.CounterSet("perto_test_queries_total", "Queries by outcome.", "outcome", "hit", "miss")
 	queries[1].Add(3)
@@ -56,7 +56,7 @@ func TestRegistryShowsWhatWasCounted(t *testing.T) {
 	}
 }
 
-func TestHistogramBucketHoldsItsValue(t *testing.T) {
+func TestHistogramBucketContainsValue(t *testing.T) {
 	for _, d := range []time.Duration{0, time.Microsecond, 128 * time.Microsecond, 129 * time.Microsecond, time.Millisecond, 40 * time.Millisecond, 7 * time.Second} {
 		b := bucketOf(d)
 		upper := histogramFirst * math.Exp2(float64(b)/bucketsPerOctave)
@@ -104,8 +104,8 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestSetsThatComeAndGo: counters and histograms that are kept elsewhere.
-func TestSetsThatComeAndGo(t *testing.T) {
+// TestFuncSetsReadCurrentValues covers counters and histograms that another component stores.
+func TestFuncSetsReadCurrentValues(t *testing.T) {
 	r := New()
 	var h Histogram
 	h.Observe(time.Millisecond)
