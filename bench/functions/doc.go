@@ -1,4 +1,5 @@
-// Package functions measures what code at the edge costs, over real sockets: what a
-// function adds to a request, and what one that never ends costs the others. The
-// runtime by itself is measured in package functions (go test -bench Handle).
+// Package functions measures the cost of functions at the edge, over real sockets. It
+// measures the time that a function adds to a request, and the delay of other requests
+// by an endless function. Package functions measures the runtime alone (go test -bench
+// Handle).
 package functions

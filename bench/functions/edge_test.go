@@ -38,14 +38,14 @@ service "shop.cdn.example" {
 }
 `
 
-// edge starts an edge with the shop's greeting and a function that never ends; it
-// returns its address.
+// edge starts an edge with the shop's greeting and an endless function. It returns the
+// address of the edge.
 func edge(tb testing.TB) string {
 	tb.Helper()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=3600")
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		io.WriteString(w, "<p>Good to see Ana.</p>\n") // as long as what the function answers
+		io.WriteString(w, "<p>Good to see Ana.</p>\n") // as long as the function's response
 	}))
 	tb.Cleanup(origin.Close)
 	files := map[string]string{"greeting.wasm": "../../origin/functions/guests/greeting.wasm", "loop.wasm": "../../functions/testdata/guests/where/where.wasm"}
@@ -70,7 +70,7 @@ func edge(tb testing.TB) string {
 	return n.Edge().Addrs()[0].String()
 }
 
-// client asks over one connection.
+// client sends requests over one connection.
 type client struct {
 	c net.Conn
 	r *bufio.Reader
@@ -105,9 +105,9 @@ func cpu() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// BenchmarkRequest is a request over a connection that is kept, whose answer comes from
-// the cache or from a pooled instance of a function. Server and client are one
-// process: what counts is the difference.
+// BenchmarkRequest measures a request over a kept connection. The response comes from
+// the cache or from a pooled instance of a function. Server and client are one process,
+// so only the difference is meaningful.
 func BenchmarkRequest(b *testing.B) {
 	address := edge(b)
 	for _, path := range []string{"/cached", "/greeting"} {
@@ -124,9 +124,10 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkBesideALoop is what a function that never ends costs the others: p99 of
-// requests alone and beside it, medians over the rounds, and how late its end was at
-// most. A round takes 9 s: -benchtime 10x.
+// BenchmarkBesideALoop measures the effect of an endless function on other requests. It
+// reports p99 of requests alone and beside the function, as medians over the rounds. It
+// also reports the largest delay of the function's end. A round takes 9 s: use
+// -benchtime 10x.
 func BenchmarkBesideALoop(b *testing.B) {
 	address := edge(b)
 	var alone, beside, ratios []float64
@@ -166,8 +167,8 @@ func BenchmarkBesideALoop(b *testing.B) {
 	b.ReportMetric(float64(worst.Microseconds()), "us-late-at-most")
 }
 
-// latencies returns how long requests to a function took, in order of size: a
-// thousand a second, as they come from outside, not as fast as may be.
+// latencies returns the sorted durations of requests to a function. It sends a thousand
+// requests a second at fixed times, like independent clients.
 func latencies(tb testing.TB, address string) []time.Duration {
 	c := dial(tb, address)
 	tick := time.NewTicker(time.Millisecond)

@@ -17,11 +17,11 @@ import (
 	"perto/internal/netx"
 )
 
-// BenchmarkHit measures cache hits over loopback TCP, client and edge in one
-// process: an operation is one request on a kept connection, written and read
-// whole, with 16 connections a core. The client is raw; still about half of the
-// time is its and the kernel's, so compare only with itself: peers are measured
-// by their CPU time from outside.
+// BenchmarkHit measures cache hits over loopback TCP, with client and edge in one
+// process. An operation is one request on a kept connection, written and read
+// completely, with 16 connections a core. The client is minimal. Still, the client and
+// the kernel take about half of the time. Compare results only with results of this
+// benchmark. For other servers, CPU time is measured from outside.
 func BenchmarkHit(b *testing.B) {
 	for _, size := range []int{1 << 10, 100 << 10, 8 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
@@ -49,7 +49,7 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// ask sends one GET and reads its reply.
+// ask sends one GET request and reads its response.
 func ask(c net.Conn, r *bufio.Reader, request []byte, size int) error {
 	if _, err := c.Write(request); err != nil {
 		return err

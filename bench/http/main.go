@@ -1,6 +1,6 @@
-// Command http runs one edge in front of one origin, with no DNS and no
-// configuration file: for measuring it beside other caches, and for outside
-// suites that want a cache at a port.
+// Command http runs one edge in front of one origin, without DNS and without a
+// configuration file. It is for measurements beside other caches, and for test suites
+// that need a cache at a port.
 //
 //	go run ./bench/http -listen 127.0.0.1:8080 -origin http://127.0.0.1:8000 -host 127.0.0.1
 package main

