@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// cellSet is a choice of cells for the locations of a source.
+// cellSet assigns the locations of a source to cells.
 type cellSet struct {
 	centre []int32 // by cell: the location at its centre
 	of     []int32 // by location: its cell
 }
 
-// coverCells chooses cells such that each location lies at most radiusKm from
-// the centre of its cell, in the same country. Locations are visited by weight
-// and become a centre unless one is near already: the places where most users
-// are have no error at all. Then each location moves to its nearest centre.
+// coverCells chooses cells such that each location is at most radiusKm from the centre
+// of its cell, in the same country. It visits locations by descending weight. A
+// location becomes a centre unless another centre is near. The places with most users
+// therefore have no error. Then each location moves to its nearest centre.
 func coverCells(s *source, radiusKm float64) cellSet {
 	set := cellSet{of: make([]int32, len(s.locations))}
 	order := make([]int32, len(s.locations))

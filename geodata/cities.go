@@ -22,30 +22,30 @@ type City struct {
 	Population int
 }
 
-// MinPopulation is the size from which the table has all cities.
+// MinPopulation is the number of inhabitants from which the table has all cities.
 const MinPopulation = 15_000
 
-// cityGridKm is the width of the index of cities by place. Searches that find
-// nothing within it go through all cities.
+// cityGridKm is the cell width of the spatial index of cities. A search without a
+// result within this distance scans all cities.
 const cityGridKm = 100
 
 // Cities is the table of the world's cities. It is immutable.
 type Cities struct {
-	list    []City              // from the largest down
-	folded  []string            // beside list: fold(Name)
+	list    []City              // in descending order of population
+	folded  []string            // fold(Name), in the order of list
 	regions map[string][]region // by country
 	// countries are those with a city, numbered from 1.
 	countries map[string]uint16
-	byName    map[string][]int32 // by folded name, from the largest down
+	byName    map[string][]int32 // by folded name, in descending order of population
 
-	// spatial is made when it is first asked for: who only looks up names is
-	// served twice as soon.
+	// spatial makes the index at the first call, so that look-ups by name start twice
+	// as fast.
 	spatial func() *spatialIndex
 }
 
-// spatialIndex finds cities by where they are.
+// spatialIndex finds cities by location.
 type spatialIndex struct {
-	at       []vec // beside Cities.list
+	at       []vec // in the order of Cities.list
 	grid     *grid // by country
 	everyone *grid // all countries under country 0
 }
@@ -60,8 +60,8 @@ type region struct {
 //go:embed cities.tsv.gz
 var citiesFile []byte
 
-// LoadCities decodes the table inside the binary (GeoNames, see
-// [CitiesAttribution]). It takes some 40 ms: keep the result.
+// LoadCities decodes the table inside the binary (GeoNames, see [CitiesAttribution]).
+// It takes some 40 ms: callers should keep the result.
 func LoadCities() (*Cities, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(citiesFile))
 	if err == nil {
@@ -73,10 +73,9 @@ func LoadCities() (*Cities, error) {
 	return nil, &perto.Error{Op: "load cities", Kind: perto.KindInternal, Err: err, Hint: "the binary was built from damaged sources"}
 }
 
-// readCities reads lines of tab-separated fields: "R country code name" for
-// regions, then "C country region name lat lon population" for cities, with
-// coordinates in units of coordinateUnit. docs/formats/geodata.md has the
-// details.
+// readCities reads lines of tab-separated fields. "R country code name" is a region. "C
+// country region name lat lon population" is a city, with coordinates in units of
+// coordinateUnit. All regions come first. docs/formats/geodata.md has the details.
 func readCities(r io.Reader) (*Cities, error) {
 	c := &Cities{countries: make(map[string]uint16), regions: make(map[string][]region), byName: make(map[string][]int32)}
 	lines := bufio.NewScanner(r)
@@ -106,7 +105,7 @@ func readCities(r io.Reader) (*Cities, error) {
 }
 
 func (c *Cities) index() {
-	// The places are large: sort their numbers, then move each once.
+	// The places are large. Sort their indexes first, then move each place once.
 	order := make([]int32, len(c.list))
 	for i := range order {
 		order[i] = int32(i)
@@ -157,8 +156,8 @@ func (c *Cities) NearestCity(lat, lon float64) perto.Place {
 	return c.list[best].Place
 }
 
-// near returns the nearest city of a country, at most maxKm away (and at most
-// cityGridKm).
+// near returns the nearest city of a country within maxKm, which is limited to
+// cityGridKm.
 func (c *Cities) near(country string, at vec, maxKm float64) (City, bool) {
 	x := c.spatial()
 	id, ok := c.countries[country]

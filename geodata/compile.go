@@ -9,18 +9,17 @@ import (
 	"perto/internal/lpm"
 )
 
-// Options steer the compiler. The zero Options are what the embedded map was
-// made with.
+// Options configures the compiler. The embedded map was made with the zero Options.
 type Options struct {
-	// RadiusKm is how far a location may be from the centre of its cell; 0
-	// means [DefaultRadiusKm]. Smaller costs more cells, of which a map can
-	// have 65,535.
+	// RadiusKm is the largest distance of a location from the centre of its cell. 0
+	// means [DefaultRadiusKm]. A smaller radius needs more cells. A map can have
+	// 65,535.
 	RadiusKm float64
-	// Lambda4Km and Lambda6Km price a range: it is kept if without it one unit
-	// of weight (a /24, or an IPv6 network) would be off by this many km. 0 means
-	// the defaults, a negative value keeps every range.
+	// Lambda4Km and Lambda6Km are the price of a range. A range is kept if, without it,
+	// one unit of weight (a /24, or an IPv6 network) would be off by this many km. 0
+	// means the defaults, and a negative value keeps every range.
 	Lambda4Km, Lambda6Km float64
-	// Cities gives the cells their names; nil leaves them without.
+	// Cities provides the names of cells. When nil, cells have no names.
 	Cities *Cities
 	// Source replaces the database types in [Info].
 	Source string
@@ -51,11 +50,10 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Compile makes a map from city databases in MMDB format: one for both families
-// or one for each, in the schema of GeoIP2 City, GeoLite2 City and DB-IP City
-// Lite, or in the flat one of the ip-location-db packages. Errors are
-// [*perto.Error] with a hint. For DB-IP's 14.8 million networks it takes some 8
-// seconds and 0.7 GB.
+// Compile makes a map from city databases in MMDB format: one for both families or one
+// for each. It reads the schema of GeoIP2 City, GeoLite2 City and DB-IP City Lite, and
+// the flat schema of the ip-location-db packages. Errors are [*perto.Error] with a
+// hint. DB-IP's 14.8 million networks take some 8 seconds and 0.7 GB.
 func Compile(files []string, o Options) (*Map, Report, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -102,9 +100,9 @@ func Compile(files []string, o Options) (*Map, Report, error) {
 	return m, report, nil
 }
 
-// numberCells numbers the cells in use from 1, country by country and from the
-// heaviest down: the numbers of a country then share their high byte, and the
-// compiled file is smaller. number is indexed by cell+1; unknown is at 0.
+// numberCells numbers the cells in use from 1, country by country and by descending
+// weight. The numbers of a country then share their high byte, which makes the compiled
+// file smaller. number is indexed by cell+1, and unknown is at 0.
 func numberCells(s *source, cells cellSet, leaves [numFamilies][]leaf, o Options) (number []Cell, places []perto.Place) {
 	used := make([]bool, len(cells.centre)+1)
 	for _, ls := range leaves {
@@ -124,7 +122,7 @@ func numberCells(s *source, cells cellSet, leaves [numFamilies][]leaf, o Options
 	places = make([]perto.Place, 1, len(order)+1)
 	for _, c := range order {
 		l := &s.locations[cells.centre[c]]
-		number[c+1] = Cell(len(places)) // wraps when there are too many: the caller refuses
+		number[c+1] = Cell(len(places)) // wraps when there are too many, and the caller then returns an error
 		p := perto.Place{Country: country(c), Lat: l.lat, Lon: l.lon}
 		if o.Cities != nil {
 			if city, ok := o.Cities.near(p.Country, l.at, o.RadiusKm); ok {

@@ -1,23 +1,23 @@
-// Package geodata answers where an address is.
+// Package geodata maps addresses to places.
 //
-// A [Map] gives each IPv4 /24 and each IPv6 /48 a [Cell]: a small area of one
-// country with a name and a representative point. Cells are what the mapper
-// ranks edges for, so there are some ten thousand of them, not millions. The
-// binary carries a map of the world ([World]); [Open] takes the user's own, as
-// an MMDB of either common schema or compiled before.
+// A [Map] gives each IPv4 /24 and each IPv6 /48 a [Cell]: a small area of one country
+// with a name and a representative point. The mapper ranks edges for each cell, so a
+// map has some ten thousand cells and not millions. The binary contains a map of the
+// world ([World]). [Open] reads the user's own map, as an MMDB of either common schema
+// or a compiled file.
 //
 //	MMDB ──read──► networks ──cover──► cells ──prune──► ranges ──► Map
 //	               (millions)          (28 km)          │           │
 //	                                                    └──Write────┴──Read
 //
-// Compiling loses precision on purpose and says how much ([Report]): points
-// closer than the radius share a cell, and a network is split only where that
-// moves enough addresses far enough. Cells never cross a border, and neither
-// does a joined network: the country is as right as the source's.
+// Compiling loses precision on purpose, and a [Report] states how much. Points closer
+// than the radius share a cell. A network is split only where that moves enough
+// addresses far enough. Cells and joined networks never cross a border, so countries
+// are as accurate as in the source.
 //
-// A Map never changes and is safe for concurrent use. [Map.WithOverrides]
-// makes a new one. Whoever reloads opens the new file first and swaps its
-// pointer only on success; on an error the old Map goes on serving:
+// A Map never changes and is safe for concurrent use. [Map.WithOverrides] makes a new
+// one. To reload, open the new file first and replace the pointer only on success.
+// After an error, the old Map stays in use:
 //
 //	m, err := geodata.Open(path)
 //	if err != nil {
@@ -25,17 +25,18 @@
 //	}
 //	current.Store(m)
 //
-// [Cities] is the other direction: from the name of a city to its place.
+// [Cities] maps the other way, from the name of a city to its place.
 //
-// Formats: docs/formats/geodata.md. Licences of the data: NOTICE.
+// Start with [World], [Map.Lookup] and [Map.Place]. Formats: docs/formats/geodata.md.
+// Licences of the data: NOTICE.
 package geodata
 
-// Attribution is what a page that shows results of the embedded map must say
-// and link to (CC BY 4.0; the wording is DB-IP's, the link [AttributionURL]).
+// Attribution is the text that a page with results of the embedded map must show, with
+// a link to [AttributionURL] (CC BY 4.0, in DB-IP's wording).
 const Attribution = "IP Geolocation by DB-IP"
 
-// AttributionURL is where [Attribution] must link to.
+// AttributionURL is the link of [Attribution].
 const AttributionURL = "https://db-ip.com"
 
-// CitiesAttribution is the same for the names and places of cities.
+// CitiesAttribution is the required text for the names and places of cities.
 const CitiesAttribution = "City data by GeoNames (https://www.geonames.org), CC BY 4.0"

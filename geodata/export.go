@@ -11,13 +11,13 @@ import (
 	"perto/internal/lpm"
 )
 
-// exportType is a database type whose records hold coordinates and that readers
-// of GeoIP2 databases accept.
+// exportType is a database type that readers of GeoIP2 databases accept. Its records
+// hold coordinates.
 const exportType = "DBIP-City-Lite"
 
-// Export writes a map as an MMDB in the schema of GeoIP2 City, for programs that
-// read that. It is larger and slower to use than the map itself; the file
-// appears whole or not at all.
+// Export writes a map as an MMDB in the schema of GeoIP2 City, for programs that read
+// this format. The file is larger than the map and slower to read. Export replaces the
+// file atomically.
 func Export(m *Map, path string) error {
 	fail := func(err error) error {
 		return &perto.Error{Op: "export geodata", Path: path, Kind: perto.KindInternal, Err: err}
@@ -25,7 +25,7 @@ func Export(m *Map, path string) error {
 	tree, err := mmdbwriter.New(mmdbwriter.Options{
 		DatabaseType: exportType, Description: map[string]string{"en": "perto map. " + Attribution + " (" + AttributionURL + ")"},
 		RecordSize: 28, IncludeReservedNetworks: true, Languages: []string{"en"},
-		DisableIPv4Aliasing: true, // the map has opinions of its own on 2001::/32 and 2002::/16
+		DisableIPv4Aliasing: true, // the map has its own places for 2001::/32 and 2002::/16
 	})
 	if err != nil {
 		return fail(err)

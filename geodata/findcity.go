@@ -9,17 +9,17 @@ import (
 	"perto"
 )
 
-// FindCity returns the place that a person means. It takes
+// FindCity returns the place for a user's query. It accepts
 //
 //	"Lisbon"                 a name that only one city has
 //	"Springfield, IL, US"    with region (code or name) and country
 //	"Porto, PT"              with the country, if that makes it unique
 //	"-23.55,-46.63"          a point; it gets the country of the nearest city
 //
-// Case, accents and punctuation do not matter, and a name may stop after a word
-// when no city has just that name ("New York", "Frankfurt, HE, DE"). An unknown
-// name is an error of KindNotFound that proposes similar ones. An ambiguous one
-// is an error of KindInvalid that lists the candidates in the form to write.
+// Case, accents and punctuation do not matter. A name may be the first words of a
+// longer one, if no city has exactly that name ("New York", "Frankfurt, HE, DE"). An
+// unknown name is an error of KindNotFound with similar names. An ambiguous name is an
+// error of KindInvalid. It lists the candidates in a form that FindCity accepts.
 func (c *Cities) FindCity(query string) (perto.Place, error) {
 	fail := func(kind perto.Kind, hint, format string, args ...any) (perto.Place, error) {
 		return perto.Place{}, &perto.Error{Op: "find city", Path: strconv.Quote(query), Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
@@ -70,11 +70,11 @@ func parsePoint(parts []string) (lat, lon float64, ok bool) {
 	return lat, lon, err1 == nil && err2 == nil
 }
 
-// cityQuery is a query in folded form; country is an upper-case code or empty.
+// cityQuery is a query in folded form. country is an upper-case code or empty.
 type cityQuery struct{ name, region, country string }
 
-// find returns the cities that match, from the largest down: those with exactly
-// the name, or if there are none those whose name goes on after it.
+// find returns the matching cities in descending order of population. These are the
+// cities with exactly the name, or else those with a longer name that begins with it.
 func (c *Cities) find(q cityQuery) []int32 {
 	var found []int32
 	for _, i := range c.byName[q.name] {
@@ -92,8 +92,8 @@ func (c *Cities) find(q cityQuery) []int32 {
 	return c.withoutParts(found)
 }
 
-// withoutParts drops places near a larger one of the same name: GeoNames lists
-// quarters and municipalities beside their city.
+// withoutParts drops places near a larger one of the same name, because GeoNames lists
+// quarters and municipalities as well as their city.
 func (c *Cities) withoutParts(found []int32) []int32 {
 	const nearKm = 30
 	var out []int32
@@ -108,7 +108,7 @@ func (c *Cities) withoutParts(found []int32) []int32 {
 	return out
 }
 
-// inside reports whether a city lies in the country and the region of a query.
+// inside reports whether a city is in the country and the region of a query.
 func (c *Cities) inside(i int32, q cityQuery) bool {
 	city := &c.list[i]
 	if q.country != "" && city.Country != q.country {
@@ -128,7 +128,7 @@ func (c *Cities) inside(i int32, q cityQuery) bool {
 // maxCandidates is how many cities an error message lists.
 const maxCandidates = 8
 
-// candidates lists cities as one would have to write them.
+// candidates lists cities in a form that FindCity accepts.
 func (c *Cities) candidates(found []int32) string {
 	var out []string
 	for n, i := range found {
@@ -138,7 +138,7 @@ func (c *Cities) candidates(found []int32) string {
 		}
 		p := c.list[i].Place
 		s := strconv.Quote(p.String())
-		// Two of the same name in one region: only the point tells them apart.
+		// Two cities of one name in one region need coordinates to be distinguished.
 		for _, j := range found {
 			if q := c.list[j].Place; i != j && p.String() == q.String() {
 				s = fmt.Sprintf("\"%.4f,%.4f\"", p.Lat, p.Lon)
@@ -149,8 +149,8 @@ func (c *Cities) candidates(found []int32) string {
 	return strings.Join(out, ", ")
 }
 
-// didYouMean returns a hint with the cities whose names are most like the query,
-// the country apart, or with the same name elsewhere.
+// didYouMean returns a hint with the cities of the most similar names in the same
+// country, or of the same name elsewhere.
 func (c *Cities) didYouMean(q cityQuery) string {
 	if q.country != "" {
 		if elsewhere := c.find(cityQuery{name: q.name}); len(elsewhere) > 0 {
@@ -160,7 +160,7 @@ func (c *Cities) didYouMean(q cityQuery) string {
 	limit := 1 + len(q.name)/5 // one mistake, and one more for every five letters
 	var best []int32
 	for i, name := range c.folded {
-		// A city of several words is also meant by its first ones.
+		// The first words of a longer name also match.
 		d := distance(q.name, name, limit)
 		if q.country != "" && c.list[i].Country != q.country || d > limit {
 			continue

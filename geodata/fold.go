@@ -7,9 +7,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// fold returns the form of a name in which two spellings of it are equal: lower
-// case, without accents, hyphens and apostrophes, "St." written out. "São
-// Paulo" and "sao paulo" fold to the same, as do "Saint-Denis" and "St. Denis".
+// fold returns the canonical form of a name, so that its spellings compare equal. The
+// form is lower case, without accents, hyphens and apostrophes, and with "St." written
+// out. For example, "São Paulo" and "sao paulo" fold to the same text, and so do
+// "Saint-Denis" and "St. Denis".
 func fold(name string) string {
 	var b strings.Builder
 	b.Grow(len(name))
@@ -28,11 +29,11 @@ func fold(name string) string {
 			}
 			b.WriteRune(r)
 		case r == '\'' || r == '.' || r == '’' || r == '‘' || r == 'ʻ' || r == 'ʼ' || r == '`':
-			// nothing: "Xi'an" is "Xian", "Washington, D.C." is "washington dc"
+			// dropped: "Xi'an" is "Xian", "Washington, D.C." is "washington dc"
 		case r < 0x80:
 			b.WriteByte(' ')
 		case unicode.Is(unicode.Mn, r):
-			// the accent of the letter before
+			// the accent of the preceding letter
 		case r == 'ß':
 			b.WriteString("ss")
 		case r == 'æ' || r == 'Æ':
@@ -64,9 +65,9 @@ func fold(name string) string {
 	return strings.Join(words, " ")
 }
 
-// distance returns the number of insertions, deletions, replacements and swaps
-// of neighbours between two strings (optimal string alignment), or limit+1 when
-// it is more than limit.
+// distance returns the number of insertions, deletions, replacements and swaps of
+// neighbours between two strings (optimal string alignment). It returns limit+1 when
+// the distance is more than limit.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1

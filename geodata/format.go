@@ -25,8 +25,8 @@ const (
 	// maxRawBytes bounds a section after decompression: ranges for all 2^24
 	// IPv4 /24s would take 64 MiB.
 	maxRawBytes = 128 << 20
-	// maxDeflateRatio is the most that deflate can expand (zlib's technical
-	// notes): a section that claims more is damaged.
+	// maxDeflateRatio is the highest expansion of deflate (zlib's technical notes). A
+	// section that claims more is damaged.
 	maxDeflateRatio = 1032
 )
 
@@ -42,8 +42,8 @@ const (
 
 var errDamaged = errors.New("the file is damaged")
 
-// Write writes the map in its compiled form, which [Read] and [Open] take.
-// Coordinates are rounded to 0.00001 degrees.
+// Write writes the map in its compiled form, for [Read] and [Open]. It rounds
+// coordinates to 0.00001 degrees.
 func (m *Map) Write(w io.Writer) error {
 	info, err := json.Marshal(m.info)
 	if err != nil {
@@ -85,9 +85,9 @@ func (m *Map) Write(w io.Writer) error {
 	return err
 }
 
-// readCompiled reads a compiled map. Damaged, truncated and foreign data is an
-// error of KindInvalid with a hint; the checksum finds accidents, and limits on
-// every number keep hostile data from doing more than fail.
+// readCompiled reads a compiled map. Damaged, truncated and foreign data is an error of
+// KindInvalid with a hint. The checksum detects accidental damage. Limits on every
+// number bound the memory that hostile data can use.
 func readCompiled(data []byte) (*Map, error) {
 	payload, err := checkHeader(data)
 	if err != nil {
@@ -110,7 +110,7 @@ func checkHeader(data []byte) (payload []byte, err error) {
 	case len(data) == 0:
 		return nil, invalid(errors.New("the file is empty"), again)
 	case !bytes.HasPrefix(data, []byte(magic)[:min(len(magic), len(data))]):
-		return nil, invalid(errors.New("neither an MMDB nor a compiled map"), "give a city database (.mmdb) or what `perto geodata build` wrote")
+		return nil, invalid(errors.New("neither an MMDB nor a compiled map"), "give a city database (.mmdb) or a file made by `perto geodata build`")
 	case len(data) < headerBytes:
 		return nil, invalid(errors.New("the file is truncated"), again)
 	}
@@ -130,8 +130,8 @@ func checkHeader(data []byte) (payload []byte, err error) {
 	return payload, nil
 }
 
-// readPayload takes the sections apart. The two large ones are unpacked beside
-// each other: that is most of the time a start takes.
+// readPayload splits the payload into sections. It unpacks the two large ones in
+// parallel, because this is most of the start time.
 func readPayload(payload []byte) (*Map, error) {
 	var packed [numSections][]byte
 	var rawBytes [numSections]int

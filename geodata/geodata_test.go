@@ -47,7 +47,7 @@ func loadCities(t testing.TB) *Cities {
 	return c
 }
 
-// loadSample reads the committed sample: addresses with the source's opinion.
+// loadSample reads the committed sample: addresses with their places in the source.
 func loadSample(t testing.TB) []Sampled {
 	t.Helper()
 	f, err := os.Open("testdata/sample.tsv.gz")
@@ -73,9 +73,9 @@ func loadSample(t testing.TB) []Sampled {
 	return out
 }
 
-// TestWorldIsAccurateEnough checks the accuracy on the sample: per
-// family p50 <= 1 km, p99 <= 60 km, the country as the source has it; and all
-// the data in the binary at most 6 MB.
+// TestWorldIsAccurateEnough checks the accuracy on the sample. For each family, p50 is
+// at most 1 km, p99 is at most 60 km, and the country is that of the source. All data
+// in the binary takes at most 6 MB.
 func TestWorldIsAccurateEnough(t *testing.T) {
 	m := loadWorld(t)
 	errorsKm := make(map[bool][]float64)
@@ -105,7 +105,7 @@ func TestWorldIsAccurateEnough(t *testing.T) {
 	}
 }
 
-func TestWorldKnowsFamousPlaces(t *testing.T) {
+func TestWorldHasFamousPlaces(t *testing.T) {
 	m := loadWorld(t)
 	tests := []struct{ addr, country string }{
 		{"200.144.248.1", "BR"}, {"193.136.0.1", "PT"}, {"2003:1c0::1", "DE"}, {"::ffff:200.144.248.1", "BR"},
@@ -179,7 +179,7 @@ func TestOverrides(t *testing.T) {
 	}
 	elsewhere := netip.MustParseAddr("200.144.248.1")
 	if n.LookupPlace(elsewhere) != m.LookupPlace(elsewhere) || m.LookupPlace(netip.MustParseAddr("198.18.1.9")) == oslo {
-		t.Error("an override changed what it should not")
+		t.Error("an override changed another network")
 	}
 	if len(n.Exceptions()) != 2 {
 		t.Errorf("got exceptions %v, want the two long prefixes", n.Exceptions())
@@ -210,8 +210,8 @@ func TestWriteReadsBack(t *testing.T) {
 	}
 }
 
-// TestDamagedFilesAreRefused cuts and changes a compiled map in many places:
-// each must be a clear error.
+// TestDamagedFilesAreRefused truncates and changes a compiled map in many places. Each
+// change must cause a clear error.
 func TestDamagedFilesAreRefused(t *testing.T) {
 	whole := worldFile
 	tests := []struct {
@@ -246,7 +246,7 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 	}
 }
 
-// writeMMDB makes a small database of one type; each network has a record.
+// writeMMDB makes a small database of one type, with a record for each network.
 func writeMMDB(t testing.TB, databaseType string, networks map[string]mmdbtype.DataType) string {
 	t.Helper()
 	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: databaseType, RecordSize: 24, IncludeReservedNetworks: true})
@@ -366,8 +366,8 @@ func TestBuildKeepsTheOldFileOnError(t *testing.T) {
 	}
 }
 
-// TestExportOpensElsewhere reads an exported map with geoip2-golang.
-func TestExportOpensElsewhere(t *testing.T) {
+// TestExportIsReadableByGeoIP2 reads an exported map with geoip2-golang.
+func TestExportIsReadableByGeoIP2(t *testing.T) {
 	path := writeMMDB(t, "city ipv4", map[string]mmdbtype.DataType{"80.0.0.0/16": flat("GB", 51.5, -0.1), "2a00:100::/32": flat("DE", 50.1, 8.7)})
 	m, err := Open(path, loadCities(t))
 	if err != nil {
@@ -440,8 +440,9 @@ func TestFindCity(t *testing.T) {
 	}
 }
 
-// FuzzRead feeds damaged compiled maps past the checksum: errors are fine, a
-// panic or a map that answers with cells it does not have is not.
+// FuzzRead gives damaged compiled maps with a valid checksum to Read. It may return
+// errors. It must not panic or return a map whose lookups give cells that it does not
+// have.
 func FuzzRead(f *testing.F) {
 	m, err := (&Map{}).small()
 	if err != nil {
@@ -479,9 +480,9 @@ func FuzzFindCity(f *testing.F) {
 	})
 }
 
-// BenchmarkLookup asks for the sample's addresses: here and, on the same
-// addresses, in geoip2-golang over the database that PERTO_MMDB names (IPv4 and
-// IPv6 databases, comma-separated).
+// BenchmarkLookup looks up the addresses of the sample. On the same addresses it also
+// measures geoip2-golang with the databases of PERTO_MMDB (IPv4 and IPv6 databases,
+// comma-separated).
 func BenchmarkLookup(b *testing.B) {
 	m := loadWorld(b)
 	var byFamily [numFamilies][]netip.Addr

@@ -11,45 +11,45 @@ import (
 	"perto/internal/lpm"
 )
 
-// Cell numbers an area of one country, valid inside one [Map]. Cell 0 means
-// that nothing is known: reserved and unallocated addresses.
+// Cell is the number of an area of one country, valid inside one [Map]. Cell 0 means an
+// unknown place: reserved and unallocated addresses.
 type Cell uint16
 
 // maxCells is how many cells a Map can have, cell 0 included.
 const maxCells = 1 << 16
 
-// Map is an immutable table from addresses to cells. It is made by [World],
-// [Open], [Compile], [Read] and [Map.WithOverrides].
+// Map is an immutable table from addresses to cells. [World], [Open], [Compile], [Read]
+// and [Map.WithOverrides] make maps.
 type Map struct {
 	v4     *lpm.V4[Cell]
 	v6     *lpm.V6[Cell]
 	places []perto.Place // by cell; places[0] is the zero Place
 
-	// fine holds what is longer than a /24 or a /48. It is nil in most maps,
-	// and then costs a lookup one comparison.
+	// fine holds networks longer than a /24 or a /48. It is nil in most maps, and then
+	// costs a lookup one comparison.
 	fine       *bart.Table[Cell]
 	exceptions []Exception // the content of fine, by address
 
 	info Info
 }
 
-// Info says what a map was made from.
+// Info describes the source of a map.
 type Info struct {
-	Source   string    `json:"source"`    // database types, or what the compiler was told
+	Source   string    `json:"source"`    // database types, or Options.Source
 	Built    time.Time `json:"built"`     // build time of the newest source database, UTC
 	RadiusKm float64   `json:"radius_km"` // points closer than this may share a cell
 }
 
-// Exception is a network longer than the granularity of the tables (/24 for
-// IPv4, /48 for IPv6) with a cell of its own. It wins over the ranges.
+// Exception is a network with a cell of its own that is longer than the tables'
+// granularity (/24 for IPv4, /48 for IPv6). It overrides the ranges.
 type Exception struct {
 	Prefix netip.Prefix
 	Cell   Cell
 }
 
-// Lookup returns the cell of an address, or 0 when nothing is known about it.
-// IPv4-mapped IPv6 addresses are looked up as IPv4, zones are ignored, and the
-// zero Addr has cell 0. It does not allocate.
+// Lookup returns the cell of an address, or 0 when its place is unknown. IPv4-mapped
+// IPv6 addresses are looked up as IPv4, zones are ignored, and the zero Addr has cell
+// 0. Lookup does not allocate.
 func (m *Map) Lookup(a netip.Addr) Cell {
 	if m.fine != nil {
 		if c, ok := m.fine.Lookup(a.Unmap().WithZone("")); ok {
@@ -65,10 +65,10 @@ func (m *Map) Lookup(a netip.Addr) Cell {
 	return 0
 }
 
-// Place returns the representative point of a cell: the coordinates of its
-// heaviest location, the country, and name and region of the nearest city of
-// the country if there is one about as near as the cell is wide. The place of
-// cell 0, and of a number that the map does not have, is the zero Place.
+// Place returns the representative point of a cell: the coordinates of its heaviest
+// location and the country. It has the name and region of the country's nearest city,
+// if that is within about the width of a cell. The place of cell 0, and of a number
+// that the map does not have, is the zero Place.
 func (m *Map) Place(c Cell) perto.Place {
 	if int(c) >= len(m.places) {
 		return perto.Place{}
@@ -79,32 +79,32 @@ func (m *Map) Place(c Cell) perto.Place {
 // LookupPlace returns the place of the cell of an address.
 func (m *Map) LookupPlace(a netip.Addr) perto.Place { return m.Place(m.Lookup(a)) }
 
-// NumCells returns how many cells the map has, cell 0 included: cells are the
-// numbers below it.
+// NumCells returns how many cells the map has, cell 0 included. Cells are the numbers
+// below it.
 func (m *Map) NumCells() int { return len(m.places) }
 
-// Info returns what the map was made from.
+// Info returns the source of the map.
 func (m *Map) Info() Info { return m.info }
 
-// Ranges4 returns the map of the IPv4 space in order, without the exceptions.
-// The slice is made anew for each call.
+// Ranges4 returns the IPv4 ranges in order, without the exceptions. Each call makes a
+// new slice.
 func (m *Map) Ranges4() []lpm.Range4[Cell] { return m.v4.Ranges() }
 
-// Ranges6 returns the map of the IPv6 space in order, without the exceptions.
-// The slice is made anew for each call.
+// Ranges6 returns the IPv6 ranges in order, without the exceptions. Each call makes a
+// new slice.
 func (m *Map) Ranges6() []lpm.Range6[Cell] { return m.v6.Ranges() }
 
-// Exceptions returns the networks that are too long for the ranges, by address
-// and then by length. The caller must not change the slice.
+// Exceptions returns the networks that are too long for the ranges, by address and then
+// by length. The caller must not change the slice.
 func (m *Map) Exceptions() []Exception { return m.exceptions }
 
-// Prefix returns the largest aligned network around an address in which every
-// address has the same cell. It is for explanations: it takes microseconds. The
-// result is the zero Prefix for the zero Addr.
+// Prefix returns the largest aligned network around an address in which every address
+// has the same cell. It takes microseconds and is for explanations. The result for the
+// zero Addr is the zero Prefix.
 func (m *Map) Prefix(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	var bits int
-	var value Cell // of the table, without exceptions
+	var value Cell // from the table, without exceptions
 	switch {
 	case a.Is4():
 		key := lpm.Key4(a)
@@ -126,8 +126,8 @@ func (m *Map) Prefix(a netip.Addr) netip.Prefix {
 	return p.Masked()
 }
 
-// prefixAmongExceptions widens the address bit by bit, down to the bits that the
-// table allows, for as long as its network has one cell.
+// prefixAmongExceptions shortens the prefix bit by bit while its network has one cell,
+// at most to the prefix length that the table gives.
 func (m *Map) prefixAmongExceptions(a netip.Addr, bits int, value Cell) netip.Prefix {
 	want := m.Lookup(a)
 	p := netip.PrefixFrom(a, a.BitLen())
@@ -141,10 +141,10 @@ func (m *Map) prefixAmongExceptions(a netip.Addr, bits int, value Cell) netip.Pr
 	return p
 }
 
-// uniform reports whether every address of p, whose value in the table is
-// value, has the cell want.
+// uniform reports whether every address of p has the cell want. value is the cell of p
+// in the table.
 func (m *Map) uniform(p netip.Prefix, value, want Cell) bool {
-	base, baseBits := value, -1 // the longest exception that holds all of p
+	base, baseBits := value, -1 // the longest exception that contains all of p
 	for _, e := range m.exceptions {
 		switch {
 		case !e.Prefix.Overlaps(p):
@@ -159,26 +159,26 @@ func (m *Map) uniform(p netip.Prefix, value, want Cell) bool {
 	return base == want
 }
 
-// Size returns about how much memory the map holds, in bytes.
+// Size returns the approximate memory of the map, in bytes.
 func (m *Map) Size() int {
 	const perPlace = 80 // the struct, and its share of the strings
 	return m.v4.Size() + m.v6.Size() + perPlace*len(m.places)
 }
 
-// maxPages6 bounds the memory of the IPv6 table, which has a page of 256 KiB
-// for each /16 that is not uniform: 64 are in use in 2026, and a hostile or
-// damaged file must not make it 65,536.
+// maxPages6 bounds the memory of the IPv6 table. The table has a page of 256 KiB for
+// each /16 that is not uniform. 64 are in use in 2026, and a hostile or damaged file
+// must not make it 65,536.
 const maxPages6 = 1024
 
-// newMap builds the tables. ranges must obey [lpm.NewV4] and [lpm.NewV6], and
-// every cell must be below len(places).
+// newMap builds the tables. ranges must satisfy [lpm.NewV4] and [lpm.NewV6], and every
+// cell must be below len(places).
 func newMap(info Info, places []perto.Place, r4 []lpm.Range4[Cell], r6 []lpm.Range6[Cell]) (*Map, error) {
 	if err := checkPages6(r6); err != nil {
 		return nil, err
 	}
 	m := &Map{places: places, info: info}
 	done := make(chan struct{})
-	go func() { // both take tens of milliseconds: at start that counts
+	go func() { // each takes tens of milliseconds, which delays the start
 		defer close(done)
 		m.v6 = lpm.NewV6(r6)
 	}()

@@ -12,9 +12,9 @@ import (
 //go:embed world.geo
 var worldFile []byte
 
-// World decodes the map inside the binary: the world at city level, from DB-IP
-// City Lite (see [Attribution]). It takes some 150 ms and 45 MB: decode it once
-// and share the result.
+// World decodes the map inside the binary: the world at city level, from DB-IP City
+// Lite (see [Attribution]). It takes some 150 ms and 45 MB: callers should decode it
+// once and share the result.
 func World() (*Map, error) {
 	m, err := readCompiled(worldFile)
 	if err != nil {
@@ -23,20 +23,20 @@ func World() (*Map, error) {
 	return m, nil
 }
 
-// mmdbMarker is what begins the metadata at the end of every MMDB.
+// mmdbMarker begins the metadata at the end of every MMDB.
 const mmdbMarker = "\xab\xcd\xefMaxMind.com"
 
-// Open reads a map from a file: a compiled one, or a city database in MMDB
-// format, which is compiled with the default [Options] (seconds for a large
-// one: `perto geodata build` does it ahead). The names of cells come from
-// cities, which may be nil. Errors are [*perto.Error] and name the file.
+// Open reads a compiled map, or a city database in MMDB format. It compiles a database
+// with the default [Options], which takes seconds for a large one. `perto geodata
+// build` does this in advance. The names of cells come from cities, which may be nil.
+// Errors are [*perto.Error] with the file's name.
 func Open(path string, cities *Cities) (*Map, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
 	if filepath.Ext(path) == ".mmdb" || bytes.Contains(data[max(0, len(data)-mmdbTail):], []byte(mmdbMarker)) {
-		data = nil // Compile reads it again: do not hold it twice
+		data = nil // Compile reads the file again: do not keep two copies in memory
 		m, _, err := Compile([]string{path}, Options{Cities: cities})
 		return m, err
 	}
@@ -47,12 +47,12 @@ func Open(path string, cities *Cities) (*Map, error) {
 	return m, err
 }
 
-// mmdbTail is where the marker is searched: the last 128 KiB, as the MaxMind DB
-// format prescribes.
+// mmdbTail is the part of a file in which to search for the marker: the last 128 KiB,
+// as the MaxMind DB format prescribes.
 const mmdbTail = 128 << 10
 
-// Build compiles city databases as [Compile] does and writes the map to the file
-// out, which appears whole or not at all.
+// Build compiles city databases like [Compile] and writes the map to the file out. It
+// replaces the file atomically.
 func Build(files []string, out string, o Options) (Report, error) {
 	m, report, err := Compile(files, o)
 	if err != nil {
@@ -66,7 +66,7 @@ func Build(files []string, out string, o Options) (Report, error) {
 	return report, writeFile(out, b.Bytes())
 }
 
-// writeFile replaces a file through a temporary one beside it.
+// writeFile replaces a file by renaming a temporary file in the same folder.
 func writeFile(path string, data []byte) error {
 	fail := func(err error) error {
 		return &perto.Error{Op: "write geodata", Path: path, Kind: perto.KindUnavailable, Err: pathless(err)}
@@ -75,7 +75,7 @@ func writeFile(path string, data []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	defer os.Remove(f.Name()) // nothing to remove after the rename
+	defer os.Remove(f.Name()) // no effect after the rename
 	if _, err = f.Write(data); err == nil {
 		err = f.Chmod(0o644)
 	}

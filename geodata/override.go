@@ -13,8 +13,8 @@ import (
 	"perto/internal/lpm"
 )
 
-// Override says where the addresses of a network are, against the map: the
-// user's own networks, or what the source has wrong.
+// Override sets the place of a network and takes precedence over the map. It is for the
+// user's own networks and for errors of the source.
 type Override struct {
 	Prefix netip.Prefix
 	Place  perto.Place
@@ -23,15 +23,15 @@ type Override struct {
 // maxOverrides bounds the exceptions of a map.
 const maxOverrides = 1 << 20
 
-// WithOverrides returns a map in which the networks of overrides have the places
-// given there. Among overrides the most specific one wins, whatever their order.
-// Each distinct place becomes a cell of its own, so that its coordinates stay
-// exact. The receiver does not change; its own overrides, if any, stay below the
-// new ones even where they are more specific.
+// WithOverrides returns a map in which the networks of overrides have the given places.
+// Of several overrides, the most specific one applies, independent of their order. Each
+// distinct place becomes a cell, so that its coordinates stay exact. The receiver does
+// not change. Overrides of the receiver, even more specific ones, have less priority
+// than the new ones.
 //
-// Networks up to /24 and /48 are painted into the ranges and cost nothing later;
-// longer ones become [Map.Exceptions]. Errors are of KindInvalid, or of
-// KindConflict when one network is given two places.
+// Networks up to /24 and /48 are written into the ranges and cost nothing later. Longer
+// ones become [Map.Exceptions]. Errors are of KindInvalid, or of KindConflict when one
+// network has two places.
 func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 	overrides, err := checkOverrides(overrides)
 	if err != nil {
@@ -42,7 +42,7 @@ func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 	var r4 []lpm.Range4[Cell]
 	var r6 []lpm.Range6[Cell]
 	exceptions := slices.Clone(m.exceptions)
-	for _, o := range overrides { // from the widest down: later ones win
+	for _, o := range overrides { // in ascending order of length: later ones override
 		c, ok := cells[o.Place]
 		if !ok {
 			if len(next.places) == maxCells {
@@ -85,7 +85,7 @@ func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 	return next, nil
 }
 
-// tooFine reports whether a network is longer than what the tables distinguish.
+// tooFine reports whether a network is longer than the tables' granularity.
 func tooFine(p netip.Prefix) bool {
 	if p.Addr().Is4() {
 		return p.Bits() > lpm.Bits4
@@ -93,7 +93,7 @@ func tooFine(p netip.Prefix) bool {
 	return p.Bits() > lpm.Bits6
 }
 
-// setExceptions takes exceptions in order and without duplicates.
+// setExceptions stores exceptions, which must be sorted and without duplicates.
 func (m *Map) setExceptions(exceptions []Exception) {
 	if len(exceptions) == 0 {
 		return
@@ -104,7 +104,7 @@ func (m *Map) setExceptions(exceptions []Exception) {
 	}
 }
 
-// checkOverrides returns the overrides in canonical form, from the widest down.
+// checkOverrides returns the overrides in canonical form, in ascending order of length.
 func checkOverrides(overrides []Override) ([]Override, error) {
 	fail := func(p netip.Prefix, kind perto.Kind, hint, format string, args ...any) ([]Override, error) {
 		return nil, &perto.Error{Op: "override geodata", Path: p.String(), Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}

@@ -9,10 +9,10 @@ import (
 	"perto/internal/lpm"
 )
 
-// A section keeps the fields of its entries in planes: first one field of all
-// entries, then the next. Gzip finds more in it that way.
+// A section stores its entries in planes: the first field of all entries, then the next
+// field. Gzip compresses this order better.
 
-// plane reads numbers and never past the end; the first error stays.
+// plane reads numbers and never reads past the end. It keeps the first error.
 type plane struct {
 	b   []byte
 	err error
@@ -50,7 +50,7 @@ func (p *plane) take(n uint64) []byte {
 	return out
 }
 
-// count reads a number of entries, each of which takes at least one byte.
+// count reads a number of entries. Each entry takes at least one byte.
 func (p *plane) count(limit uint64) int {
 	n := p.uvarint()
 	if n > limit || n > uint64(len(p.b)) {
@@ -165,9 +165,9 @@ func encodeRanges6(ranges []lpm.Range6[Cell]) []byte {
 	return b
 }
 
-// decodeRanges reads the planes of either family: it says how many ranges there
-// are, and then hands each over, in order. The first starts at 0 and all lie
-// below 1<<width.
+// decodeRanges reads the planes of either family. It calls alloc with the number of
+// ranges, and then set for each range in order. The first range starts at 0, and all
+// are below 1<<width.
 func decodeRanges(raw []byte, width, cells int, alloc func(n int), set func(i int, start uint64, c Cell)) error {
 	p := &plane{b: raw}
 	n := p.count(1 << lpm.Bits4)
@@ -220,7 +220,7 @@ func decodeTable6(raw []byte, cells int) (*lpm.V6[Cell], error) {
 	return lpm.NewV6(ranges), nil
 }
 
-// encodeExceptions writes an entry after the other: there are few.
+// encodeExceptions writes one entry after the other, because there are few.
 func encodeExceptions(exceptions []Exception) []byte {
 	b := binary.AppendUvarint(nil, uint64(len(exceptions)))
 	for _, e := range exceptions {

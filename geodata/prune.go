@@ -6,9 +6,9 @@ import (
 	"perto"
 )
 
-// gapBits is how short the prefix of an empty block must be to stay unknown. In
-// longer ones the cell of the neighbour is as good a guess as any, and free; a
-// whole /16, or /28 of IPv6, is reserved or not allocated.
+// gapBits is the longest prefix of an empty block that stays unknown. Longer blocks
+// take the cell of a neighbour, which is a good guess and costs no range. An empty /16,
+// or /28 of IPv6, is reserved or not allocated.
 var gapBits = [numFamilies]int{16, 28}
 
 // leaf gives a cell to the networks from key up to the next leaf.
@@ -17,24 +17,24 @@ type leaf struct {
 	cell int32  // index into cellSet.centre, or unknownLocation
 }
 
-// Labels of a subtree beside the cells: unknown must stay unknown, empty takes
-// whatever its neighbour has.
+// Labels of a subtree beside the cells. Unknown must stay unknown, and empty takes the
+// label of its neighbour.
 const (
 	labelUnknown = unknownLocation
 	labelEmpty   = -2
 )
 
-// The countries of nodes that must not be joined by label.
+// Country values of nodes that must not be joined by label.
 const (
 	countryNone  = -1 // of unknown and empty networks
 	countryMixed = -2
 )
 
-// node is a subtree of the binary tree of networks, already pruned.
+// node is a pruned subtree of the binary tree of networks.
 //
-// The error of giving all of it one cell c is the sum over its networks of
-// w*d², d the chord from the network to c. With unit vectors that is
-// 2*(W - S.c): a node needs only W and S, not its networks.
+// The error of giving it one cell c is the sum over its networks of w*d², where d is
+// the chord from the network to c. With unit vectors that is 2*(W - S.c), so a node
+// needs only W and S, not its networks.
 type node struct {
 	weight  float64
 	sum     vec     // of the unit vectors, weighted
@@ -43,9 +43,9 @@ type node struct {
 	cost    float64 // error in km² times weight, plus lambda for each leaf
 }
 
-// pruner walks a family's networks as a binary tree, bottom up, and joins two
-// halves when the error which that adds is worth less than a leaf: Lagrangian
-// rate-distortion pruning. Halves of different countries are never joined.
+// pruner walks a family's networks as a binary tree, bottom up. It joins two halves
+// when the added error costs less than a leaf (Lagrangian rate-distortion pruning).
+// Halves of different countries are never joined.
 type pruner struct {
 	s        *source
 	cells    cellSet
@@ -55,11 +55,11 @@ type pruner struct {
 	leaves   []leaf
 }
 
-// prune returns the leaves of a family in order; the first has key 0.
+// prune returns the leaves of a family in order. The first has key 0.
 func prune(s *source, cells cellSet, family int, lambdaKm float64) []leaf {
 	p := &pruner{s: s, cells: cells, family: family, networks: s.networks[family], lambda: lambdaKm * lambdaKm}
 	p.walk(0, len(p.networks), 0, 0)
-	// Merge equal neighbours, and let what is empty continue its neighbour.
+	// Merge equal neighbours, and give empty blocks the cell of their neighbour.
 	merged := []leaf{{0, unknownLocation}}
 	for _, l := range p.leaves {
 		switch last := &merged[len(merged)-1]; {
@@ -73,7 +73,7 @@ func prune(s *source, cells cellSet, family int, lambdaKm float64) []leaf {
 	return merged
 }
 
-// walk prunes the networks i..j-1, which are those of the block key/depth.
+// walk prunes the networks i..j-1, which belong to the block key/depth.
 func (p *pruner) walk(i, j int, key uint64, depth int) node {
 	if i == j {
 		if depth > gapBits[p.family] {
@@ -99,7 +99,7 @@ func (p *pruner) walk(i, j int, key uint64, depth int) node {
 	return p.join(a, b, key, before)
 }
 
-// join makes a node of two halves whose leaves begin at before.
+// join makes a node of two halves. Their leaves begin at before.
 func (p *pruner) join(a, b node, key uint64, before int) node {
 	n := node{weight: a.weight + b.weight, label: a.label, country: a.country, cost: a.cost + b.cost}
 	for q := range n.sum {
@@ -118,7 +118,7 @@ func (p *pruner) join(a, b node, key uint64, before int) node {
 	if e := p.errorOf(n, b.label); e < err {
 		n.label, err = b.label, e
 	}
-	// Two leaves with the same cell are merged into one range in the end.
+	// Two leaves with the same cell become one range at the end.
 	if leaves := p.leaves[before:]; len(leaves) == 2 && leaves[0].cell == leaves[1].cell {
 		n.cost -= p.lambda
 	}
@@ -129,9 +129,9 @@ func (p *pruner) join(a, b node, key uint64, before int) node {
 	return n
 }
 
-// leaf makes a node of networks that the map does not tell apart: mostly one,
-// or those inside one /24 or /48. The country with the most weight wins, and
-// among its cells the one with the least error.
+// leaf makes a node of networks that the map does not distinguish. This is mostly one
+// network, or the networks inside one /24 or /48. The country with the most weight is
+// chosen, and in it the cell with the least error.
 func (p *pruner) leaf(networks []network, key uint64) node {
 	n := node{label: labelUnknown, country: countryNone, cost: p.lambda}
 	byCountry := make(map[int32]float64, 1)

@@ -7,9 +7,9 @@ import (
 	"perto/internal/lpm"
 )
 
-// Report says what compiling did to the data. Errors are distances from where
-// the source puts an address to where the map does, weighted over the whole
-// source: IPv4 by addresses, IPv6 by the length of the prefix. (The source's own
+// Report states how compiling changed the data. Errors are distances between an
+// address's place in the source and its place in the map. They are weighted over the
+// whole source: IPv4 by addresses, IPv6 by the length of the prefix. (The source's own
 // error is larger than most of them.)
 type Report struct {
 	Source    string       `json:"source"`
@@ -21,8 +21,8 @@ type Report struct {
 	Bytes     int          `json:"bytes"` // of the compiled file, when one was written
 }
 
-// FamilyReport is the part of a [Report] about one address family. Shares are
-// of the weight, 0..1.
+// FamilyReport is the part of a [Report] about one address family. Shares are of the
+// weight, 0..1.
 type FamilyReport struct {
 	Networks     int     `json:"networks"`
 	Skipped      int     `json:"skipped"` // networks without usable coordinates
@@ -55,7 +55,7 @@ func (r Report) String() string {
 // histogramStepKm is the resolution of the quantiles in a report.
 const histogramStepKm = 0.1
 
-// reportFamily compares a map with the source that it was compiled from.
+// reportFamily compares a map with its source.
 func reportFamily(s *source, m *Map, family int) FamilyReport {
 	r := FamilyReport{Skipped: s.skipped[family]}
 	at := make([]vec, m.NumCells())
@@ -104,7 +104,7 @@ func reportFamily(s *source, m *Map, family int) FamilyReport {
 	return r
 }
 
-// cellOf looks a network's first address up.
+// cellOf looks up a network's first address.
 func (m *Map) cellOf(n network, family int) Cell {
 	if family == family4 {
 		return m.v4.At(uint32(n.key >> (64 - lpm.Bits4)))

@@ -9,16 +9,15 @@ import (
 	"perto"
 )
 
-// Sampled is an address with the source's opinion of its place (coordinates and
-// country).
+// Sampled is an address with its coordinates and country in the source.
 type Sampled struct {
 	Addr  netip.Addr
 	Place perto.Place
 }
 
-// Sample draws n addresses of each family from city databases, networks by
-// weight as in [Report] and addresses uniformly inside them. Equal arguments
-// give equal results.
+// Sample draws n addresses of each family from city databases. It draws networks by
+// weight as in [Report], and addresses uniformly inside them. Equal arguments give
+// equal results.
 func Sample(files []string, n int, seed uint64) ([]Sampled, error) {
 	s, err := readSource(files)
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// maxFileBytes bounds what is read into memory. The largest city database
-	// that we know (GeoIP2 Enterprise) has about 400 MB.
+	// maxFileBytes bounds the file size read into memory. The largest known city
+	// database (GeoIP2 Enterprise) has about 400 MB.
 	maxFileBytes = 1 << 30
-	// maxNetworks bounds the walk over a damaged search tree, whose shared nodes
-	// may unfold without end. DB-IP's IPv6 database has 8.4 million networks.
+	// maxNetworks bounds the walk over a damaged search tree, because shared nodes can
+	// form endless paths. DB-IP's IPv6 database has 8.4 million networks.
 	maxNetworks = 1 << 26
 )
 
@@ -37,20 +37,20 @@ const (
 // granularity is the length of the longest networks that a map distinguishes.
 var granularity = [numFamilies]int{lpm.Bits4, lpm.Bits6}
 
-// network is one network of a source. key is its address, the most significant
-// bit first and left-aligned: an IPv4 address fills the upper half.
+// network is one network of a source. key is its address with the most significant bit
+// first, left-aligned. An IPv4 address is in the upper half.
 type network struct {
 	key  uint64
 	loc  int32 // index into source.locations, or unknownLocation
 	bits uint8
 }
 
-// unknownLocation marks networks whose place must be unknown in the map.
+// unknownLocation marks networks that must be unknown in the map.
 const unknownLocation = -1
 
-// weight is how much a network counts, in [Report] and for the compiler: by its
-// addresses for IPv4 (in /24s); for IPv6, where the number of addresses says
-// nothing about the number of users, by the length of its prefix.
+// weight returns the weight of a network in [Report] and for the compiler. For IPv4, it
+// is the number of addresses (in /24s). For IPv6, the number of addresses does not
+// reflect the number of users, so the weight depends on the prefix length.
 func (n network) weight(family int) float64 {
 	switch {
 	case family == family4:
@@ -79,7 +79,7 @@ type location struct {
 	weight   float64 // share of the addresses, each family counting as 1
 }
 
-// source is everything that the compiler needs to know about its inputs.
+// source is the input of the compiler.
 type source struct {
 	types     []string  // database types
 	built     time.Time // newest build time
@@ -123,8 +123,8 @@ func readSource(files []string) (*source, error) {
 	return s, nil
 }
 
-// readFile reads a whole file: a mapped one would crash the process when
-// somebody truncates it.
+// readFile reads a whole file. A memory-mapped file would crash the process when
+// another process truncates it.
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -150,7 +150,7 @@ func readFile(file string) ([]byte, error) {
 	return data, nil
 }
 
-// pathless returns the cause inside a path error: perto.Error names the path.
+// pathless returns the cause inside a path error, because perto.Error prints the path.
 func pathless(err error) error {
 	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // os.Open does not wrap it
 		return pe.Err
@@ -165,7 +165,7 @@ type flatRecord struct {
 	Longitude *float64 `maxminddb:"longitude"`
 }
 
-// decoder reads country and coordinates out of a record of either schema.
+// decoder reads country and coordinates from a record of one schema.
 type decoder func(r maxminddb.Result) (country string, lat, lon *float64, err error)
 
 func decodeFlat(r maxminddb.Result) (string, *float64, *float64, error) {
@@ -211,7 +211,7 @@ func (s *source) addMMDB(file string, data []byte) error {
 		s.built = built
 	}
 	had := [numFamilies]int{len(s.networks[family4]), len(s.networks[family6])}
-	byOffset := make(map[uintptr]int32) // records are shared by many networks
+	byOffset := make(map[uintptr]int32) // many networks share a record
 	for r := range db.Networks() {
 		if err := r.Err(); err != nil {
 			return fail(err, damaged)
@@ -243,7 +243,7 @@ func (s *source) addMMDB(file string, data []byte) error {
 	return nil
 }
 
-// networkOf returns the family and the form of a prefix that the compiler uses.
+// networkOf returns the family and the compiler's form of a prefix.
 func networkOf(p netip.Prefix) (family int, n network) {
 	a, bits := p.Addr(), p.Bits()
 	if a.Is4In6() && bits >= 96 {
@@ -260,8 +260,8 @@ func networkOf(p netip.Prefix) (family int, n network) {
 	return family6, n
 }
 
-// locate returns the number of a location, new or known, or unknownLocation for
-// records without sensible coordinates.
+// locate returns the index of a location, new or existing. It returns unknownLocation
+// for records without valid coordinates.
 func (s *source) locate(country string, lat, lon *float64) int32 {
 	if lat == nil || lon == nil || !validPoint(*lat, *lon) {
 		return unknownLocation
@@ -294,8 +294,8 @@ func validCountry(s string) bool {
 	return len(s) == 2 && s[0] >= 'A' && s[0] <= 'Z' && s[1] >= 'A' && s[1] <= 'Z'
 }
 
-// markReserved adds the special-purpose networks which the source leaves out and
-// which are so short that the compiler would give them to a neighbour.
+// markReserved adds the special-purpose networks that the source leaves out and that
+// are too small to stay unknown as gaps.
 func (s *source) markReserved(family int) {
 	for _, p := range reserved {
 		f, n := networkOf(netip.MustParsePrefix(p))
@@ -318,8 +318,8 @@ func (s *source) markReserved(family int) {
 	}
 }
 
-// reserved are the networks of the IANA special-purpose registries (RFC 6890)
-// that are too small to be left unknown as gaps: see gapBits.
+// reserved are the networks of the IANA special-purpose registries (RFC 6890) that are
+// too small to stay unknown as gaps (see gapBits).
 var reserved = [...]string{
 	"192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.51.100.0/24", "203.0.113.0/24",
 	"2001:db8::/32", "2001:2::/48",

@@ -6,8 +6,8 @@ import (
 	"perto"
 )
 
-// vec is a point on the unit sphere. Sums of vectors, weighted, are what lets
-// the compiler price a joined network in constant time.
+// vec is a point on the unit sphere. Weighted sums of vectors allow the compiler to
+// price a joined network in constant time.
 type vec [3]float64
 
 func vecOf(lat, lon float64) vec {
@@ -17,16 +17,16 @@ func vecOf(lat, lon float64) vec {
 
 func (v vec) dot(w vec) float64 { return v[0]*w[0] + v[1]*w[1] + v[2]*w[2] }
 
-// km returns the great-circle distance in kilometres, through the chord: unlike
-// the angle's cosine it is exact for near points.
+// km returns the great-circle distance in kilometres, computed from the chord. Unlike
+// the angle's cosine, the chord is exact for near points.
 func (v vec) km(w vec) float64 {
 	x, y, z := v[0]-w[0], v[1]-w[1], v[2]-w[2]
 	chord := math.Sqrt(x*x + y*y + z*z)
 	return 2 * perto.EarthRadiusKm * math.Asin(min(1, chord/2))
 }
 
-// grid finds the points near a point of the same country. Its boxes are as wide
-// as the search radius, so that 27 of them hold every candidate.
+// grid finds points of the same country near a point. Its boxes are as wide as the
+// search radius, so that 27 boxes contain every candidate.
 type grid struct {
 	width float64 // of a box, on the unit sphere
 	boxes map[gridBox][]int32
@@ -38,7 +38,7 @@ type gridBox struct {
 }
 
 func newGrid(radiusKm float64) *grid {
-	// int16 coordinates: a box must not be smaller than 1/32000 of the radius.
+	// Box coordinates are int16, so a box must be at least 1/32000 of the radius wide.
 	return &grid{width: max(radiusKm/perto.EarthRadiusKm, 1.0/32000), boxes: make(map[gridBox][]int32)}
 }
 
@@ -51,8 +51,8 @@ func (g *grid) add(country uint16, v vec, id int32) {
 	g.boxes[b] = append(g.boxes[b], id)
 }
 
-// near returns the id that is nearest to v among those at most maxKm away, which
-// must not be more than the grid's radius, or -1.
+// near returns the nearest id to v within maxKm, or -1. maxKm must not be more than the
+// grid's radius.
 func (g *grid) near(country uint16, v vec, maxKm float64, at func(id int32) vec) (id int32, km float64) {
 	id, km = -1, maxKm
 	b := g.box(country, v)
