@@ -12,27 +12,27 @@ import (
 	"perto"
 )
 
-// A registry rejects heartbeats with a lower epoch than it has seen: they may be
-// replayed. The epoch of a sender is lower by right when its clock was set back. So the
-// registry sends a challenge with a random nonce, and a sender that signs the nonce
-// proves that it runs now. docs/formats/heartbeat.md has the packets.
+// A registry rejects a heartbeat with a lower epoch than an earlier one, because it may
+// be replayed. The epoch of a sender is legitimately lower when its clock was set back.
+// The registry then sends a challenge with a random nonce. A sender that signs the
+// nonce proves that it runs now. docs/formats/heartbeat.md describes the packets.
 
 const (
-	// challengeEvery is the shortest time between two challenges of one replica, and
-	// the time in which the proof must come.
+	// challengeEvery is the shortest time between two challenges of one replica. The
+	// proof must arrive within it.
 	challengeEvery = time.Second
 	// noticeEvery is the shortest time between two notices of one registry. A notice is
-	// shorter than the packet that it answers, so it amplifies nothing.
+	// shorter than the packet that caused it, so it amplifies nothing.
 	noticeEvery = 100 * time.Millisecond
-	// rejectionLasts is how long a rejection is shown after the last one: several
-	// heartbeats at the longest interval that a sender may claim.
+	// rejectionLasts is how long the registry shows a rejection after the last one:
+	// several heartbeats at the longest interval that a sender may claim.
 	rejectionLasts = 2 * maxInterval
 	// logEvery is the shortest time between two log lines about one cause.
 	logEvery = time.Minute
 )
 
-// appendProof appends the answer to a challenge: the sender's epoch and sequence in the
-// head, and the nonce of the challenge in the body.
+// appendProof appends the response to a challenge: the sender's epoch and sequence in
+// the head, and the nonce of the challenge in the body.
 func appendProof(out []byte, epoch, sequence, nonce uint64, name []byte, keys *Keyring) []byte {
 	from := len(out)
 	out = appendHead(out, kindProof, 0, keys.ids[0], epoch, sequence)
@@ -42,7 +42,7 @@ func appendProof(out []byte, epoch, sequence, nonce uint64, name []byte, keys *K
 	return keys.seal(out, from)
 }
 
-// proof is the content of a proof whose signature was checked.
+// proof is the content of a proof with a verified signature.
 type proof struct{ nonce, epoch, sequence uint64 }
 
 func parseProof(p, body []byte) (_ proof, name []byte, _ Reject) {
@@ -61,12 +61,12 @@ func parseProof(p, body []byte) (_ proof, name []byte, _ Reject) {
 	}, body[fixed : fixed+n], Accepted
 }
 
-// echoBytes is how much of a rejected packet's signature its notice repeats. Only a
-// receiver of the packet, or a machine on its path, can know them.
+// echoBytes is how many bytes of a rejected packet's signature its notice repeats. Only
+// a receiver of the packet, or a machine on its path, can have them.
 const echoBytes = 8
 
-// appendNotice appends the notice that a packet was rejected: the reason, and the echo.
-// A sender with another key cannot check its signature, so it carries none.
+// appendNotice appends the notice that a packet was rejected: the reason and the echo.
+// The notice has no signature, because a sender with another key cannot check one.
 func appendNotice(out []byte, reason Reject, rejected []byte) []byte {
 	from := len(out)
 	out = appendHead(out, kindNotice, 0, binary.BigEndian.Uint32(rejected[8:]), 0, 0)
@@ -87,7 +87,7 @@ func parseNotice(p []byte) (reason Reject, echo [echoBytes]byte, ok bool) {
 }
 
 // claimedName returns the name in a packet that was rejected before its signature was
-// checked; "" when it has none.
+// checked. It is "" when the packet has none.
 func claimedName(p []byte) perto.Replica {
 	if len(p) < headBytes+macBytes || p[5] != kindHeartbeat {
 		return ""
@@ -102,17 +102,17 @@ func claimedName(p []byte) perto.Replica {
 // rejection is the newest rejected heartbeat of a replica.
 type rejection struct {
 	at   time.Time
-	text string // why, for people
+	text string // the reason in words, for logs and status
 }
 
-// explainReject returns the cause of a rejection for the log and for status. key is the
-// id of the key that signed the packet.
+// explainReject returns the reason for a rejection, for the log and for status. key is
+// the id of the key that signed the packet.
 func explainReject(reason Reject, key uint32) string {
 	switch reason {
 	case RejectKey:
 		return fmt.Sprintf("signed with key %08x, which this node does not have", key)
 	case RejectMAC:
-		return fmt.Sprintf("the signature is not of key %08x as this node has it", key)
+		return fmt.Sprintf("the signature does not match this node's key %08x", key)
 	case RejectEpoch:
 		return "its epoch is lower than an earlier one: its clock was set back, or the packet was replayed"
 	case RejectName:
@@ -121,9 +121,9 @@ func explainReject(reason Reject, key uint32) string {
 	return "reason: " + reason.String()
 }
 
-// rejected is a heartbeat that the reader rejected, on its way to the owner.
+// rejected is a rejected heartbeat that the reader passes to the owner goroutine.
 type rejected struct {
-	name   perto.Replica // as the packet claims
+	name   perto.Replica // unverified name in the packet
 	reason Reject
 	key    uint32
 	from   net.Addr
@@ -142,7 +142,7 @@ func (r *Registry) noteRejected(j rejected, now time.Time) {
 	}
 }
 
-// challenge asks a replica to prove that its lower epoch is of now.
+// challenge asks a replica to prove that its lower epoch is current.
 func (r *Registry) challenge(m *member, from net.Addr, now time.Time) {
 	if now.Sub(m.challenged) < challengeEvery {
 		return
@@ -154,14 +154,14 @@ func (r *Registry) challenge(m *member, from net.Addr, now time.Time) {
 	r.conn.WriteTo(r.scratch, from) // best effort: the next heartbeat causes another one
 }
 
-// proved takes the answer to a challenge.
+// proved handles the response to a challenge.
 func (r *Registry) proved(p proof, m *member, now time.Time) {
 	if m == nil || m.challenged.IsZero() || p.nonce != m.nonce || now.Sub(m.challenged) > challengeEvery {
 		return
 	}
 	m.challenged = time.Time{}
 	if p.epoch >= m.epoch {
-		return // an answer to a replayed packet: nothing is wrong with the epoch
+		return // the challenge came from a replayed packet: the epoch is correct
 	}
 	if now.Sub(m.adopted) >= logEvery {
 		m.adopted = now
@@ -172,7 +172,7 @@ func (r *Registry) proved(p proof, m *member, now time.Time) {
 	r.judge(m, now, r.isolated(now))
 }
 
-// adopt starts a new life of the replica at an epoch that it has proved.
+// adopt restarts the record of the replica at an epoch that it has proved.
 func (m *member) adopt(epoch, sequence uint64) {
 	m.epoch, m.sequence = epoch, sequence
 	m.renewed, m.run, m.dead, m.farewell = true, 0, "", false
@@ -186,7 +186,7 @@ type Rejection struct {
 	last   time.Time
 }
 
-// inbound is the state of a Sender about the packets that name servers send back.
+// inbound is the state of a Sender for packets that it receives from name servers.
 type inbound struct {
 	mu      sync.Mutex
 	echoes  [4][echoBytes]byte // of the newest packets
@@ -194,7 +194,7 @@ type inbound struct {
 	notices map[netip.AddrPort]Rejection
 }
 
-// note notes a packet that is sent, so that notices of it are accepted.
+// note records a sent packet, so that notices about it are accepted.
 func (i *inbound) note(p []byte, sequence uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -208,7 +208,7 @@ func (i *inbound) sequence() uint64 {
 	return i.sent
 }
 
-// listen answers challenges and notes notices until the connection is closed.
+// listen answers challenges and records notices until the connection is closed.
 func (s *Sender) listen(conn net.PacketConn) {
 	var ring currentKeys
 	p, out := make([]byte, MaxPacket+1), make([]byte, 0, MaxPacket)
@@ -218,7 +218,7 @@ func (s *Sender) listen(conn net.PacketConn) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			time.Sleep(tick) // for example out of memory: heartbeats go on meanwhile
+			time.Sleep(tick) // for example out of memory: sending goes on meanwhile
 			continue
 		}
 		if reason, echo, ok := parseNotice(p[:n]); ok {
@@ -237,7 +237,7 @@ func (s *Sender) listen(conn net.PacketConn) {
 	}
 }
 
-// noticed takes a notice, if it is of a packet that was sent lately.
+// noticed records a notice if it is about a packet that was sent recently.
 func (s *Sender) noticed(reason Reject, echo [echoBytes]byte, from net.Addr) {
 	at, err := netip.ParseAddrPort(from.String())
 	if err != nil {
@@ -257,9 +257,9 @@ func (s *Sender) noticed(reason Reject, echo [echoBytes]byte, from net.Addr) {
 	var text string
 	switch reason {
 	case RejectKey:
-		text = fmt.Sprintf("it does not have our key %08x", (*s.keys.Load())[0].ID)
+		text = fmt.Sprintf("it does not have this edge's key %08x", (*s.keys.Load())[0].ID)
 	case RejectMAC:
-		text = fmt.Sprintf("it has another secret for our key %08x", (*s.keys.Load())[0].ID)
+		text = fmt.Sprintf("it has another secret for this edge's key %08x", (*s.keys.Load())[0].ID)
 	case RejectName:
 		text = "its configuration does not declare this edge"
 	default:
@@ -278,7 +278,7 @@ func (s *Sender) noticed(reason Reject, echo [echoBytes]byte, from net.Addr) {
 	l.notices[at] = n
 }
 
-// Rejections returns the name servers that reject the heartbeats at present.
+// Rejections returns the name servers that currently reject the heartbeats.
 func (s *Sender) Rejections() []Rejection {
 	l := &s.inbound
 	l.mu.Lock()

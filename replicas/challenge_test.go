@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestClockSetBackIsProved: an edge whose clock was ahead restarts with the right time.
-// Its epoch is lower than the one that the name server has seen and stored.
+// TestClockSetBackIsProved: an edge with a clock that was ahead restarts with the
+// correct time. Its epoch is lower than the one that the name server has stored.
 func TestClockSetBackIsProved(t *testing.T) {
 	simTest(t, simOptions{file: true}, func(t *testing.T, s *sim) {
 		s.settle()
@@ -18,7 +18,7 @@ func TestClockSetBackIsProved(t *testing.T) {
 		s.until(0, 0, 3*time.Second, StateDown)
 		s.startEdge(0)
 		s.until(0, 0, 3*time.Second, StateUp)
-		// The name server restarts, too: it reads the epoch of the future from its file.
+		// The name server also restarts. It reads the higher epoch from its file.
 		s.stopNode(0)
 		s.kill(0)
 		s.startNode(0)
@@ -35,8 +35,8 @@ func TestClockSetBackIsProved(t *testing.T) {
 	})
 }
 
-// TestReplayedEpochIsNotAdopted: heartbeats of an earlier process come again, from
-// another host and from the edge's own address. Its present epoch stays.
+// TestReplayedEpochIsNotAdopted: heartbeats of an earlier process arrive again, from
+// another host and from the edge's own address. The registry keeps the current epoch.
 func TestReplayedEpochIsNotAdopted(t *testing.T) {
 	simTest(t, simOptions{}, func(t *testing.T, s *sim) {
 		s.settle()
@@ -65,22 +65,22 @@ func TestWrongKeyIsNamedOnBothSides(t *testing.T) {
 		s.until(0, 0, 5*time.Second, StateDown)
 		want := "its heartbeats are rejected: signed with key " + strings.TrimPrefix(other.String(), "key ")
 		if m := s.member(0, 0); !strings.HasPrefix(m.Reason, want) {
-			t.Errorf("the name server says %q, want %q", m.Reason, want)
+			t.Errorf("the name server reports %q, want %q", m.Reason, want)
 		}
 		rejections := s.edges[0].sender.Rejections()
-		if len(rejections) != 1 || rejections[0].Target.Addr() != s.nodes[0].host.Addr() || !strings.Contains(rejections[0].Reason, "does not have our "+other.String()) {
-			t.Errorf("the edge says %+v", rejections)
+		if len(rejections) != 1 || rejections[0].Target.Addr() != s.nodes[0].host.Addr() || !strings.Contains(rejections[0].Reason, "does not have this edge's "+other.String()) {
+			t.Errorf("the edge reports %+v", rejections)
 		}
 		if got := s.edges[1].sender.Rejections(); len(got) != 0 {
-			t.Errorf("another edge says %+v", got)
+			t.Errorf("another edge reports %+v", got)
 		}
 		// A key with the same id and another secret, then the right one.
 		forged := s.keys[0]
 		forged.Secret[0] ^= 1
 		s.edges[0].sender.SetKeys([]Key{forged})
 		time.Sleep(2 * time.Second)
-		if m := s.member(0, 0); !strings.Contains(m.Reason, "the signature is not of key") {
-			t.Errorf("with another secret the name server says %q", m.Reason)
+		if m := s.member(0, 0); !strings.Contains(m.Reason, "the signature does not match") {
+			t.Errorf("with another secret the name server reports %q", m.Reason)
 		}
 		s.edges[0].sender.SetKeys(s.keys)
 		s.until(0, 0, 3*time.Second, StateUp)
@@ -89,13 +89,13 @@ func TestWrongKeyIsNamedOnBothSides(t *testing.T) {
 		}
 		time.Sleep(2 * rejectionLasts)
 		if got := s.edges[0].sender.Rejections(); len(got) != 0 {
-			t.Errorf("later the edge still says %+v", got)
+			t.Errorf("later the edge still reports %+v", got)
 		}
 	})
 }
 
-// TestNoticesAreNotForged: a host that has not seen the packet cannot make an edge
-// believe that it is rejected.
+// TestNoticesAreNotForged: an edge ignores a rejection notice from a host that has not
+// received its packet.
 func TestNoticesAreNotForged(t *testing.T) {
 	h := Heartbeat{Name: []byte("e"), Epoch: 1, Sequence: 1, Interval: DefaultInterval}
 	packet := AppendHeartbeat(nil, &h, NewKeyring(testKey(1)))
@@ -122,8 +122,8 @@ func TestNoticesAreNotForged(t *testing.T) {
 	})
 }
 
-// FuzzInbound: no packet makes a parser of the heartbeat port crash, and what is read
-// is written alike.
+// FuzzInbound: no packet makes a parser of the heartbeat port panic. A packet that is
+// read is written with the same content.
 func FuzzInbound(f *testing.F) {
 	keys := NewKeyring(testKey(1))
 	h := Heartbeat{Name: []byte("gru-1"), Epoch: 3, Sequence: 4, Interval: DefaultInterval}

@@ -23,7 +23,7 @@ type Event struct {
 type eventRing struct {
 	mu    sync.Mutex
 	ring  [maxEvents]Event
-	count int // ever added
+	count int // events ever added
 }
 
 func (r *eventRing) add(e Event) {

@@ -8,20 +8,20 @@ import (
 	"perto"
 )
 
-// State is what is known of a replica.
+// State is the health of a replica.
 type State uint8
 
 // The states, from best to worst.
 const (
 	// StateUp: fresh evidence that it serves.
 	StateUp State = iota
-	// StateUnknown: assumed up because nothing was heard yet (boot) or because
-	// this node itself was stalled. It counts as up in answers.
+	// StateUnknown: assumed up because no evidence arrived yet (boot) or because this
+	// node was stalled. It counts as up in answers.
 	StateUnknown
-	// StateSuspect: two heartbeats missed or a probe failed; still in answers,
-	// whose TTL is shortened.
+	// StateSuspect: two heartbeats were missed or a probe failed. It stays in answers,
+	// with a shorter TTL.
 	StateSuspect
-	// StateDraining: it finishes what it has; new answers avoid it.
+	// StateDraining: it finishes its requests, and new answers avoid it.
 	StateDraining
 	// StateDown: confirmed down, by positive evidence or by silence.
 	StateDown
@@ -35,7 +35,7 @@ func (s State) String() string { return stateNames[s] }
 // MarshalText returns the name, so that JSON shows words.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads a name.
+// UnmarshalText reads a state's name.
 func (s *State) UnmarshalText(text []byte) error {
 	for i, n := range stateNames {
 		if n == string(text) {
@@ -43,13 +43,13 @@ func (s *State) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no state is called %q", text)
+	return fmt.Errorf("unknown state %q", text)
 }
 
 // Serves reports whether answers may name a replica in this state.
 func (s State) Serves() bool { return s <= StateSuspect }
 
-// Declared is what the configuration says of a replica.
+// Declared is the configuration of a replica.
 type Declared struct {
 	Name      perto.Replica
 	PoP       perto.PoP
@@ -57,34 +57,34 @@ type Declared struct {
 	Capacity  uint64       // bits per second; 0 when not declared
 	Weight    uint16       // share inside its PoP; 0 when not declared
 
-	// Check is what to probe in place of Addresses[0], with its port in place
-	// of the probes'; zero when not declared.
+	// Check is the address to probe instead of Addresses[0]. Its port replaces the port
+	// of the probes. It is zero when not declared.
 	Check netip.AddrPort
-	// Probes are run against it regularly; each can take it out and must bring
-	// it back. Without any, heartbeats alone decide.
+	// Probes are run against it regularly. Each one can remove it and must succeed to
+	// bring it back. Without probes, heartbeats alone decide.
 	Probes []Probe
-	// Beats says that it sends heartbeats: if none ever comes, it is down. A
-	// server that does not run perto must be probed instead.
+	// Beats is set when the replica sends heartbeats. If none ever arrives, it is down.
+	// A server that does not run perto must be probed instead.
 	Beats bool
 }
 
-// Probe is a check made again and again.
+// Probe is a check that is repeated at an interval.
 type Probe struct {
 	Kind     ProbeKind
-	Host     string // name asked for: Host header, TLS server name or DNS question
+	Host     string // requested name: Host header, TLS server name or DNS question
 	Path     string // for http and https; "" means "/"
 	Port     uint16
-	Interval time.Duration // from one to the next; 0 means 5 s
+	Interval time.Duration // time between two runs; 0 means 5 s
 	Timeout  time.Duration // 0 means 2 s, or Interval if that is less
-	Up       int           // good answers in a row that bring it back; 0 means 2
-	Down     int           // bad answers, not interrupted by Up good ones, that take it out; 0 means 3
+	Up       int           // good responses in a row that bring it back; 0 means 2
+	Down     int           // bad responses, not interrupted by Up good ones, that remove it; 0 means 3
 }
 
-// ProbeKind is what a probe speaks.
+// ProbeKind is the protocol of a probe.
 type ProbeKind uint8
 
-// The kinds of probe. All but ProbeTCP want an answer of the server itself; a
-// handshake is made by its kernel, even while the server hangs.
+// The kinds of probe. All except ProbeTCP need a response of the server itself. The
+// server's kernel completes a TCP handshake even while the server hangs.
 const (
 	ProbeHTTP ProbeKind = iota
 	ProbeHTTPS
@@ -94,7 +94,7 @@ const (
 
 var probeKindNames = [...]string{"http", "https", "tcp", "dns"}
 
-// String returns the kind's name as the configuration writes it.
+// String returns the kind's name in the form of the configuration.
 func (k ProbeKind) String() string { return probeKindNames[k] }
 
 // ParseProbeKind returns the kind of a name.
@@ -119,14 +119,14 @@ type Site struct {
 type Member struct {
 	Declared
 	State  State
-	Reason string    // why it is in this state, for people ("2 heartbeats missed")
-	Since  time.Time // when it entered the state
+	Reason string    // reason for the state, for people ("2 heartbeats missed")
+	Since  time.Time // start of the state
 	Load   float64   // share of its capacity in use, 0..1 and above when overloaded; 0 when unknown
-	Admin  string    // "", "drain", "up" or "down": an administrator's word, which wins while it lasts
+	Admin  string    // "", "drain", "up" or "down": an administrator's order, which overrides evidence while it lasts
 }
 
-// Fleet is the whole of what is known at one moment. It is immutable: readers
-// may keep it as long as they like, and must change nothing in it.
+// Fleet is the state of all replicas at one moment. It is immutable: readers may keep
+// it and must not change it.
 //
 // Sites and Members are sorted by name, and every Member's PoP is in Sites.
 type Fleet struct {

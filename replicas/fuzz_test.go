@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// FuzzKeys: whatever a key file holds, reading it ends with keys that are written
-// and read alike, or with an error that shows no secret.
+// FuzzKeys: reading a key file returns keys that are written and read without change,
+// or an error that shows no secret.
 func FuzzKeys(f *testing.F) {
 	f.Add([]byte(Key{ID: 7}.File()))
 	f.Add([]byte("# two, the first signs\n" + Key{ID: 1}.File() + "\n" + Key{ID: 2, Secret: [32]byte{9}}.File()))
@@ -32,7 +32,7 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// FuzzStore: a damaged state file is an error, never a crash; one that passes the
+// FuzzStore: a damaged state file is an error and never a panic. A file that passes the
 // checksum can be given to members.
 func FuzzStore(f *testing.F) {
 	now := time.Unix(1_790_000_000, 0)
@@ -44,7 +44,7 @@ func FuzzStore(f *testing.F) {
 	f.Add([]byte("perto"), "[")
 	f.Fuzz(func(t *testing.T, text []byte, body string) {
 		parseStore(text, now)
-		// And with a checksum that is right, so that the fuzzer gets behind it.
+		// The same body with a correct checksum, so that the fuzzer reaches the parser.
 		whole := fmt.Appendf(nil, storeHead+"%s", len(body), crc32.Checksum([]byte(body), castagnoli), now.Unix(), body)
 		records, err := parseStore(whole, now)
 		if err != nil {

@@ -11,25 +11,24 @@ import (
 	"perto"
 )
 
-// message is a packet that was believed, on its way to the owner.
+// message is a verified packet that the reader passes to the owner goroutine.
 type message struct {
 	kind  uint8
 	beat  Heartbeat // its Name is in name
-	query inquiry   // likewise
+	query inquiry   // its name is in name, too
 	proof proof
 	from  net.Addr
 	size  int
 	name  [maxName]byte
 }
 
-// read takes packets from the port until it is closed. Signatures are checked
-// here, so that a flood of forged packets does not keep the owner from its
-// leases.
+// read takes packets from the port until it is closed. It checks signatures here, so
+// that a flood of forged packets does not delay the owner's lease checks.
 func (r *Registry) read() {
 	var ring currentKeys
 	var noticed time.Time
 	notice := make([]byte, 0, MaxPacket)
-	// One byte more than allowed, so that too long a packet is seen as such.
+	// One byte more than allowed, to detect packets that are too long.
 	p := make([]byte, MaxPacket+1)
 	for {
 		n, from, err := r.conn.ReadFrom(p)
@@ -49,7 +48,7 @@ func (r *Registry) read() {
 			case kindHeartbeat:
 				m.beat, reject = parseHeartbeat(p[:n], body)
 				m.size = copy(m.name[:], m.beat.Name)
-				m.beat.Name = nil // part of p, which is read into again
+				m.beat.Name = nil // it points into p, which the next read overwrites
 			case kindQuery, kindAnswer, kindChallenge:
 				m.query, reject = parseInquiry(p[:n], body)
 				m.size = copy(m.name[:], m.query.name)
@@ -82,7 +81,7 @@ func (r *Registry) read() {
 	}
 }
 
-// reject hands a rejected packet to the owner, unless too many wait.
+// reject hands a rejected packet to the owner, unless too many are queued.
 func (r *Registry) reject(j rejected) {
 	select {
 	case r.rejects <- j:
@@ -90,7 +89,7 @@ func (r *Registry) reject(j rejected) {
 	}
 }
 
-// receive takes a message on the owner's goroutine.
+// receive handles a message on the owner's goroutine.
 func (r *Registry) receive(msg *message) {
 	now := time.Now()
 	m := r.members[perto.Replica(msg.name[:msg.size])]
@@ -103,7 +102,7 @@ func (r *Registry) receive(msg *message) {
 		r.proved(msg.proof, m, now)
 		return
 	case kindChallenge:
-		return // for senders
+		return // only senders handle challenges
 	}
 	if m == nil {
 		r.stats.received[RejectName].Inc()
@@ -126,7 +125,7 @@ func (r *Registry) receive(msg *message) {
 	r.judge(m, now, r.isolated(now))
 }
 
-// witness answers a query of another DNS node, or takes its answer.
+// witness answers a query of another DNS node, or handles the response to a query.
 func (r *Registry) witness(msg *message, m *member, now time.Time) {
 	if msg.kind == kindQuery {
 		q := inquiry{nonce: msg.query.nonce, age: never, name: msg.name[:msg.size]}
@@ -135,20 +134,20 @@ func (r *Registry) witness(msg *message, m *member, now time.Time) {
 		}
 		r.stats.witness[witnessAnswered].Inc()
 		r.scratch = appendInquiry(r.scratch[:0], kindAnswer, &q, r.keys)
-		r.conn.WriteTo(r.scratch, msg.from) // best effort, as all on this port
+		r.conn.WriteTo(r.scratch, msg.from) // best effort, like all packets on this port
 		return
 	}
 	q, ok := r.asked[msg.query.nonce]
 	if !ok || q.about != m {
-		return // replayed, too late, or of a replica that is no more
+		return // replayed, too late, or about a replica that was removed
 	}
 	delete(r.asked, msg.query.nonce)
 	if msg.query.age == never {
 		r.stats.witness[witnessNever].Inc()
 		return
 	}
-	// It was heard at least so long ago when the question left: the answer's
-	// own way is not counted in the replica's favour.
+	// The age counts from the departure of the question. The travel time of the
+	// response therefore does not make the heartbeat look fresher.
 	age := time.Duration(msg.query.age) * time.Millisecond
 	if age >= m.removeAfter() {
 		r.stats.witness[witnessNever].Inc()
@@ -165,7 +164,7 @@ func (r *Registry) ask(ctx context.Context, m *member, now time.Time) {
 		r.probe(ctx, m, &m.checks[i], min(m.checks[i].probe.Timeout, confirmTimeout))
 	}
 	if len(m.checks) == 0 {
-		// Its own word says where it listens.
+		// The replica's last status holds the port that it listens on.
 		if target := probeTarget(m.declared, m.status.Port); target.IsValid() {
 			m.confirm.probe, m.confirm.target = Probe{Kind: ProbeTCP}, target
 			m.confirm.up, m.confirm.down = defaultProbeUp, defaultProbeDown
@@ -184,7 +183,7 @@ func (r *Registry) ask(ctx context.Context, m *member, now time.Time) {
 	}
 }
 
-// result is how a probe ended.
+// result is the outcome of a probe run.
 type result struct {
 	member  *member
 	check   *check
@@ -194,7 +193,7 @@ type result struct {
 	err     error
 }
 
-// probe starts a check unless it is under way.
+// probe starts a check unless it is running already.
 func (r *Registry) probe(ctx context.Context, m *member, k *check, timeout time.Duration) {
 	now := time.Now()
 	if k.running || r.probing >= maxProbing || !k.target.IsValid() {
@@ -213,7 +212,7 @@ func (r *Registry) probe(ctx context.Context, m *member, k *check, timeout time.
 	}()
 }
 
-// publishChanges publishes a Fleet when something that matters changed.
+// publishChanges publishes a Fleet when a relevant value changed.
 func (r *Registry) publishChanges() {
 	if r.changed {
 		r.publish()
@@ -246,7 +245,7 @@ func (r *Registry) publish() {
 	r.changed = false
 }
 
-// save hands the state to the file's writer.
+// save hands the state to the writer goroutine of the file.
 func (r *Registry) save() {
 	out := make([]stored, 0, len(r.sorted))
 	for _, m := range r.sorted {

@@ -2,26 +2,26 @@ package replicas
 
 import "time"
 
-// Flap damping: a replica that comes back and fails again is held down longer
-// each time, so that answers do not follow it up and down.
+// Flap damping: a replica that comes back and fails again is held down longer each
+// time, so that answers do not change with each flap.
 const (
 	// flapWindow is how long a removal counts against a replica.
 	flapWindow = time.Minute
-	// firstHold is how long the second removal in the window lasts at least; it
-	// doubles with each further one (a flap of 1 Hz must not change answers
-	// more than about once in 10 s).
+	// firstHold is how long the second removal in the window lasts at least. It doubles
+	// with each further removal. A replica that flaps at 1 Hz must not change answers
+	// more than about once in 10 s.
 	firstHold = 10 * time.Second
 	maxHold   = time.Minute
 )
 
-// holdDown remembers removals.
+// holdDown counts removals.
 type holdDown struct {
-	count int // removals without a quiet window between
+	count int // removals without a quiet window between them
 	last  time.Time
-	until time.Time // not up before
+	until time.Time // earliest return
 }
 
-// removed notes a removal.
+// removed records a removal.
 func (f *holdDown) removed(now time.Time) {
 	if now.Sub(f.last) > flapWindow+f.hold() {
 		f.count = 0
@@ -31,7 +31,8 @@ func (f *holdDown) removed(now time.Time) {
 	f.until = now.Add(f.hold())
 }
 
-// hold is how long the last removal lasts at least. The first is free.
+// hold returns how long the last removal lasts at least. The first removal has no
+// minimum.
 func (f *holdDown) hold() time.Duration {
 	if f.count < 2 {
 		return 0

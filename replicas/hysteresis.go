@@ -1,9 +1,9 @@
 package replicas
 
-// hysteresis turns a series of probe results into a state that does not flap, as
-// gdnsd does: it goes down after `down` failures that were not interrupted by
-// `up` successes in a row, and up after `up` successes in a row. A single good
-// answer between failures therefore does not hide a server that mostly fails.
+// hysteresis turns a series of probe results into a state that does not flap, as gdnsd
+// does. It goes down after `down` failures that were not interrupted by `up` successes
+// in a row. It goes up after `up` successes in a row. A single success between failures
+// therefore does not hide a server that mostly fails.
 type hysteresis struct {
 	up, down  int
 	successes int // in a row
@@ -22,8 +22,8 @@ const (
 func (d *hysteresis) success() {
 	d.successes++
 	if d.successes >= d.up || d.verdict == undecided {
-		// The first answer after a start is believed: what is undecided is
-		// assumed up already, so this changes what is known, not who serves.
+		// The first success after a start decides at once. An undecided replica is
+		// assumed up already, so this changes the state's reason and not the answers.
 		d.verdict, d.failures = good, 0
 	}
 }
@@ -36,7 +36,7 @@ func (d *hysteresis) failure() {
 	}
 }
 
-// refuse is a failure that needs no confirmation.
+// refuse records a failure that needs no confirmation.
 func (d *hysteresis) refuse() {
 	d.successes, d.failures, d.verdict = 0, d.down, bad
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestDamper(t *testing.T) {
+func TestHysteresis(t *testing.T) {
 	tests := []struct {
 		name, results string // + good, - bad, ! refused
 		want          verdict
@@ -43,7 +43,7 @@ func TestDamper(t *testing.T) {
 	}
 }
 
-func TestFlapsHoldLongerEachTime(t *testing.T) {
+func TestHoldDownGrowsWithEachRemoval(t *testing.T) {
 	now := time.Unix(0, 0)
 	var f holdDown
 	for i, want := range []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {

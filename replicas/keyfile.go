@@ -13,7 +13,7 @@ import (
 	"perto"
 )
 
-// keyPrefix begins a line of a key file: "perto-key-1 ID SECRET", the secret in
+// keyPrefix begins a line of a key file: "perto-key-1 ID SECRET", with the secret in
 // base64.
 const keyPrefix = "perto-key-1"
 
@@ -32,8 +32,8 @@ func (k Key) File() string {
 	return fmt.Sprintf("%s %08x %s\n", keyPrefix, k.ID, base64.StdEncoding.EncodeToString(k.Secret[:]))
 }
 
-// ParseKeys reads a key file: one key a line, empty lines and lines with # are
-// skipped. The first key signs, all of them verify. Errors never show secrets.
+// ParseKeys reads a key file with one key a line. It skips empty lines and lines with
+// #. The first key signs, and all keys verify. Errors never show secrets.
 func ParseKeys(data []byte) ([]Key, error) {
 	var keys []Key
 	for n, line := range bytes.Split(data, []byte("\n")) {
@@ -43,7 +43,7 @@ func ParseKeys(data []byte) ([]Key, error) {
 		fields := bytes.Fields(line)
 		var k Key
 		if len(fields) != 3 || string(fields[0]) != keyPrefix {
-			return nil, fmt.Errorf("line %d is no key", n+1)
+			return nil, fmt.Errorf("line %d: not a key", n+1)
 		}
 		if _, err := fmt.Sscanf(string(fields[1]), "%08x", &k.ID); err != nil {
 			return nil, fmt.Errorf("line %d: the key's id is not hexadecimal", n+1)
@@ -56,7 +56,7 @@ func ParseKeys(data []byte) ([]Key, error) {
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("no key")
+		return nil, fmt.Errorf("the file holds no key")
 	}
 	return keys, nil
 }
@@ -71,7 +71,7 @@ func LoadKeys(path string) ([]Key, error) {
 		}
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		err = e.Err // the path stands before it
+		err = e.Err // the path is printed before it
 	}
 	return nil, &perto.Error{Op: "read key file", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "copy the key file of the other machines here; for a new cluster perto key new makes one"}
 }

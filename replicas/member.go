@@ -7,61 +7,61 @@ import (
 
 // The times of the lease, in units of the sender's interval (0.5 s by default).
 const (
-	// minInterval and maxInterval bound what a sender may claim: a lease of
-	// hours would be no lease.
+	// minInterval and maxInterval bound the interval that a sender may claim. A lease
+	// of hours would delay removals by hours.
 	minInterval = 100 * time.Millisecond
 	maxInterval = 10 * time.Second
 
-	// leaseSlack is for jitter of the network: two missed beats are noticed
-	// 0.1 s after the second was due.
+	// leaseSlack allows for network jitter: two missed heartbeats are noticed 0.1 s
+	// after the second was due.
 	leaseSlack = 100 * time.Millisecond
-	// missedRemove intervals of silence, less the slack, remove a replica: 2.4 s,
-	// which the ticks and the network round up to the promised 2.5 s.
+	// missedRemove intervals of silence, less the slack, remove a replica. This is 2.4
+	// s, which ticks and the network extend to the documented 2.5 s.
 	missedSuspect, missedRemove = 2, 5
 
-	// bootGrace is how long a replica that should send heartbeats is assumed up
-	// after its declaration although none came.
+	// bootGrace is how long a replica that should send heartbeats is assumed up after
+	// its declaration although none arrived.
 	bootGrace = 5 * time.Second
-	// beatsBack is how many heartbeats in a row bring a replica back that was
-	// silent or dead; a new process needs only one.
+	// beatsBack is how many heartbeats in a row bring back a replica that was silent or
+	// dead. A new process needs only one.
 	beatsBack = 3
 )
 
-// member is what the registry knows of one replica. It is a pure state machine:
-// events and the time go in, a judgement comes out. The registry's goroutine
+// member is the registry's record of one replica. It is a pure state machine: its
+// inputs are events and the time, its output is a judgement. The registry's goroutine
 // owns it.
 type member struct {
 	declared Declared
-	born     time.Time // when it was declared here
+	born     time.Time // time of its declaration in this process
 
 	// Heartbeats.
 	epoch, sequence uint64
 	status          Status
 	interval        time.Duration
-	heard           time.Time // the last heartbeat; zero when none came in this life of ours
+	heard           time.Time // the last heartbeat; zero when this process has received none
 	run             int       // heartbeats without a gap, since the last evidence of death
-	counted         time.Time // the last that counted for run
-	renewed         bool      // the process is another than the one that went down
+	counted         time.Time // the last heartbeat that counted for run
+	renewed         bool      // the process is not the one that went down
 	farewell        bool
 	rejection       rejection // the newest, since the last heartbeat that was accepted
-	challenged      time.Time // when a challenge was sent; zero: none is open
+	challenged      time.Time // time of the challenge; zero when none is open
 	nonce           uint64    // of that challenge
 	adopted         time.Time // when a lower epoch was logged last
 
 	// Other evidence.
-	sign     time.Time // when it was last known to live by a weaker sign: a probe's answer, a witness
+	sign     time.Time // newest weaker sign of life: a probe's response or a witness
 	dead     string    // positive evidence of death; "" when there is none
-	restored bool      // it was down when our file was written, nothing newer is known
+	restored bool      // it was down when the state file was written, and no newer evidence exists
 	checks   []check   // one for each declared probe
 	confirm  check     // the TCP probe of a silent replica without probes
 
-	judged  State  // by evidence alone
-	why     string // the reason for that
+	judged  State  // state by evidence alone
+	why     string // the reason for judged
 	hold    holdDown
-	nextAsk time.Time // while silent: when to probe and to ask witnesses again
+	nextAsk time.Time // while silent: the next probe and witness query
 
 	admin      string
-	adminUntil time.Time // zero: without end
+	adminUntil time.Time // zero means without end
 
 	// As published.
 	state  State
@@ -71,13 +71,13 @@ type member struct {
 }
 
 func newMember(d Declared, now time.Time) *member {
-	m := &member{born: now, interval: DefaultInterval, judged: StateUnknown, state: StateUnknown, reason: "nothing heard yet", since: now}
+	m := &member{born: now, interval: DefaultInterval, judged: StateUnknown, state: StateUnknown, reason: "no evidence yet", since: now}
 	m.declare(d, now)
 	return m
 }
 
-// declare takes over what the configuration says now. Evidence stays, but
-// probes that changed start anew.
+// declare applies the current configuration. Evidence stays, but changed probes start
+// again.
 func (m *member) declare(d Declared, now time.Time) {
 	if !sameProbes(m.declared, d) || m.checks == nil {
 		for i := range m.checks {
@@ -87,12 +87,12 @@ func (m *member) declare(d Declared, now time.Time) {
 	}
 	if m.declared.Check != d.Check || len(m.declared.Addresses) > 0 && len(d.Addresses) > 0 && m.declared.Addresses[0] != d.Addresses[0] {
 		m.confirm.stop()
-		m.dead = "" // it was the death of another address
+		m.dead = "" // the evidence was about another address
 	}
 	m.declared = d
 }
 
-// stop ends the probes under way: checks die with the record.
+// stop ends the running probes of a removed record.
 func (m *member) stop() {
 	for i := range m.checks {
 		m.checks[i].stop()
@@ -103,7 +103,7 @@ func (m *member) stop() {
 func (m *member) suspectAfter() time.Duration { return missedSuspect*m.interval + leaseSlack }
 func (m *member) removeAfter() time.Duration  { return missedRemove*m.interval - leaseSlack }
 
-// beat takes a heartbeat whose signature was checked.
+// beat handles a heartbeat with a verified signature.
 func (m *member) beat(h *Heartbeat, now time.Time) Reject {
 	switch {
 	case h.Epoch < m.epoch:
@@ -114,7 +114,7 @@ func (m *member) beat(h *Heartbeat, now time.Time) Reject {
 		return RejectSequence
 	}
 	if h.Epoch > m.epoch {
-		// Another process: what is known of the one before does not concern it.
+		// Evidence about an earlier process does not apply to a new one.
 		m.renewed, m.run, m.dead, m.farewell = true, 0, "", false
 	}
 	if !m.heard.IsZero() && now.Sub(m.heard) >= m.suspectAfter() {
@@ -129,8 +129,8 @@ func (m *member) beat(h *Heartbeat, now time.Time) Reject {
 		m.farewell, m.run = true, 0
 		return Accepted
 	}
-	// A process that wakes sends what it had ready at once: only beats at their
-	// proper distance prove that it keeps going.
+	// A process that wakes sends its delayed heartbeats at once. Only heartbeats at
+	// their proper distance prove that it keeps running.
 	if m.run == 0 || now.Sub(m.counted) >= m.interval/2 {
 		m.run++
 		m.counted = now
@@ -141,19 +141,19 @@ func (m *member) beat(h *Heartbeat, now time.Time) Reject {
 	return Accepted
 }
 
-// die notes positive evidence of death.
+// die records positive evidence of death.
 func (m *member) die(why string) {
 	m.dead, m.run, m.renewed = why, 0, false
 }
 
-// alive notes a sign of life which is not a heartbeat.
+// alive records a sign of life other than a heartbeat.
 func (m *member) alive(at time.Time) {
 	if at.After(m.sign) {
 		m.sign = at
 	}
 }
 
-// silence is how long no heartbeat came; 0 when none ever did.
+// silence returns the time since the last heartbeat, or 0 when none ever arrived.
 func (m *member) silence(now time.Time) time.Duration {
 	if m.heard.IsZero() {
 		return 0
@@ -161,8 +161,8 @@ func (m *member) silence(now time.Time) time.Duration {
 	return now.Sub(m.heard)
 }
 
-// silent reports whether the replica should be probed and asked about: it
-// missed two heartbeats, or should send some and never did.
+// silent reports whether the replica should be probed and witnesses be asked. It missed
+// two heartbeats, or should send heartbeats and never did.
 func (m *member) silent(now time.Time, heartbeats bool) bool {
 	if m.judged == StateDown || !heartbeats {
 		return false
@@ -173,8 +173,9 @@ func (m *member) silent(now time.Time, heartbeats bool) bool {
 	return now.Sub(m.heard) >= m.suspectAfter()
 }
 
-// askPause is how long to wait before asking about a silent replica again: not
-// long while the answers matter, longer when nobody knew anything for a while.
+// askPause returns the pause before the next query about a silent replica. It is short
+// while the result can change answers. It is longer when queries brought no evidence
+// for a while.
 func (m *member) askPause(now time.Time) time.Duration {
 	quiet := now.Sub(later(later(m.heard, m.sign), m.born))
 	if quiet > 2*m.removeAfter() {
@@ -183,17 +184,17 @@ func (m *member) askPause(now time.Time) time.Duration {
 	return askEvery
 }
 
-// circumstances are what the registry knows beyond one member.
+// circumstances are the facts beyond one member that a judgement needs.
 type circumstances struct {
 	now        time.Time
-	heartbeats bool // we listen for heartbeats
-	isolated   bool // nothing was heard from anybody: our own network is suspect
+	heartbeats bool // heartbeats are on
+	isolated   bool // no packet arrived from any replica: this node's own network is suspect
 }
 
-// judge weighs the evidence. It does not look at what was judged before.
+// judge weighs the evidence. The earlier judgement is no input.
 func (m *member) judge(c circumstances) (State, string) {
 	if m.farewell {
-		return StateDown, "said farewell"
+		return StateDown, "sent a farewell"
 	}
 	if m.dead != "" {
 		return StateDown, m.dead
@@ -212,28 +213,28 @@ func (m *member) judge(c circumstances) (State, string) {
 	silence := m.silence(c.now)
 	if silence < m.suspectAfter() {
 		if m.status.Draining {
-			return StateDraining, "says that it drains"
+			return StateDraining, "reports that it drains"
 		}
 		return StateUp, "heartbeats"
 	}
 	if life := min(silence, c.now.Sub(m.sign)); life >= m.removeAfter() && !c.isolated {
-		return StateDown, "silent, and nobody else heard it"
+		return StateDown, "silent, and no probe or witness found it alive"
 	}
 	switch {
 	case m.status.Draining:
-		return StateDraining, "said that it drains, now silent"
+		return StateDraining, "reported that it drains, now silent"
 	case silence < m.removeAfter():
 		return StateSuspect, fmt.Sprintf("%d heartbeats missed", missedSuspect)
 	case c.isolated:
-		return StateUnknown, "nobody is heard: our own network is suspected"
+		return StateUnknown, "no replica is reachable: the network of this node is suspected"
 	}
 	return StateSuspect, "no heartbeats, but a probe or a witness found it alive"
 }
 
-// judgeUnheard judges a replica of which no heartbeat came since we started.
+// judgeUnheard judges a replica that sent no heartbeat since this process started.
 func (m *member) judgeUnheard(c circumstances) (State, string) {
 	if m.restored {
-		return StateDown, "was down before we restarted"
+		return StateDown, "was down before this node restarted"
 	}
 	for i := range m.checks {
 		if m.checks[i].verdict == good {
@@ -244,14 +245,13 @@ func (m *member) judgeUnheard(c circumstances) (State, string) {
 		if !m.sign.IsZero() && c.now.Sub(m.sign) < m.removeAfter() {
 			return StateSuspect, "no heartbeats, but a probe or a witness found it alive"
 		}
-		return StateDown, "never heard"
+		return StateDown, "no heartbeat ever arrived"
 	}
-	return StateUnknown, "nothing heard yet"
+	return StateUnknown, "no evidence yet"
 }
 
-// update judges anew and settles how long a removed replica stays away. It
-// returns how long after the last sign of life a removal came, or -1 when there
-// was none.
+// update judges the member and decides how long a removed replica stays down. It
+// returns the time from the last sign of life to the removal, or -1 without a removal.
 func (m *member) update(c circumstances) (removal time.Duration) {
 	removal = -1
 	state, reason := m.judge(c)
@@ -280,8 +280,8 @@ func (m *member) update(c circumstances) (removal time.Duration) {
 	return removal
 }
 
-// rejected returns why heartbeats of the replica are rejected, if they are and no
-// accepted one is fresh; else "".
+// rejected returns the reason why heartbeats of the replica are rejected. It is "" when
+// none is rejected or an accepted one is fresh.
 func (m *member) rejected(now time.Time) string {
 	if m.rejection.text == "" || now.Sub(m.rejection.at) >= rejectionLasts {
 		return ""
@@ -292,8 +292,7 @@ func (m *member) rejected(now time.Time) string {
 	return m.rejection.text
 }
 
-// recovered reports whether there is enough evidence that a removed replica is
-// back.
+// recovered reports whether there is enough evidence that a removed replica is back.
 func (m *member) recovered() bool {
 	if m.run >= beatsBack || m.run > 0 && m.renewed {
 		return true
@@ -306,20 +305,20 @@ func (m *member) recovered() bool {
 	return len(m.checks) > 0
 }
 
-// publish sets what readers see: the judgement, unless an administrator has
-// said something.
+// publish sets the state that readers see: the judgement, unless an administrator's
+// order overrides it.
 func (m *member) publish(state State, reason string, now time.Time) {
 	if m.admin != "" && !m.adminUntil.IsZero() && !now.Before(m.adminUntil) {
 		m.admin = ""
 	}
 	switch m.admin {
 	case AdminUp:
-		state, reason = StateUp, "an administrator says so"
+		state, reason = StateUp, "set by an administrator"
 	case AdminDown:
-		state, reason = StateDown, "an administrator says so"
+		state, reason = StateDown, "set by an administrator"
 	case AdminDrain:
 		if state != StateDown {
-			state, reason = StateDraining, "an administrator drains it"
+			state, reason = StateDraining, "drained by an administrator"
 		}
 	}
 	if state != m.state {
@@ -328,7 +327,7 @@ func (m *member) publish(state State, reason string, now time.Time) {
 	m.state, m.reason = state, reason
 }
 
-// extend moves all that expires: this node could not hear for a while.
+// extend moves all expiry times, because this node could not receive for a while.
 func (m *member) extend(by time.Duration, now time.Time) {
 	m.born = m.born.Add(by)
 	for _, t := range []*time.Time{&m.heard, &m.sign} {

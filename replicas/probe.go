@@ -22,17 +22,18 @@ import (
 	"perto/internal/netx"
 )
 
-// The defaults of a probe, as the configuration has them.
+// The defaults of a probe in the configuration.
 const (
 	defaultProbeInterval = 5 * time.Second
 	defaultProbeTimeout  = 2 * time.Second
 	defaultProbeUp       = 2
 	defaultProbeDown     = 3
 
-	// confirmTimeout is how long the probe of a silent replica may take: it
-	// must end before the lease does.
+	// confirmTimeout is how long the probe of a silent replica may take. It must end
+	// before the lease does.
 	confirmTimeout = time.Second
-	// firstProbeWithin spreads the first probes after a start.
+	// firstProbeWithin is the period over which the first probes after a start are
+	// spread.
 	firstProbeWithin = time.Second
 )
 
@@ -42,13 +43,13 @@ type check struct {
 	target netip.AddrPort
 	hysteresis
 	last    string    // the last bad result
-	due     time.Time // when to run it next
+	due     time.Time // time of the next run
 	running bool
-	run     uint64 // counts runs: a result of an earlier run is not ours
+	run     uint64 // counts runs, to ignore the result of an earlier run
 	cancel  context.CancelFunc
 }
 
-// stop forgets a run that is under way.
+// stop cancels a run in progress and ignores its result.
 func (k *check) stop() {
 	k.run++
 	k.running = false
@@ -58,7 +59,7 @@ func (k *check) stop() {
 	}
 }
 
-// newChecks makes the checks of a replica, their first runs spread by its name.
+// newChecks makes the checks of a replica. A hash of the name spreads their first runs.
 func newChecks(d Declared, now time.Time) []check {
 	out := make([]check, len(d.Probes))
 	for i, p := range d.Probes {
@@ -85,8 +86,8 @@ func newChecks(d Declared, now time.Time) []check {
 	return out
 }
 
-// probeTarget is where a replica is probed: the declared check address, or its
-// first address. It is zero when it has none.
+// probeTarget returns the address to probe: the declared check address or the first
+// address. It is zero when the replica has none.
 func probeTarget(d Declared, port uint16) netip.AddrPort {
 	switch {
 	case d.Check.IsValid():
@@ -101,28 +102,28 @@ func sameProbes(a, b Declared) bool {
 	return slices.Equal(a.Probes, b.Probes) && a.Check == b.Check && slices.Equal(a.Addresses, b.Addresses)
 }
 
-// outcome is how a probe ended.
+// outcome is the result class of a probe.
 type outcome uint8
 
 const (
 	outcomeOK      outcome = iota
-	outcomeRefused         // positive evidence: its kernel says that nobody listens
-	outcomeReset           // positive evidence: the connection died under us
+	outcomeRefused         // positive evidence: no process listens on the port
+	outcomeReset           // positive evidence: the connection was reset
 	outcomeTimeout
-	outcomeBad   // it answered, but not well
-	outcomeError // anything else, for example no route: says nothing of the server
+	outcomeBad   // it responded with a failure
+	outcomeError // any other error, for example no route: no evidence about the server
 )
 
 var outcomeNames = [...]string{"ok", "refused", "reset", "timeout", "bad", "error"}
 
-// badAnswer is an answer of the server that is not good.
+// badAnswer is the description of a response that is not good.
 type badAnswer string
 
 func (b badAnswer) Error() string { return string(b) }
 
 func (o outcome) String() string { return outcomeNames[o] }
 
-// classify says what an error of a connection means.
+// classify returns the outcome for the error of a connection.
 func classify(err error) outcome {
 	switch {
 	case err == nil:
@@ -149,8 +150,8 @@ type prober struct {
 	tls     *tls.Config
 }
 
-// run makes one probe within the context's deadline, which must be set. The
-// error is nil when the answer is good.
+// run makes one probe within the context's deadline, which must be set. The error is
+// nil when the response is good.
 func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) error {
 	network := "tcp"
 	if probe.Kind == ProbeDNS {
@@ -167,8 +168,8 @@ func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) er
 	defer stop()
 	switch probe.Kind {
 	case ProbeHTTPS:
-		// The name is sent but the certificate is not judged: an expired one is
-		// an alarm of its own, and must not take all edges out at once.
+		// The certificate is not verified. An expired certificate must not remove all
+		// edges at once; it needs an alarm of its own.
 		cfg := &tls.Config{InsecureSkipVerify: true}
 		if p.tls != nil {
 			cfg = p.tls.Clone()
@@ -189,14 +190,14 @@ func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) er
 }
 
 const (
-	// maxStatusLine limits a line of an HTTP reply, and maxReply what is read of one,
-	// interim replies included. Both in bytes.
+	// maxStatusLine limits a line of an HTTP response. maxReply limits the bytes read
+	// of one, interim responses included. Both are in bytes.
 	maxStatusLine = 1024
 	maxReply      = 64 << 10
 )
 
-// askHTTP wants a final status of 200 to 399. net/http would follow redirects, pool
-// connections and parse bodies; the status line is all that matters here.
+// askHTTP accepts a final status of 200 to 399. net/http would follow redirects, pool
+// connections and parse bodies. Only the status line matters here.
 func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
 	host := probe.Host
 	if host == "" {
@@ -216,7 +217,7 @@ func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
 			if err := skipFields(r); err != nil {
 				return err
 			}
-			continue // an interim reply (RFC 9110, section 15.2)
+			continue // an interim response (RFC 9110, section 15.2)
 		case status < 200 || status > 399:
 			return badAnswer("status " + strconv.Itoa(status))
 		}
@@ -224,7 +225,7 @@ func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
 	}
 }
 
-// readStatus reads a status line. One that is cut counts as what came of it.
+// readStatus reads a status line. It accepts a cut line as far as it was received.
 func readStatus(r *bufio.Reader) (int, error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil && len(line) == 0 {
@@ -239,7 +240,7 @@ func readStatus(r *bufio.Reader) (int, error) {
 	return status, nil
 }
 
-// skipFields reads the fields of an interim reply.
+// skipFields reads the fields of an interim response.
 func skipFields(r *bufio.Reader) error {
 	for empty := false; !empty; {
 		line, err := r.ReadSlice('\n')
@@ -254,7 +255,7 @@ func skipFields(r *bufio.Reader) error {
 	return nil
 }
 
-// askDNS wants any answer without an error; that a name does not exist is one.
+// askDNS accepts each response without an error. NXDOMAIN also counts as good.
 func askDNS(conn net.Conn, probe Probe) error {
 	c := &dns.Conn{Conn: conn}
 	q := new(dns.Msg)
@@ -268,7 +269,7 @@ func askDNS(conn net.Conn, probe Probe) error {
 		case err != nil:
 			return err
 		case r.Id != q.Id || !r.Response:
-			continue // of an earlier probe from the same port
+			continue // response to an earlier probe from the same port
 		case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
 			return badAnswer("answer " + dns.RcodeToString[r.Rcode])
 		}

@@ -22,7 +22,7 @@ import (
 	"perto/internal/simnet"
 )
 
-// selfSigned returns a certificate that nobody trusts and that has expired.
+// selfSigned returns an expired certificate without a trusted issuer.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -153,9 +153,9 @@ func TestDNSProbe(t *testing.T) {
 	}
 }
 
-// TestOverTheOperatingSystem runs one heartbeat and one probe through real
-// sockets on loopback: everything else is tested in virtual time.
-func TestOverTheOperatingSystem(t *testing.T) {
+// TestRegistryUsesSystemSockets runs one heartbeat and one probe through real sockets on
+// loopback. All other tests run in virtual time.
+func TestRegistryUsesSystemSockets(t *testing.T) {
 	var network netx.OS
 	l, err := network.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -19,75 +19,75 @@ import (
 )
 
 const (
-	// tick is how often leases are looked at.
+	// tick is the interval of lease checks.
 	tick = 50 * time.Millisecond
-	// stallAfter is how late a tick may be before the registry concludes that
-	// it could not have heard anything meanwhile.
+	// stallAfter is how late a tick may be before the registry concludes that it could
+	// not receive packets meanwhile.
 	stallAfter = 300 * time.Millisecond
-	// askEvery is how often a silent replica is probed and asked about, and
-	// askSeldom how often once that has led nowhere.
+	// askEvery is the interval of probes and witness queries about a silent replica.
+	// askSeldom is the interval after these brought no evidence.
 	askEvery  = 500 * time.Millisecond
 	askSeldom = 5 * time.Second
 	// maxWitnesses is how many other DNS nodes are asked about one replica.
 	maxWitnesses = 3
-	// maxProbing limits the probes under way; others wait for the next tick.
+	// maxProbing limits the concurrent probes. Others wait for the next tick.
 	maxProbing = 64
-	// loadStep and loadEvery limit how often a mere change of load is
-	// published: each makes the mapper look again.
+	// loadStep and loadEvery limit how often a change of load alone is published,
+	// because each Fleet makes the mapper recompute.
 	loadStep  = 0.05
 	loadEvery = time.Second
-	// inboxSize is how many packets may wait for the registry: two intervals of
-	// a thousand edges.
+	// inboxSize is how many packets may wait for the registry: two intervals of a
+	// thousand edges.
 	inboxSize = 2048
-	// maxRejects is how many rejected packets may wait to be shown; more are counted
-	// only.
+	// maxRejects is how many rejected packets may wait to be shown. The registry only
+	// counts any others.
 	maxRejects = 16
 )
 
-// The words of an administrator.
+// The orders of an administrator.
 const (
 	AdminDrain = "drain"
 	AdminUp    = "up"
 	AdminDown  = "down"
 )
 
-// Evidence is what somebody else found out about a replica.
+// Evidence is another component's observation of a replica.
 type Evidence uint8
 
 // The kinds of evidence.
 const (
-	EvidenceRefused Evidence = iota // nobody listens: removes it at once
-	EvidenceReset                   // the connection died: removes it at once
-	EvidenceTimeout                 // it did not answer: probes it at once
-	EvidenceError                   // it answered badly: probes it at once
+	EvidenceRefused Evidence = iota // no process listens: removes it at once
+	EvidenceReset                   // the connection was reset: removes it at once
+	EvidenceTimeout                 // no response in time: probes it at once
+	EvidenceError                   // a bad response: probes it at once
 )
 
-// Config is what a Registry needs.
+// Config holds the parameters of a Registry.
 type Config struct {
 	Network netx.Network
-	// Listen is the UDP address for heartbeats, ":5399"; "" turns them off, as
-	// does a lack of Keys. Then probes alone decide.
+	// Listen is the UDP address for heartbeats, for example ":5399". Heartbeats are off
+	// when it is "" or there are no Keys. Then probes alone decide.
 	Listen string
 	Settings
-	// Self is the replica on this machine, if there is one: that it is heard
-	// does not prove that the network works.
+	// Self is the replica on this machine, if there is one. Its heartbeats do not prove
+	// that the network works.
 	Self    perto.Replica
-	File    string      // where the state survives a restart; "" for nowhere
-	TLS     *tls.Config // for https probes; nil checks no certificates
+	File    string      // the state file that survives a restart; "" for none
+	TLS     *tls.Config // for https probes; nil verifies no certificate
 	Metrics *metrics.Registry
 	Logger  *slog.Logger
 }
 
-// Registry gathers evidence about replicas and publishes the Fleet. [Registry.Run]
-// is its owner: everything is decided on that goroutine.
+// Registry gathers evidence about replicas and publishes the Fleet. The goroutine of
+// [Registry.Run] is its owner and makes all decisions.
 type Registry struct {
 	cfg    Config
 	log    *slog.Logger
 	stats  *stats
 	conn   net.PacketConn // nil when heartbeats are off
 	probes prober
-	keys   *Keyring // the owner's
-	// readerKeys are the keys of which the reader makes a Keyring of its own.
+	keys   *Keyring // used by the owner
+	// readerKeys are the keys from which the reader makes its own Keyring.
 	readerKeys atomic.Pointer[[]Key]
 	store      *store
 	fleet      snapshot.Var[Fleet]
@@ -99,33 +99,33 @@ type Registry struct {
 	commands chan func(now time.Time)
 	done     chan struct{}
 
-	// The owner's.
+	// The owner's fields.
 	sites       []Site
 	members     map[perto.Replica]*member
 	sorted      []*member     // by name
-	awake       time.Time     // the last time that the owner was seen running
-	lastLife    time.Time     // when anybody was heard
-	quiet       time.Duration // how long a silence of everybody is suspicious
+	awake       time.Time     // last time that the owner ran
+	lastLife    time.Time     // last sign of life of any replica
+	quiet       time.Duration // length of a silence of all replicas that is suspicious
 	wasIsolated bool
 	probing     int
 	nonce       uint64
-	asked       map[uint64]question // witness queries without an answer yet
+	asked       map[uint64]question // witness queries without a response yet
 	changed     bool                // the Fleet must be published
-	loaded      time.Time           // when a mere change of load was published last
+	loaded      time.Time           // last publication for a change of load alone
 	scratch     []byte
-	// rejectLogged is when a rejection for each reason was logged last.
+	// rejectLogged holds the time of the last log line for each reason.
 	rejectLogged [len(rejectNames)]time.Time
 }
 
-// question is a witness query that waits for its answer.
+// question is a witness query that waits for its response.
 type question struct {
 	about *member
 	at    time.Time
 }
 
-// New opens the heartbeat port, loads the file, and publishes a first Fleet in
-// which everyone is assumed up but for those that the file knows to be down.
-// Run must follow. A damaged file is only a warning.
+// New opens the heartbeat port, loads the file and publishes a first Fleet. In it all
+// replicas are assumed up, except those that are down in the file. The caller must call
+// Run next. A damaged file is only a warning.
 func New(ctx context.Context, cfg Config) (*Registry, error) {
 	r := &Registry{
 		cfg:      cfg,
@@ -170,11 +170,11 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 	return r, nil
 }
 
-// Fleet returns where the registry publishes: a new Fleet whenever something
-// that matters changed.
+// Fleet returns the variable that the registry publishes to. It stores a new Fleet at
+// each relevant change.
 func (r *Registry) Fleet() *snapshot.Var[Fleet] { return &r.fleet }
 
-// Addr returns where heartbeats are heard, or nil when they are off.
+// Addr returns the address of the heartbeat port, or nil when heartbeats are off.
 func (r *Registry) Addr() net.Addr {
 	if r.conn == nil {
 		return nil
@@ -185,8 +185,8 @@ func (r *Registry) Addr() net.Addr {
 // Events returns the last changes of state, oldest first.
 func (r *Registry) Events() []Event { return r.events.list() }
 
-// Run gathers evidence until the context ends. It must be called once; it
-// returns nil after closing the port and ending all probes.
+// Run gathers evidence until the context ends. It must be called once. It returns nil
+// after closing the port and ending all probes.
 func (r *Registry) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var reader chan struct{}
@@ -213,7 +213,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		r.store.close()
 		close(r.done)
 	}()
-	// What happened between New and Run is no stall.
+	// The time between New and Run is no stall.
 	r.awake = time.Now()
 	for {
 		select {
@@ -239,8 +239,8 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// wake notices when this goroutine did not run for a while: leases must not
-// expire by a clock that went on while nobody could listen.
+// wake detects that this goroutine did not run for a while. Leases must not expire by a
+// clock that went on while this process could not receive.
 func (r *Registry) wake() {
 	now := time.Now()
 	if stall := now.Sub(r.awake) - tick; stall > stallAfter {
@@ -254,11 +254,12 @@ func (r *Registry) wake() {
 	r.awake = now
 }
 
-// heartbeats reports whether they are on.
+// heartbeats reports whether heartbeats are on.
 func (r *Registry) heartbeats() bool { return r.conn != nil }
 
-// isolated reports whether nobody at all was heard for so long that it is likelier
-// to be our own network than everyone's death.
+// isolated reports whether no replica gave a sign of life for a suspiciously long time.
+// A fault of this node's own network is then more likely than the death of all
+// replicas.
 func (r *Registry) isolated(now time.Time) bool {
 	others := len(r.sorted)
 	if r.members[r.cfg.Self] != nil {
@@ -267,7 +268,7 @@ func (r *Registry) isolated(now time.Time) bool {
 	return others > 0 && now.Sub(r.lastLife) >= r.quiet
 }
 
-// setQuiet finds out how long a silence of everybody is suspicious: until a
+// setQuiet computes how long a silence of all replicas is suspicious. It ends when a
 // heartbeat is overdue, or a probe where no heartbeats are expected.
 func (r *Registry) setQuiet() {
 	r.quiet = missedSuspect*DefaultInterval + leaseSlack
@@ -284,10 +285,11 @@ func (r *Registry) setQuiet() {
 	}
 }
 
-// life notes that somebody was heard, so the network works.
+// life records a sign of life of any replica, which proves that the network works.
 func (r *Registry) life(now time.Time) {
 	if r.isolated(now) {
-		// It works again: those that could not be heard get the time to be.
+		// The network works again. Replicas that could not reach this node get time to
+		// do so.
 		for _, m := range r.sorted {
 			if !m.heard.IsZero() && m.judged != StateDown {
 				m.heard = later(m.heard, now.Add(-m.suspectAfter()))
@@ -298,7 +300,7 @@ func (r *Registry) life(now time.Time) {
 	r.lastLife = now
 }
 
-// look is the tick: leases, probes and questions that are due.
+// look is the tick. It handles leases, probes and queries that are due.
 func (r *Registry) look(ctx context.Context) {
 	now := time.Now()
 	r.setQuiet()
@@ -306,7 +308,7 @@ func (r *Registry) look(ctx context.Context) {
 	if isolated != r.wasIsolated {
 		r.wasIsolated = isolated
 		if isolated {
-			r.log.Warn("no heartbeat or probe arrives: this node's own network is suspected, and silence removes no replica")
+			r.log.Warn("no heartbeat or probe arrives: the network of this node is suspected, and silence removes no replica")
 		} else {
 			r.log.Info("the network is back")
 		}
@@ -330,7 +332,7 @@ func (r *Registry) look(ctx context.Context) {
 	}
 }
 
-// judge weighs a member's evidence and notes what changed.
+// judge weighs a member's evidence and records changes.
 func (r *Registry) judge(m *member, now time.Time, isolated bool) {
 	before, reason, admin := m.state, m.reason, m.admin
 	removal := m.update(circumstances{now: now, heartbeats: r.heartbeats(), isolated: isolated})
@@ -347,13 +349,13 @@ func (r *Registry) judge(m *member, now time.Time, isolated bool) {
 	}
 }
 
-// probed takes the result of a probe.
+// probed handles the result of a probe.
 func (r *Registry) probed(res result) {
 	r.probing--
 	r.stats.probes[res.outcome].Inc()
 	m, k := res.member, res.check
 	if k.run != res.run {
-		return // the check changed meanwhile, or is no more
+		return // the check changed meanwhile, or was removed
 	}
 	k.running, k.cancel = false, nil
 	now := time.Now()
@@ -362,7 +364,7 @@ func (r *Registry) probed(res result) {
 	case outcomeOK:
 		r.life(now)
 		k.success()
-		// A handshake is made by the kernel, also for a server that hangs.
+		// The kernel completes a handshake also for a server that hangs.
 		if k.probe.Kind != ProbeTCP {
 			m.alive(res.started)
 		}
@@ -376,7 +378,8 @@ func (r *Registry) probed(res result) {
 		k.failure()
 		k.last = res.err.Error()
 	default:
-		// While our own network is suspect a timeout says nothing of the server.
+		// While this node's own network is suspect, a timeout is no evidence about the
+		// server.
 		if !r.isolated(now) {
 			k.failure()
 			k.last = res.outcome.String()
@@ -385,9 +388,9 @@ func (r *Registry) probed(res result) {
 	r.judge(m, now, r.isolated(now))
 }
 
-// Report tells the registry what somebody found out about a replica. It does
-// not block: evidence beyond what the registry can take is dropped, there will
-// be more.
+// Report gives the registry another component's observation of a replica. It does not
+// block. When the queue is full, it drops the evidence; the fault will cause more
+// reports.
 func (r *Registry) Report(name perto.Replica, e Evidence) {
 	select {
 	case r.commands <- func(now time.Time) { r.reported(name, e, now) }:
@@ -415,13 +418,13 @@ func (r *Registry) reported(name perto.Replica, e Evidence, now time.Time) {
 	r.judge(m, now, r.isolated(now))
 }
 
-// SetAdmin notes an administrator's word about a replica: [AdminDrain],
-// [AdminUp], [AdminDown], or "" to take it back. It wins over all evidence
-// until a time; the zero time means without end. It survives a restart.
+// SetAdmin records an administrator's order for a replica: [AdminDrain], [AdminUp],
+// [AdminDown], or "" to cancel it. The order overrides all evidence until the given
+// time, or without end when the time is zero. It survives a restart.
 func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string, until time.Time) error {
 	const op = "set admin state of"
 	if !slices.Contains([]string{"", AdminDrain, AdminUp, AdminDown}, word) {
-		return &perto.Error{Op: op, Path: string(name), Kind: perto.KindInvalid, Err: fmt.Errorf("no such word: %q", word)}
+		return &perto.Error{Op: op, Path: string(name), Kind: perto.KindInvalid, Err: fmt.Errorf("unknown state %q: use drain, up or down", word)}
 	}
 	return r.do(ctx, op, string(name), func(now time.Time) error {
 		m := r.members[name]
@@ -435,8 +438,8 @@ func (r *Registry) SetAdmin(ctx context.Context, name perto.Replica, word string
 	})
 }
 
-// do runs a function on the owner's goroutine, publishes the changes that it made, and
-// returns its error. A context or a registry that ends is an error of kind
+// do runs a function on the owner's goroutine, publishes its changes and returns its
+// error. When the context or the registry ends, it returns an error of kind
 // Unavailable.
 func (r *Registry) do(ctx context.Context, op, path string, f func(now time.Time) error) error {
 	ended := func() error {
@@ -445,7 +448,7 @@ func (r *Registry) do(ctx context.Context, op, path string, f func(now time.Time
 	answer := make(chan error, 1)
 	command := func(now time.Time) {
 		err := f(now)
-		r.publishChanges() // before the answer: the caller sees its change in the Fleet
+		r.publishChanges() // before the result: the caller sees its change in the Fleet
 		answer <- err
 	}
 	select {

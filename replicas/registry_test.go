@@ -30,8 +30,8 @@ func TestBootAssumesUp(t *testing.T) {
 	})
 }
 
-// TestKillIsSeenByReset kills edges at random moments between heartbeats.
-func TestKillIsSeenByReset(t *testing.T) {
+// TestKillIsDetectedByReset kills edges at random moments between heartbeats.
+func TestKillIsDetectedByReset(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		probes []Probe
@@ -142,7 +142,7 @@ func TestOwnStallExtendsLeases(t *testing.T) {
 	})
 }
 
-func TestStallDoesNotHideADeath(t *testing.T) {
+func TestStallDoesNotHideDownReplica(t *testing.T) {
 	simTest(t, simOptions{edges: 3}, func(t *testing.T, s *sim) {
 		s.settle()
 		s.edges[0].host.Vanish()
@@ -151,7 +151,7 @@ func TestStallDoesNotHideADeath(t *testing.T) {
 	})
 }
 
-func TestReplayedAndOvertakenPacketsAreRejected(t *testing.T) {
+func TestReplayedAndReorderedPacketsAreRejected(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
 		stranger := s.net.Host("198.51.100.1")
 		keys := NewKeyring(s.keys...)
@@ -186,7 +186,7 @@ func TestReplayedAndOvertakenPacketsAreRejected(t *testing.T) {
 		if got := s.changes(0, 0); got != "up suspect down" && got != "up down" {
 			t.Errorf("got %q, want it to stay down", got)
 		}
-		// A new process of the edge is believed at once.
+		// One heartbeat of a new process is enough.
 		s.startEdge(0)
 		s.until(0, 0, 100*ms, StateUp)
 	})
@@ -206,7 +206,7 @@ func TestReorderedPacketsDoNoHarm(t *testing.T) {
 	})
 }
 
-func TestWrongKeyIsNotBelieved(t *testing.T) {
+func TestWrongKeyIsRejected(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
 		s.settle()
 		s.edges[0].cancel()
@@ -236,7 +236,7 @@ func TestAsymmetricPartitionNeedsAWitness(t *testing.T) {
 				s.net.CutBoth(s.edges[0].host, s.nodes[0].host)
 				time.Sleep(30 * time.Second)
 				if got := s.changes(1, 0); got != "up" {
-					t.Errorf("the node that hears it: got %q", got)
+					t.Errorf("the node that receives its heartbeats: got %q", got)
 				}
 				want := "up suspect down"
 				if witness {
@@ -266,13 +266,13 @@ func TestFarewellRemovesAtOnce(t *testing.T) {
 			if took := s.until(n, 0, time.Second, StateDown); took > 100*ms {
 				t.Errorf("node %d: removed after %v, want at once", n, took)
 			}
-			if m := s.member(n, 0); m.Reason != "said farewell" {
+			if m := s.member(n, 0); m.Reason != "sent a farewell" {
 				t.Errorf("got reason %q", m.Reason)
 			}
 		}
 		time.Sleep(time.Second)
 		s.kill(0)
-		// A farewell is final for that life, whatever comes behind it.
+		// A farewell is final for that process, also when packets arrive after it.
 		before := s.counter(0, `perto_replicas_heartbeats_total{result="farewell"}`)
 		s.inject(0, s.net.Host("198.51.100.1"), AppendHeartbeat(nil, &Heartbeat{Name: []byte("e-0"), Epoch: 101, Sequence: 9999, Interval: DefaultInterval}, NewKeyring(s.keys...)))
 		if m := s.member(0, 0); m.State != StateDown {
@@ -286,9 +286,9 @@ func TestFarewellRemovesAtOnce(t *testing.T) {
 	})
 }
 
-// TestOurOwnEdgeProvesNothing: a node that is cut off still hears the edge on
-// its own machine.
-func TestOurOwnEdgeProvesNothing(t *testing.T) {
+// TestOwnEdgeIsNoSignOfLife: a node that is cut off still receives the heartbeats of
+// the edge on its own machine.
+func TestOwnEdgeIsNoSignOfLife(t *testing.T) {
 	simTest(t, simOptions{edges: 3, self: "e-0"}, func(t *testing.T, s *sim) {
 		s.settle()
 		for _, e := range s.edges[1:] {
@@ -303,7 +303,7 @@ func TestOurOwnEdgeProvesNothing(t *testing.T) {
 	})
 }
 
-func TestDrainAndListenersAreBelieved(t *testing.T) {
+func TestEdgeStatusDecidesState(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
 		s.settle()
 		s.edges[0].say(func(st *Status) { st.Draining = true })
@@ -317,8 +317,8 @@ func TestDrainAndListenersAreBelieved(t *testing.T) {
 	})
 }
 
-// TestFlappingIsDamped lets an edge die and come back every second.
-func TestFlappingIsDamped(t *testing.T) {
+// TestFlappingIsHeldDown stops and starts an edge every second.
+func TestFlappingIsHeldDown(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
 		s.settle()
 		before := len(s.nodes[0].reg.Events())
@@ -344,12 +344,12 @@ func TestFlappingIsDamped(t *testing.T) {
 	})
 }
 
-func TestAllSilentAtOnceIsOurOwnNetwork(t *testing.T) {
+func TestSilenceOfAllReplicasRemovesNone(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		nodes   int
 		witness bool
-		cut     bool // cut our node off; else the edges vanish and the witness is reachable
+		cut     bool // cut off the node under test; else the edges vanish and the witness is reachable
 		want    State
 	}{
 		{"cut off, no witness", 1, false, true, StateUnknown},
@@ -383,7 +383,7 @@ func TestAllSilentAtOnceIsOurOwnNetwork(t *testing.T) {
 				}
 				s.until(0, 0, time.Second, StateUp)
 				s.until(0, 1, time.Second, StateUp)
-				s.until(0, 2, 3*time.Second, StateDown) // now the silence is its own
+				s.until(0, 2, 3*time.Second, StateDown) // now only this edge is silent
 				for e := range s.edges[:2] {
 					if strings.Contains(s.changes(0, e), "down") {
 						t.Errorf("edge %d: got %q", e, s.changes(0, e))
@@ -406,7 +406,7 @@ func TestAllKilledAreConfirmedDown(t *testing.T) {
 	})
 }
 
-func TestNeverHeard(t *testing.T) {
+func TestReplicaWithoutHeartbeats(t *testing.T) {
 	tests := []struct {
 		name string
 		opts simOptions
@@ -452,7 +452,7 @@ func TestProbesAloneDecide(t *testing.T) {
 	})
 }
 
-func TestProbesDoNotEmptyACutOffNode(t *testing.T) {
+func TestIsolatedNodeIgnoresProbeTimeouts(t *testing.T) {
 	probe := Probe{Kind: ProbeHTTP, Port: 80, Interval: time.Second}
 	simTest(t, simOptions{edges: 3, noKeys: true, silent: true, probes: []Probe{probe}}, func(t *testing.T, s *sim) {
 		for e := range s.edges {
@@ -462,7 +462,7 @@ func TestProbesDoNotEmptyACutOffNode(t *testing.T) {
 		time.Sleep(time.Minute)
 		for e := range s.edges {
 			if m := s.member(0, e); !m.State.Serves() {
-				t.Errorf("%s: got %v (%s): our own network is cut, not they", m.Name, m.State, m.Reason)
+				t.Errorf("%s: got %v (%s): this node's network is cut, the edges work", m.Name, m.State, m.Reason)
 			}
 		}
 	})
@@ -482,14 +482,14 @@ func TestReportedEvidence(t *testing.T) {
 		if took := s.until(0, 0, time.Second, StateDown); took > tick {
 			t.Errorf("a reset: down after %v, want at once", took)
 		}
-		// It lives, and proves it.
+		// The replica lives and sends heartbeats that prove it.
 		if took := s.until(0, 0, 3*time.Second, StateUp); took < 900*ms {
 			t.Errorf("back after %v, want %d heartbeats", took, beatsBack)
 		}
 	})
 }
 
-func TestAdminWinsUntilItsTime(t *testing.T) {
+func TestAdminOverridesEvidenceUntilExpiry(t *testing.T) {
 	simTest(t, simOptions{edges: 2, file: true}, func(t *testing.T, s *sim) {
 		s.settle()
 		ctx, reg := t.Context(), s.nodes[0].reg
@@ -508,9 +508,9 @@ func TestAdminWinsUntilItsTime(t *testing.T) {
 		s.kill(1)
 		time.Sleep(30 * time.Second)
 		if m := s.member(0, 1); m.State != StateUp {
-			t.Errorf("got %v, want up: an administrator says so", m.State)
+			t.Errorf("got %v, want up: an administrator set it", m.State)
 		}
-		// It survives a restart of the node.
+		// The order survives a restart of the node.
 		s.stopNode(0)
 		s.startNode(0)
 		reg = s.nodes[0].reg
@@ -539,7 +539,7 @@ func TestAdminWinsUntilItsTime(t *testing.T) {
 	})
 }
 
-func TestRestartRemembersTheDead(t *testing.T) {
+func TestRestartKeepsDownReplicas(t *testing.T) {
 	simTest(t, simOptions{edges: 3, file: true}, func(t *testing.T, s *sim) {
 		s.settle()
 		s.kill(0)
@@ -553,7 +553,7 @@ func TestRestartRemembersTheDead(t *testing.T) {
 			t.Errorf("a living one: got %v, want unknown", m.State)
 		}
 		s.until(0, 1, time.Second, StateUp)
-		// Heartbeats of before the restart cannot be replayed.
+		// Heartbeats from before the restart cannot be replayed.
 		s.inject(0, s.net.Host("198.51.100.1"), AppendHeartbeat(nil, &Heartbeat{Name: []byte("e-0"), Epoch: 101, Sequence: 2, Interval: DefaultInterval}, NewKeyring(s.keys...)))
 		if m := s.member(0, 0); m.State != StateDown {
 			t.Errorf("a replay: got %v, want down", m.State)
@@ -561,7 +561,7 @@ func TestRestartRemembersTheDead(t *testing.T) {
 		s.startEdge(0)
 		s.until(0, 0, 100*ms, StateUp)
 
-		// A damaged file is a warning: all are assumed up.
+		// A damaged file is a warning, and all replicas are assumed up.
 		s.kill(0)
 		s.until(0, 0, 2*time.Second, StateDown)
 		s.stopNode(0)
@@ -578,7 +578,8 @@ func TestRestartRemembersTheDead(t *testing.T) {
 			t.Errorf("after damage: got %v, want unknown", m.State)
 		}
 
-		// So does time: what was down long ago may be up now.
+		// An old file has the same effect: a replica that was down long ago may be up
+		// now.
 		s.until(0, 1, time.Second, StateUp)
 		s.stopNode(0)
 		time.Sleep(2 * storeFresh)
@@ -623,7 +624,7 @@ func TestReconfigureKeepsAndDrops(t *testing.T) {
 	})
 }
 
-// TestKeyRotationLosesNoReplica: the key is replaced in the three steps of
+// TestKeyRotationLosesNoReplica replaces the key in the three steps of
 // docs/formats/heartbeat.md while registry and senders run.
 func TestKeyRotationLosesNoReplica(t *testing.T) {
 	simTest(t, simOptions{edges: 2, nodes: 2, witness: true}, func(t *testing.T, s *sim) {
@@ -679,7 +680,7 @@ func TestReconfigureAfterTheEnd(t *testing.T) {
 	})
 }
 
-func TestLoadIsPublishedSeldom(t *testing.T) {
+func TestLoadIsPublishedAtMostOnceASecond(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
 		s.settle()
 		time.Sleep(2 * time.Second)
@@ -694,7 +695,7 @@ func TestLoadIsPublishedSeldom(t *testing.T) {
 		}
 		_, before = fleet.LoadVersion()
 		for i := range 60 {
-			s.edges[0].say(func(st *Status) { st.Load = 0.4 * float64(i%3) }) // not in step with the seconds
+			s.edges[0].say(func(st *Status) { st.Load = 0.4 * float64(i%3) }) // not synchronous with the seconds
 			time.Sleep(DefaultInterval)
 		}
 		if _, v := fleet.LoadVersion(); v-before < 10 || v-before > 31 {
@@ -703,8 +704,8 @@ func TestLoadIsPublishedSeldom(t *testing.T) {
 	})
 }
 
-// TestManySeeds lets random faults befall a small CDN and checks what must
-// always hold. It stops when its share of wall time is used up.
+// TestManySeeds injects random faults into a small CDN and checks the invariants. It
+// stops when its share of wall time is used up.
 func TestManySeeds(t *testing.T) {
 	const budget = 3 * time.Second
 	start, seeds := time.Now(), 0
@@ -720,16 +721,16 @@ func TestManySeeds(t *testing.T) {
 	t.Logf("%d seeds in %v", seeds, time.Since(start).Round(ms))
 }
 
-// disturb runs a minute of faults. Edge 0 and its links are spared.
+// disturb runs a minute of faults. Edge 0 and its links have none.
 func disturb(t *testing.T, seed uint64) {
 	s := newSim(t, simOptions{seed: seed, edges: 4, nodes: 2, witness: true, link: simnet.Link{Latency: 30 * ms, Jitter: 20 * ms, Loss: 0.01, Duplicate: 0.01}})
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s.settle()
-	dead := make([]time.Time, len(s.edges)) // since when an edge is dead for all; zero when it lives
+	dead := make([]time.Time, len(s.edges)) // time since which an edge is dead for all nodes; zero when it lives
 	faulty := make([]time.Time, len(s.edges))
 	stranger, keys := s.net.Host("198.51.100.1"), NewKeyring(s.keys...)
 	check := func() {
-		// Somebody replays a heartbeat of an earlier life to a random node.
+		// Another host replays a heartbeat of an earlier process to a random node.
 		e := 1 + rng.IntN(len(s.edges)-1)
 		s.inject(rng.IntN(len(s.nodes)), stranger, AppendHeartbeat(nil, &Heartbeat{
 			Name: []byte(s.edges[e].name), Epoch: s.edges[e].epoch - 1, Sequence: 1 << 40, Interval: DefaultInterval,
@@ -778,7 +779,7 @@ func disturb(t *testing.T, seed uint64) {
 			s.net.HealBoth(s.nodes[0].host, s.nodes[1].host)
 		case 5:
 			s.stall(n, time.Duration(rng.IntN(1500))*ms)
-			for i := range dead { // what a stalled node could not notice
+			for i := range dead { // a stalled node could not notice these
 				if !dead[i].IsZero() {
 					dead[i] = time.Now()
 				}
@@ -820,11 +821,11 @@ func TestRegistryEndsCleanly(t *testing.T) {
 		s.stopNode(0)
 		reg := s.nodes[0].reg
 		s.nodes[0].cancel = nil
-		for range 50 { // after the end nothing blocks
+		for range 50 { // after the end no call blocks
 			reg.Report("e-0", EvidenceReset)
 		}
 		if err := reg.SetAdmin(context.Background(), "e-0", AdminUp, time.Time{}); err == nil {
-			t.Error("an ended registry took an order")
+			t.Error("an ended registry accepted an order")
 		}
 		if _, err := New(t.Context(), Config{Network: s.nodes[0].host, Listen: ":5399", Settings: Settings{Keys: s.keys}}); err != nil {
 			t.Errorf("the port is still taken: %v", err)

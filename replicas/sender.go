@@ -15,39 +15,39 @@ import (
 )
 
 const (
-	// farewells is how often the last heartbeat is sent: packets get lost, and
-	// without it the end costs clients two seconds of silence.
+	// farewells is how often the last heartbeat is sent. Packets get lost, and without
+	// a farewell clients lose two seconds to a silent edge.
 	farewells     = 3
 	farewellPause = 30 * time.Millisecond
 )
 
-// SenderConfig is what a Sender needs.
+// SenderConfig holds the parameters of a Sender.
 type SenderConfig struct {
 	Network  netx.Network
 	Keys     []Key // the first signs
 	Name     perto.Replica
 	Targets  []netip.AddrPort // the heartbeat ports of all DNS nodes
-	Status   func() Status    // asked before each heartbeat; must not block
+	Status   func() Status    // called before each heartbeat; must not block
 	Interval time.Duration    // 0 means DefaultInterval
-	// Epoch is when the process started, as a number that grows with each start; 0
-	// means the clock's microseconds. A receiver rejects a lower epoch than an
-	// earlier one until the sender has answered a challenge.
+	// Epoch is the start time of the process, as a number that grows with each start. 0
+	// means the clock's microseconds. A receiver rejects a lower epoch than an earlier
+	// one until the sender has answered a challenge.
 	Epoch  uint64
 	Logger *slog.Logger
 }
 
-// Sender sends an edge's whole record to every DNS node, again and again.
+// Sender sends an edge's whole record to every DNS node at each interval.
 type Sender struct {
 	cfg     SenderConfig
 	keys    atomic.Pointer[[]Key]
-	ring    currentKeys // Run's
+	ring    currentKeys // used by Run
 	inbound inbound
 	targets atomic.Pointer[[]net.Addr]
-	failed  bool // the last heartbeat could not be sent: say so once
+	failed  bool // the last heartbeat could not be sent; it is logged once
 	hushed  atomic.Bool
 }
 
-// Hush makes the end of Run silent, as a crash is.
+// Hush makes Run end without a farewell, like a crash.
 func (s *Sender) Hush() { s.hushed.Store(true) }
 
 // NewSender returns a sender. It needs a key and a name.
@@ -72,10 +72,10 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	return s, nil
 }
 
-// SetKeys replaces the keys, of which the first signs; there must be one.
+// SetKeys replaces the keys. The first one signs. At least one is required.
 func (s *Sender) SetKeys(keys []Key) { s.keys.Store(&keys) }
 
-// SetTargets changes where heartbeats go.
+// SetTargets changes the destinations of heartbeats.
 func (s *Sender) SetTargets(targets []netip.AddrPort) {
 	out := make([]net.Addr, len(targets))
 	for i, t := range targets {
@@ -84,8 +84,8 @@ func (s *Sender) SetTargets(targets []netip.AddrPort) {
 	s.targets.Store(&out)
 }
 
-// Run sends until the context ends, then says farewell: DNS nodes remove the
-// edge at once instead of waiting for its silence.
+// Run sends until the context ends, then sends a farewell. DNS nodes then remove the
+// edge at once instead of waiting for its lease.
 func (s *Sender) Run(ctx context.Context) error {
 	conn, err := s.cfg.Network.ListenPacket(ctx, "udp", ":0")
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// send makes one packet and sends it to all.
+// send makes one packet and sends it to all targets.
 func (s *Sender) send(conn net.PacketConn, h *Heartbeat, buf []byte) {
 	h.Sequence++
 	p := AppendHeartbeat(buf[:0], h, s.ring.of(&s.keys))

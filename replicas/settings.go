@@ -12,15 +12,15 @@ import (
 
 // Settings is the part of a [Config] that may change while the registry runs.
 type Settings struct {
-	Keys      []Key            // the first signs, all verify; empty when heartbeats are off
+	Keys      []Key            // the first one signs, all verify; empty when heartbeats are off
 	Witnesses []netip.AddrPort // the heartbeat ports of other DNS nodes
 	Sites     []Site
 	Declared  []Declared
 }
 
-// Reconfigure replaces the settings and returns once a Fleet of them is published.
-// Replicas that stay keep their state; those that go take their probes with them.
-// It fails when the registry has ended, or with the context.
+// Reconfigure replaces the settings and returns after a Fleet with them is published.
+// Replicas that stay keep their state. Replicas that are removed lose their probes. It
+// fails when the registry or the context has ended.
 func (r *Registry) Reconfigure(ctx context.Context, s Settings) error {
 	return r.do(ctx, "reconfigure the registry", "", func(now time.Time) error {
 		r.cfg.Settings = s

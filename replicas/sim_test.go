@@ -20,8 +20,8 @@ import (
 
 const ms = time.Millisecond
 
-// sim is a CDN in virtual time: name servers with registries, edges with
-// senders and a web server.
+// sim is a CDN in virtual time: name servers with registries, and edges with senders
+// and a web server.
 type sim struct {
 	t     *testing.T
 	net   *simnet.Net
@@ -42,7 +42,7 @@ type simOptions struct {
 	silent   bool // edges send no heartbeats
 	noKeys   bool
 	notBeats bool
-	dead     int           // so many edges are not started
+	dead     int           // number of edges that are not started
 	self     perto.Replica // the edge on the first node's machine
 }
 
@@ -69,7 +69,7 @@ type edgeSim struct {
 	status Status
 }
 
-// say changes what the edge says of itself.
+// say changes the edge's own status.
 func (e *edgeSim) say(change func(*Status)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -84,7 +84,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 	o.nodes, o.edges = max(o.nodes, 1), max(o.edges, 1)
 	s := &sim{t: t, net: simnet.New(o.seed, o.link), keys: []Key{testKey(1)}, opts: o}
 	folder := t.TempDir()
-	t.Cleanup(s.end) // before the folder goes: a registry writes its file when it ends
+	t.Cleanup(s.end) // before the folder is deleted: a registry writes its file when it ends
 	for i := range o.edges {
 		e := &edgeSim{
 			name: perto.Replica(fmt.Sprintf("e-%d", i)), host: s.net.Host(fmt.Sprintf("203.0.113.%d", i+1)),
@@ -193,13 +193,13 @@ func (s *sim) startEdge(i int) {
 	go func() { defer close(done); sender.Run(ctx) }()
 }
 
-// kill ends an edge's process as kill -9 does: no farewell.
+// kill ends an edge's process like kill -9: without a farewell.
 func (s *sim) kill(i int) {
 	s.edges[i].host.Kill()
 	s.reap(i)
 }
 
-// reap ends the goroutine of a sender whose sockets are gone.
+// reap ends the goroutine of a sender after its sockets were closed.
 func (s *sim) reap(i int) {
 	if e := s.edges[i]; e.cancel != nil {
 		e.cancel()
@@ -220,15 +220,15 @@ func (s *sim) end() {
 		}
 		s.nodes[i].host.Kill()
 	}
-	time.Sleep(10 * time.Second) // what is on the wire lands, dials end
+	time.Sleep(10 * time.Second) // packets in flight arrive, and dials end
 }
 
 func (s *sim) member(node, edge int) *Member {
 	return s.nodes[node].reg.Fleet().Load().Member(s.edges[edge].name)
 }
 
-// until waits for an edge's state and returns how long that took; it fails the
-// test after limit.
+// until waits for an edge's state and returns the elapsed time. It fails the test after
+// limit.
 func (s *sim) until(node, edge int, limit time.Duration, states ...State) time.Duration {
 	s.t.Helper()
 	start := time.Now()
@@ -259,7 +259,8 @@ func (s *sim) settle() {
 	}
 }
 
-// changes returns the events of an edge as seen by a node, "up down up".
+// changes returns the events of an edge as recorded by a node, for example "up down
+// up".
 func (s *sim) changes(node, edge int) string {
 	out := ""
 	for _, e := range s.nodes[node].reg.Events() {
@@ -286,7 +287,7 @@ func (s *sim) counter(node int, name string) float64 {
 	return v
 }
 
-// stall makes a registry's goroutine stand still, and its reader with it.
+// stall blocks a registry's goroutine and its reader.
 func (s *sim) stall(node int, d time.Duration) {
 	n := s.nodes[node]
 	n.host.Freeze()

@@ -5,12 +5,12 @@ import (
 	"perto/metrics"
 )
 
-// What happens to witness queries.
+// The events of witness queries.
 const (
-	witnessAsked    = iota // we asked
-	witnessHeard           // the answer: heard lately
-	witnessNever           // the answer: not heard either
-	witnessAnswered        // we were asked
+	witnessAsked    = iota // query sent
+	witnessHeard           // response: a recent heartbeat
+	witnessNever           // response: no heartbeat either
+	witnessAnswered        // query received and answered
 )
 
 var witnessNames = [...]string{"asked", "heard", "not_heard", "answered"}
@@ -37,10 +37,10 @@ func newStats(r *metrics.Registry, fleet *snapshot.Var[Fleet]) *stats {
 		}
 	})
 	return &stats{
-		received: r.CounterSet("perto_replicas_heartbeats_total", "Packets on the heartbeat port, by what was made of them.", "result", rejectNames[:]...),
-		witness:  r.CounterSet("perto_replicas_witness_queries_total", "Questions between DNS nodes whether a silent replica was heard.", "result", witnessNames[:]...),
+		received: r.CounterSet("perto_replicas_heartbeats_total", "Packets on the heartbeat port, by result.", "result", rejectNames[:]...),
+		witness:  r.CounterSet("perto_replicas_witness_queries_total", "Queries between DNS nodes about the last heartbeat of a silent replica.", "result", witnessNames[:]...),
 		probes:   r.CounterSet("perto_replicas_probes_total", "Probes by outcome.", "outcome", outcomeNames[:]...),
-		stalls:   r.Counter("perto_replicas_stalls_total", "Times that this node itself stood still and extended all leases."),
-		removal:  r.Histogram("perto_replicas_removal_seconds", "From the last sign of life of a replica to its removal."),
+		stalls:   r.Counter("perto_replicas_stalls_total", "Stalls of this process, after each of which it extended all leases."),
+		removal:  r.Histogram("perto_replicas_removal_seconds", "Time from the last sign of life of a replica to its removal."),
 	}
 }

@@ -19,15 +19,15 @@ import (
 const (
 	// storeEvery is the shortest time between two writes of the file.
 	storeEvery = time.Second
-	// storeFresh is how long a stored "down" is believed: after a longer pause
-	// nobody knows.
+	// storeFresh is how long a stored "down" is valid. After a longer pause the state
+	// is unknown.
 	storeFresh = 10 * time.Minute
 	// maxStore limits the file: ten thousand replicas take about 1.5 MiB.
 	maxStore = 8 << 20
 )
 
-// stored is what survives a restart of one replica's record. Epoch and sequence
-// are kept so that heartbeats of before cannot be replayed.
+// stored is the part of one replica's record that survives a restart. It holds epoch
+// and sequence so that heartbeats from before the restart cannot be replayed.
 type stored struct {
 	Name       perto.Replica `json:"name"`
 	Down       bool          `json:"down,omitempty"`
@@ -37,30 +37,30 @@ type stored struct {
 	AdminUntil time.Time     `json:"admin_until,omitzero"`
 }
 
-// restore takes over what the file knows.
+// restore applies a record of the file.
 func (m *member) restore(s stored) {
 	m.epoch, m.sequence = s.Epoch, s.Sequence
 	m.admin, m.adminUntil = s.Admin, s.AdminUntil
 	if s.Down {
 		m.restored = true
-		m.judged, m.why = StateDown, "was down before we restarted"
+		m.judged, m.why = StateDown, "was down before this node restarted"
 	} else {
-		m.judged, m.why = StateUnknown, "nothing heard yet"
+		m.judged, m.why = StateUnknown, "no evidence yet"
 	}
 }
 
-// store keeps the records in a file. Writing happens on a goroutine of its own:
-// a slow disk must not stall the leases.
+// store keeps the records in a file. A goroutine of its own writes, so that a slow disk
+// does not delay the leases.
 type store struct {
-	path string // "" for nowhere
+	path string // "" for none
 	log  *slog.Logger
 	wake chan struct{} // capacity 1
 	stop chan struct{}
 	done chan struct{}
 
 	mu   sync.Mutex
-	next []stored // not written yet; nil when all is
-	last []byte   // what the file holds
+	next []stored // not written yet; nil when all is written
+	last []byte   // content of the file
 }
 
 func newStore(path string, log *slog.Logger) *store {
@@ -78,7 +78,7 @@ func (s *store) save(records []stored) {
 	}
 }
 
-// run writes what save got, at most once in storeEvery, until close.
+// run writes the records from save, at most once in storeEvery, until close.
 func (s *store) run() {
 	defer close(s.done)
 	for {
@@ -96,7 +96,7 @@ func (s *store) run() {
 	}
 }
 
-// close writes what is left and ends run.
+// close writes pending records and ends run.
 func (s *store) close() {
 	close(s.stop)
 	<-s.done
@@ -118,7 +118,7 @@ func (s *store) flush() {
 		err = s.write(body)
 	}
 	if err != nil {
-		s.log.Warn("cannot keep the state of replicas", "file", s.path, "error", err)
+		s.log.Warn("cannot store the state of replicas", "file", s.path, "error", err)
 		return
 	}
 	s.last = body
@@ -127,11 +127,11 @@ func (s *store) flush() {
 // castagnoli is the polynomial of the file's checksum.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// storeHead is the first line of the file: format, length and checksum of what
-// follows, and when it was written (seconds since 1970).
+// storeHead is the first line of the file: format, length and checksum of the body, and
+// the time of writing (seconds since 1970).
 const storeHead = "perto-replicas 1 bytes=%d crc32c=%08x written=%d\n"
 
-// write replaces the file as a whole: a crash leaves the old one or the new one.
+// write replaces the whole file, so that a crash leaves the old file or the new one.
 func (s *store) write(body []byte) error {
 	text := append(fmt.Appendf(nil, storeHead, len(body), crc32.Checksum(body, castagnoli), time.Now().Unix()), body...)
 	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".new*")
@@ -154,8 +154,8 @@ func (s *store) write(body []byte) error {
 	return err
 }
 
-// load reads the file. What is missing or damaged is a warning: everyone is
-// assumed up then.
+// load reads the file. A missing or damaged file is a warning, and all replicas are
+// then assumed up.
 func (s *store) load(now time.Time) []stored {
 	if s.path == "" {
 		return nil
@@ -176,24 +176,24 @@ func (s *store) load(now time.Time) []stored {
 		records, err = parseStore(text, now)
 	}
 	if err != nil {
-		s.log.Warn("the state of replicas is damaged, all are assumed up", "file", s.path, "error", err)
+		s.log.Warn("the file of replica states is damaged: all replicas are assumed up", "file", s.path, "error", err)
 		return nil
 	}
 	return records
 }
 
-// parseStore reads the file's content. Records that are too old keep their
-// epochs and administrators' words, but nobody is down any more.
+// parseStore reads the file's content. Records that are too old keep their epochs and
+// administrators' orders, but mark no replica down.
 func parseStore(text []byte, now time.Time) ([]stored, error) {
 	head, body, _ := bytes.Cut(text, []byte("\n"))
 	var size int
 	var sum uint32
 	var written int64
 	if _, err := fmt.Sscanf(string(head)+"\n", storeHead, &size, &sum, &written); err != nil {
-		return nil, errors.New("the first line is not that of such a file")
+		return nil, errors.New("the first line is not the head of a state file")
 	}
 	if len(body) != size || crc32.Checksum(body, castagnoli) != sum {
-		return nil, errors.New("length or checksum differ")
+		return nil, errors.New("the length or the checksum is wrong")
 	}
 	var records []stored
 	if err := json.Unmarshal(body, &records); err != nil {

@@ -19,15 +19,15 @@ const (
 	headBytes   = 32
 	maxName     = 63 // a DNS label, in bytes
 
-	// MaxPacket is the largest packet sent or accepted, in bytes: far below any
-	// MTU, so that it is never fragmented.
+	// MaxPacket is the largest packet sent or accepted, in bytes. It is far below any
+	// MTU, so that packets are never fragmented.
 	MaxPacket = 512
 )
 
 // DefaultInterval is the time between two heartbeats of an edge.
 const DefaultInterval = 500 * time.Millisecond
 
-// kinds of packet
+// Kinds of packet.
 const (
 	kindHeartbeat = 1
 	kindQuery     = 2
@@ -43,28 +43,27 @@ type Key struct {
 	Secret [32]byte
 }
 
-// String returns the id alone: a key never shows itself.
+// String returns the id only, so that logs never contain the secret.
 func (k Key) String() string { return fmt.Sprintf("key %08x", k.ID) }
 
-// GoString returns the id alone.
+// GoString returns the id only.
 func (k Key) GoString() string { return k.String() }
 
-// MarshalText returns the id alone.
+// MarshalText returns the id only.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// LogValue returns the id alone.
+// LogValue returns the id only.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// Keyring signs and checks packets. The first key signs, all are believed: so
-// a key is replaced without a gap. It is for one goroutine at a time.
+// Keyring signs and verifies packets. The first key signs, and all keys verify, so that
+// a key can be replaced without a gap. It is for one goroutine at a time.
 type Keyring struct {
 	ids  []uint32
 	macs []hash.Hash
 	sum  [macBytes]byte
 }
 
-// NewKeyring returns a keyring; without keys it believes nothing and must not
-// sign.
+// NewKeyring returns a keyring. Without keys it accepts no packet and must not sign.
 func NewKeyring(keys ...Key) *Keyring {
 	r := new(Keyring)
 	for _, k := range keys {
@@ -74,7 +73,7 @@ func NewKeyring(keys ...Key) *Keyring {
 	return r
 }
 
-// currentKeys is the keyring of one goroutine, made anew when the keys change.
+// currentKeys is the keyring of one goroutine. It is rebuilt when the keys change.
 type currentKeys struct {
 	keys *[]Key
 	ring *Keyring
@@ -93,22 +92,22 @@ func (r *Keyring) mac(i int, data []byte) []byte {
 	return r.macs[i].Sum(r.sum[:0])
 }
 
-// Reject says why a packet was not believed. Zero is a packet that was.
+// Reject is the reason why a packet was rejected. Zero means accepted.
 type Reject uint8
 
 // The reasons, in the order in which they are checked.
 const (
 	Accepted       Reject = iota
-	RejectSize            // shorter than a head, longer than MaxPacket, or its length lies
-	RejectMagic           // not of perto
-	RejectVersion         // of a version that we do not read
-	RejectKey             // signed with a key that we do not have
+	RejectSize            // shorter than a head, longer than MaxPacket, or its length field is wrong
+	RejectMagic           // no perto packet
+	RejectVersion         // an unsupported version
+	RejectKey             // signed with an unknown key
 	RejectMAC             // the signature is wrong
-	RejectForm            // well signed, but malformed: a bug of the sender
-	RejectName            // of a replica that is not declared
-	RejectEpoch           // of an earlier life of the replica
+	RejectForm            // correctly signed but malformed: a bug of the sender
+	RejectName            // from a replica that is not declared
+	RejectEpoch           // from an earlier process of the replica
 	RejectSequence        // replayed or overtaken
-	RejectFarewell        // after the replica said that it ends
+	RejectFarewell        // after the replica's farewell
 	RejectOverload        // the registry's inbox was full
 )
 
@@ -123,31 +122,31 @@ const (
 	flagFarewell
 )
 
-// loadUnit is the load that a heartbeat's fixed point number counts: 1/4096 of
-// the capacity, so that 16 times overload can be told.
+// loadUnit is the unit of the fixed-point load in a heartbeat: 1/4096 of the capacity.
+// The field therefore covers loads up to 16 times the capacity.
 const loadUnit = 1.0 / 4096
 
-// Status is what an edge says of itself.
+// Status is an edge's report about itself.
 type Status struct {
 	Draining bool
-	// Listeners and Failing are sets of listeners, a bit each: those it should
-	// have, and those of them which do not work. The registry takes an edge
-	// whose listeners all fail out of answers.
+	// Listeners and Failing are sets of listeners, one bit each. Listeners holds the
+	// configured ones, and Failing those of them that do not work. The registry removes
+	// an edge from answers when all its listeners fail.
 	Listeners, Failing uint8
-	Port               uint16  // TCP port of its main listener, probed when it falls silent; 0 when it has none
+	Port               uint16  // TCP port of its main listener, probed while it is silent; 0 when it has none
 	Load               float64 // share of its capacity in use, 0..16
 	Capacity           uint64  // bits per second; 0 when unknown
-	PurgeSequence      uint64  // the last purge that it has applied
+	PurgeSequence      uint64  // the last purge that it applied
 }
 
 // Heartbeat is the whole record that an edge sends.
 type Heartbeat struct {
 	Status
-	Name     []byte        // of the replica; ParseHeartbeat returns part of the packet
-	Epoch    uint64        // when its process started: microseconds since 1970; only its order matters
+	Name     []byte        // of the replica; ParseHeartbeat returns a slice of the packet
+	Epoch    uint64        // start of its process: microseconds since 1970; only its order matters
 	Sequence uint64        // counts its packets from 1
-	Interval time.Duration // until the next; milliseconds are sent
-	Farewell bool          // there will be no next
+	Interval time.Duration // time until the next one; sent in milliseconds
+	Farewell bool          // this is the last heartbeat
 }
 
 // The layout, in bytes from the packet's start (big endian):
@@ -199,9 +198,9 @@ func (r *Keyring) open(p []byte) (kind uint8, body []byte, reject Reject) {
 	return 0, nil, RejectKey
 }
 
-// AppendHeartbeat appends a signed packet to out. A name that is empty or
-// longer than 63 bytes is a mistake of the caller and panics, as does a keyring
-// without keys. Load beyond 0..16 and intervals beyond 1 ms..65 s are clipped.
+// AppendHeartbeat appends a signed packet to out. It panics when the keyring is empty,
+// or the name is empty or longer than 63 bytes. It clips loads beyond 0..16 and
+// intervals beyond 1 ms..65 s.
 func AppendHeartbeat(out []byte, h *Heartbeat, keys *Keyring) []byte {
 	if len(h.Name) == 0 || len(h.Name) > maxName {
 		panic(fmt.Sprintf("replicas: name of %d bytes", len(h.Name)))
@@ -230,9 +229,9 @@ func AppendHeartbeat(out []byte, h *Heartbeat, keys *Keyring) []byte {
 	return keys.seal(out, from)
 }
 
-// ParseHeartbeat reads a packet and checks its signature. It does not allocate;
-// the heartbeat's Name is part of p. Bytes behind the name are those of a later
-// version and are skipped.
+// ParseHeartbeat reads a packet and checks its signature. It does not allocate. The
+// heartbeat's Name is a slice of p. ParseHeartbeat skips bytes behind the name: a later
+// version may add fields there.
 func ParseHeartbeat(p []byte, keys *Keyring) (Heartbeat, Reject) {
 	kind, body, reject := keys.open(p)
 	switch {
@@ -276,17 +275,19 @@ func parseHeartbeat(p, body []byte) (Heartbeat, Reject) {
 	return h, Accepted
 }
 
-// never is the age in an answer of a witness that has not heard the replica.
+// never is the age in the response of a witness that has received no heartbeat of the
+// replica.
 const never = 0xffffffff
 
-// inquiry is a witness query or its answer: "have you heard this replica?"
+// inquiry is a witness query or its response. The query asks for the age of the
+// replica's last heartbeat.
 type inquiry struct {
 	nonce uint64
-	age   uint32 // answer: milliseconds since it was heard last, or never
+	age   uint32 // in a response: milliseconds since its last heartbeat, or never
 	name  []byte
 }
 
-// appendInquiry uses the head's epoch for the nonce.
+// appendInquiry uses the head's epoch field for the nonce.
 func appendInquiry(out []byte, kind uint8, q *inquiry, keys *Keyring) []byte {
 	from := len(out)
 	out = appendHead(out, kind, 0, keys.ids[0], q.nonce, 0)

@@ -72,7 +72,8 @@ func TestHeartbeatOfALaterVersionIsRead(t *testing.T) {
 func TestHeartbeatRejects(t *testing.T) {
 	keys := NewKeyring(testKey(1))
 	good := AppendHeartbeat(nil, testHeartbeat(), keys)
-	// resign signs anew, so that what is malformed gets past the signature.
+	// resign signs the packet again, so that malformed content passes the signature
+	// check.
 	resign := func(p []byte) []byte {
 		return keys.seal(p[:len(p)-macBytes], 0)
 	}
@@ -178,8 +179,8 @@ func BenchmarkParseHeartbeat(b *testing.B) {
 	}
 }
 
-// FuzzPacket signs what the fuzzer makes up, so that it gets past the
-// signature: a reader must survive the bugs of a sender that has the key.
+// FuzzPacket signs the fuzzer's input, so that it passes the signature check. A reader
+// must survive the bugs of a sender that has the key.
 func FuzzPacket(f *testing.F) {
 	keys := NewKeyring(testKey(1))
 	f.Add(AppendHeartbeat(nil, testHeartbeat(), keys), false)

@@ -73,7 +73,7 @@ func TestPurgeByTheControlSocket(t *testing.T) {
 	if code, out, _ := command("drain", "one", "-c", conf, "--for", "10m"); code != 0 || out != "one: draining for 10m0s\n" {
 		t.Errorf("drain: exit code %d, %q", code, out)
 	}
-	if _, out, _ := command("status", "--api", fmt.Sprintf("127.0.0.1:%d", n.apiPort)); !strings.Contains(out, "an administrator drains it") {
+	if _, out, _ := command("status", "--api", fmt.Sprintf("127.0.0.1:%d", n.apiPort)); !strings.Contains(out, "drained by an administrator") {
 		t.Errorf("status does not show the drain:\n%s", out)
 	}
 	n.process.Process.Signal(syscall.SIGTERM)
