@@ -53,30 +53,36 @@ const nameServers = 2
 // also serve DNS. The result is valid when the zone file of InitZone is in the same
 // folder.
 func Init(o InitOptions) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "# One file for all machines; each runs: perto run -c %s.hcl --node NAME\n\n", o.Domain)
+	w := newShower()
 	for i, m := range o.Machines {
-		roles := `["edge"]`
+		roles := RoleEdge
 		if i < nameServers {
-			roles = `["dns", "edge"]`
+			roles |= RoleDNS
 		}
-		fmt.Fprintf(&b, "node %q {\n  roles = %s\n  data = %q\n  key = %q\n}\n", m.Name, roles, o.Data, o.KeyFile)
+		w.block("node", m.Name, func() {
+			list(w, "roles", roles.Names())
+			w.text("data", o.Data)
+			w.text("key", o.KeyFile)
+		})
 	}
 	names, of := o.pops()
 	for _, pop := range names {
-		fmt.Fprintf(&b, "\npop %q {\n  place = %q\n", pop, of[pop][0].Place)
-		for _, m := range of[pop] {
-			fmt.Fprintf(&b, "  edge %q {\n    addresses = [%s]\n  }\n", m.Name, quoted(m.Addresses))
+		w.block("pop", pop, func() {
+			w.text("place", of[pop][0].Place)
+			for _, m := range of[pop] {
+				w.block("edge", m.Name, func() { list(w, "addresses", m.Addresses) })
+			}
+		})
+	}
+	w.block("zone", o.Domain, func() { w.text("file", o.ZoneFile()) })
+	w.block("service", o.Service, func() {
+		if len(o.Aliases) > 0 {
+			list(w, "aliases", o.Aliases)
 		}
-		b.WriteString("}\n")
-	}
-	fmt.Fprintf(&b, "\nzone %q {\n  file = %q\n}\n", o.Domain, o.ZoneFile())
-	fmt.Fprintf(&b, "\nservice %q {\n", o.Service)
-	if len(o.Aliases) > 0 {
-		fmt.Fprintf(&b, "  aliases = [%s]\n", quoted(o.Aliases))
-	}
-	fmt.Fprintf(&b, "  origin %q {}\n}\n", o.Origin)
-	return Format(b.Bytes())
+		w.block("origin", o.Origin, func() {})
+	})
+	head := fmt.Sprintf("# One file for all machines; each runs: perto run -c %s.hcl --node NAME\n\n", o.Domain)
+	return Format(append([]byte(head), w.file.Bytes()...))
 }
 
 // InitZone writes the zone file of Init's configuration.
@@ -97,14 +103,6 @@ func InitZone(o InitOptions, serial uint32) []byte {
 	}
 	fmt.Fprintf(&b, "; %s is a service: its addresses are decided for each query.\n", o.Service)
 	return b.Bytes()
-}
-
-func quoted[T any](list []T) string {
-	var out []string
-	for _, x := range list {
-		out = append(out, fmt.Sprintf("%q", fmt.Sprint(x)))
-	}
-	return strings.Join(out, ", ")
 }
 
 // ParseMachine reads "NAME=PLACE=ADDR[,ADDR]".

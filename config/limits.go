@@ -158,7 +158,7 @@ func (w *shower) limits(l *Limits, roles Roles) {
 			case k.span != nil:
 				w.span(k.name, *k.span)
 			case k.number != nil:
-				w.value(k.name, *k.number)
+				w.integer(k.name, *k.number)
 			default:
 				w.text(k.name, bytesText(*k.size))
 			}

@@ -14,9 +14,9 @@ func TestLimitsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := DefaultLimits()
-	w := &shower{}
+	w := newShower()
 	w.limits(&l, RoleDNS|RoleEdge)
-	lines := regexp.MustCompile(`(?m)^(\w+) = "?([^"\n]+)"?$`).FindAllSubmatch(w.Bytes(), -1)
+	lines := regexp.MustCompile(`(?m)^ *(\w+) += "?([^"\n]+)"?$`).FindAllSubmatch(w.file.Bytes(), -1)
 	if len(lines) != len(l.keys()) {
 		t.Fatalf("%d keys are shown, want %d", len(lines), len(l.keys()))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,15 +176,26 @@ func TestShow(t *testing.T) {
 		golden(t, name+".shown", shown)
 		again, err := Parse(shown, name+".shown", cities, nil)
 		if err != nil {
-			t.Fatalf("what is shown does not parse: %v\n%s", err, shown)
+			t.Fatalf("the output does not parse: %v\n%s", err, shown)
 		}
 		want, _ := json.Marshal(cfg)
 		if got, _ := json.Marshal(again); !bytes.Equal(got, want) {
-			t.Errorf("%s: shown and parsed again it is\n%s\nwant\n%s", name, got, want)
+			t.Errorf("%s: after Show and Parse: got\n%s\nwant\n%s", name, got, want)
 		}
 	}
-	if got := quote(`a${b}%{c}"`); got != `"a$${b}%%{c}\""` {
-		t.Errorf("quote: got %s", got)
+}
+
+func TestShowEscapesStrings(t *testing.T) {
+	const text = "a${b}%{c}\"\\\a\x01\t\n\u2028é"
+	cfg := &Config{World: World{PoPs: []PoP{{Name: "gru", Place: perto.Place{Name: "Lisbon", Country: "PT"}, Provider: text,
+		Edges: []Edge{{Name: "gru-1", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.10")}}}}}}}
+	shown := Show(cfg)
+	again, err := Parse(shown, "shown.hcl", func(string) (perto.Place, error) { return perto.Place{}, nil }, nil)
+	if err != nil {
+		t.Fatalf("the output does not parse: %v\n%s", err, shown)
+	}
+	if got := again.World.PoPs[0].Provider; got != text {
+		t.Errorf("got %q, want %q", got, text)
 	}
 }
 

@@ -1,21 +1,21 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Show writes a configuration with all values in effect, including defaults. Parsing
 // the result gives the same configuration. Show writes the file names of secrets, never
 // their content.
 func Show(c *Config) []byte {
-	w := &shower{}
+	w := newShower()
 	w.geodata(&c.World.Geodata)
 	if len(c.World.Trust) > 0 {
 		w.block("functions", "", func() { list(w, "trust", c.World.Trust) })
@@ -30,7 +30,7 @@ func Show(c *Config) []byte {
 		z := &c.World.Zones[i]
 		w.block("zone", cmp.Or(z.Name, "."), func() {
 			w.text("file", z.File)
-			w.value("dnssec", z.DNSSEC)
+			w.boolean("dnssec", z.DNSSEC)
 			w.text("edges", z.EdgeLabel)
 			w.text("whoami", z.Whoami)
 		})
@@ -38,7 +38,7 @@ func Show(c *Config) []byte {
 	for i := range c.World.Services {
 		w.service(&c.World.Services[i])
 	}
-	return Format(w.Bytes())
+	return Format(w.file.Bytes())
 }
 
 // hasEdge reports whether a PoP has an edge of a name.
@@ -55,32 +55,34 @@ func (w *World) hasEdge(name string) bool {
 
 // shower writes blocks and attributes.
 type shower struct {
-	bytes.Buffer
-	depth int
+	file *hclwrite.File
+	body *hclwrite.Body // of the current block
+}
+
+func newShower() *shower {
+	f := hclwrite.NewEmptyFile()
+	return &shower{file: f, body: f.Body()}
 }
 
 func (w *shower) block(kind, label string, body func()) {
-	if w.depth == 0 && w.Len() > 0 {
-		w.WriteByte('\n')
-	}
-	w.WriteString(kind)
+	var labels []string
 	if label != "" {
-		fmt.Fprintf(w, " %s", quote(label))
+		labels = []string{label}
 	}
-	w.WriteString(" {\n")
-	w.depth++
+	outer := w.body
+	if outer == w.file.Body() && len(outer.Blocks()) > 0 {
+		outer.AppendNewline()
+	}
+	w.body = outer.AppendNewBlock(kind, labels).Body()
 	body()
-	w.depth--
-	w.WriteString("}\n")
+	w.body = outer
 }
 
-// quote writes a string in HCL syntax and escapes template marks.
-func quote(s string) string {
-	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
+func (w *shower) text(name, s string) { w.body.SetAttributeValue(name, cty.StringVal(s)) }
+func (w *shower) integer(name string, n int) {
+	w.body.SetAttributeValue(name, cty.NumberIntVal(int64(n)))
 }
-
-func (w *shower) value(name string, v any)           { fmt.Fprintf(w, "%s = %v\n", name, v) }
-func (w *shower) text(name, s string)                { fmt.Fprintf(w, "%s = %s\n", name, quote(s)) }
+func (w *shower) boolean(name string, b bool)        { w.body.SetAttributeValue(name, cty.BoolVal(b)) }
 func (w *shower) places(name string, s fmt.Stringer) { w.text(name, s.String()) }
 
 // unless writes an attribute unless its text is empty.
@@ -92,7 +94,7 @@ func (w *shower) unless(name, s string) {
 
 func (w *shower) number(name string, n uint64) {
 	if n != 0 {
-		w.value(name, n)
+		w.body.SetAttributeValue(name, cty.NumberUIntVal(n))
 	}
 }
 
@@ -114,22 +116,22 @@ func (w *shower) span(name string, d time.Duration) {
 }
 
 func list[T any](w *shower, name string, items []T) {
-	var texts []string
-	for _, x := range items {
-		texts = append(texts, quote(fmt.Sprint(x)))
+	texts := make([]cty.Value, len(items))
+	for i, x := range items {
+		texts[i] = cty.StringVal(fmt.Sprint(x))
 	}
-	w.value(name, "["+strings.Join(texts, ", ")+"]")
+	w.body.SetAttributeValue(name, cty.TupleVal(texts))
 }
 
 func (w *shower) table(name string, m map[string]string) {
 	if len(m) == 0 {
 		return
 	}
-	var pairs []string
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		pairs = append(pairs, quote(key)+" = "+quote(m[key]))
+	values := make(map[string]cty.Value, len(m))
+	for key, s := range m {
+		values[key] = cty.StringVal(s)
 	}
-	w.value(name, "{ "+strings.Join(pairs, ", ")+" }")
+	w.body.SetAttributeValue(name, cty.ObjectVal(values))
 }
 
 func (w *shower) geodata(g *Geodata) {
@@ -197,7 +199,7 @@ func (w *shower) service(s *Service) {
 			w.block("origin", o.URL, func() {
 				w.unless("health", o.Health)
 				w.unless("host", o.Host)
-				w.value("forwarded", o.Forwarded)
+				w.boolean("forwarded", o.Forwarded)
 				if o.FirstByte != 0 {
 					w.span("first_byte", o.FirstByte)
 				}
@@ -208,7 +210,7 @@ func (w *shower) service(s *Service) {
 				list(w, "pops", s.Map.PoPs)
 			}
 			list(w, "policy", s.Map.Policy)
-			w.value("answers", s.Map.Answers)
+			w.integer("answers", s.Map.Answers)
 			w.span("ttl", s.Map.TTL)
 			w.span("ttl_min", s.Map.TTLMin)
 			w.text("all_down", s.Map.AllDown)
@@ -226,8 +228,8 @@ func (w *shower) service(s *Service) {
 				w.number("port", uint64(p.Port))
 				w.span("interval", p.Interval)
 				w.span("timeout", p.Timeout)
-				w.value("up", p.Up)
-				w.value("down", p.Down)
+				w.integer("up", p.Up)
+				w.integer("down", p.Down)
 			})
 		}
 		for _, p := range s.Paths {
