@@ -1,19 +1,21 @@
 package replicas
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"net"
+	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -167,90 +169,55 @@ func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) er
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	switch probe.Kind {
-	case ProbeHTTPS:
-		// The certificate is not verified. An expired certificate must not remove all
-		// edges at once; it needs an alarm of its own.
-		cfg := &tls.Config{InsecureSkipVerify: true}
-		if p.tls != nil {
-			cfg = p.tls.Clone()
-		}
-		cfg.ServerName = probe.Host
-		cfg.NextProtos = []string{"http/1.1"}
-		secure := tls.Client(conn, cfg)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return err
-		}
-		return askHTTP(secure, probe, target)
-	case ProbeHTTP:
-		return askHTTP(conn, probe, target)
+	case ProbeHTTP, ProbeHTTPS:
+		return p.askHTTP(ctx, conn, probe, target)
 	case ProbeDNS:
 		return askDNS(conn, probe)
 	}
 	return nil
 }
 
-const (
-	// maxStatusLine limits a line of an HTTP response. maxReply limits the bytes read
-	// of one, interim responses included. Both are in bytes.
-	maxStatusLine = 1024
-	maxReply      = 64 << 10
-)
+// maxReply limits the head of an HTTP response, in bytes. The body is not read.
+const maxReply = 64 << 10
 
-// askHTTP accepts a final status of 200 to 399. net/http would follow redirects, pool
-// connections and parse bodies. Only the status line matters here.
-func askHTTP(conn net.Conn, probe Probe, target netip.AddrPort) error {
-	host := probe.Host
-	if host == "" {
-		host = target.String()
+// askHTTP accepts a final status of 200 to 399. A RoundTrip follows no redirects and
+// skips interim responses. The Transport uses conn only: its own dials continue after
+// the context's end, to fill a pool that probes do not have.
+func (p *prober) askHTTP(ctx context.Context, conn net.Conn, probe Probe, target netip.AddrPort) error {
+	t := &http.Transport{
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxReply,
 	}
-	request := "GET " + probe.Path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: perto-probe\r\nConnection: close\r\n\r\n"
-	if _, err := io.WriteString(conn, request); err != nil {
+	u := &url.URL{Scheme: probe.Kind.String(), Host: target.String(), Opaque: probe.Path}
+	if strings.HasPrefix(probe.Path, "//") {
+		u.Opaque = "" // it would be sent with the scheme in front
+		u.Path, u.RawQuery, _ = strings.Cut(probe.Path, "?")
+	}
+	if probe.Kind == ProbeHTTPS {
+		// The certificate is not verified. An expired certificate must not remove all
+		// edges at once; it needs an alarm of its own.
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		if p.tls != nil {
+			t.TLSClientConfig = p.tls.Clone()
+		}
+		t.TLSClientConfig.ServerName = probe.Host
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
+	var received atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { received.Store(true) }})
+	request := &http.Request{Method: http.MethodGet, URL: u, Host: probe.Host, Header: http.Header{"User-Agent": {"perto-probe"}}}
+	response, err := t.RoundTrip(request.WithContext(ctx))
+	if err != nil {
+		if received.Load() && classify(err) == outcomeError {
+			return badAnswer("the response is not complete HTTP/1: " + err.Error())
+		}
 		return err
 	}
-	r := bufio.NewReaderSize(io.LimitReader(conn, maxReply), maxStatusLine)
-	for {
-		status, err := readStatus(r)
-		switch {
-		case err != nil:
-			return err
-		case status < 200 && status != 101:
-			if err := skipFields(r); err != nil {
-				return err
-			}
-			continue // an interim response (RFC 9110, section 15.2)
-		case status < 200 || status > 399:
-			return badAnswer("status " + strconv.Itoa(status))
-		}
-		return nil
-	}
-}
-
-// readStatus reads a status line. It accepts a cut line as far as it was received.
-func readStatus(r *bufio.Reader) (int, error) {
-	line, err := r.ReadSlice('\n')
-	if err != nil && len(line) == 0 {
-		return 0, err
-	}
-	version, rest, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-	code, _, _ := strings.Cut(rest, " ")
-	status, err := strconv.Atoi(code)
-	if err != nil || status < 100 || !strings.HasPrefix(version, "HTTP/1.") {
-		return 0, badAnswer("the answer is not HTTP")
-	}
-	return status, nil
-}
-
-// skipFields reads the fields of an interim response.
-func skipFields(r *bufio.Reader) error {
-	for empty := false; !empty; {
-		line, err := r.ReadSlice('\n')
-		for ; errors.Is(err, bufio.ErrBufferFull); _, err = r.ReadSlice('\n') {
-			line = []byte("long")
-		}
-		if err != nil {
-			return err
-		}
-		empty = len(strings.TrimSpace(string(line))) == 0
+	defer response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 399 {
+		return badAnswer("status " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -65,16 +66,19 @@ func TestProbeOutcomes(t *testing.T) {
 		{"http after early hints", ProbeHTTP, say("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), outcomeOK, ""},
 		{"http after several interim replies", ProbeHTTP, say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: " + strings.Repeat("x", 3000) + "\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"), outcomeOK, ""},
 		{"http unavailable after early hints", ProbeHTTP, say("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 503 No\r\n\r\n"), outcomeBad, "status 503"},
-		{"http interim replies only", ProbeHTTP, say("HTTP/1.1 103 Early Hints\r\n\r\n"), outcomeError, "EOF"},
-		{"http interim replies without an end", ProbeHTTP, say(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 9999)), outcomeError, "EOF"},
+		{"http interim replies only", ProbeHTTP, say("HTTP/1.1 103 Early Hints\r\n\r\n"), outcomeBad, "EOF"},
+		{"http interim replies without an end", ProbeHTTP, say(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 9999)), outcomeBad, "exceeded"},
 		{"http upgrade", ProbeHTTP, say("HTTP/1.1 101 Switching Protocols\r\n\r\n"), outcomeBad, "status 101"},
 		{"http not found", ProbeHTTP, say("HTTP/1.1 404 Not Found\r\n\r\n"), outcomeBad, "status 404"},
 		{"http unavailable", ProbeHTTP, say("HTTP/1.1 503 No\r\n\r\n"), outcomeBad, "status 503"},
-		{"not http", ProbeHTTP, say("SSH-2.0-x\r\n"), outcomeBad, "not HTTP"},
-		{"endless line", ProbeHTTP, say(strings.Repeat("x", 9999)), outcomeBad, "not HTTP"},
+		{"not http", ProbeHTTP, say("SSH-2.0-x\r\n"), outcomeBad, "malformed HTTP"},
+		{"endless line", ProbeHTTP, say(strings.Repeat("x", 99999)), outcomeBad, "exceeded"},
+		{"cut line", ProbeHTTP, say("HTTP/1.1 20"), outcomeBad, "malformed HTTP"},
+		{"http with an endless body", ProbeHTTP, say("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 1<<20)), outcomeOK, ""},
+		{"http/2 preface", ProbeHTTP, say("\x00\x00\x12\x04\x00\x00\x00\x00\x00\n"), outcomeBad, "malformed HTTP"},
 		{"closed without an answer", ProbeHTTP, func(c net.Conn) { c.Read(make([]byte, 4096)); c.Close() }, outcomeError, "EOF"},
 		{"reset", ProbeHTTP, func(c net.Conn) { c.Read(make([]byte, 1)); c.Close() }, outcomeReset, "reset"},
-		{"never answers", ProbeHTTP, func(c net.Conn) { time.Sleep(5 * time.Second); c.Close() }, outcomeTimeout, "timeout"},
+		{"never answers", ProbeHTTP, func(c net.Conn) { time.Sleep(5 * time.Second); c.Close() }, outcomeTimeout, ""},
 		{"refused", ProbeHTTP, nil, outcomeRefused, "refused"},
 		{"https, expired and unknown certificate", ProbeHTTPS, secure("HTTP/1.1 200 OK\r\n\r\n"), outcomeOK, ""},
 		{"https, unavailable", ProbeHTTPS, secure("HTTP/1.1 500 Oops\r\n\r\n"), outcomeBad, "status 500"},
@@ -107,6 +111,44 @@ func TestProbeOutcomes(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestHTTPProbeRequest(t *testing.T) {
+	for _, path := range []string{"/", "/healthz?deep=1&x=%2F", "//a?b", "/%zz"} {
+		for _, host := range []string{"shop.example", ""} {
+			synctest.Test(t, func(t *testing.T) {
+				n := simnet.New(1, simnet.Link{Latency: 10 * ms})
+				a, b := n.Host("192.0.2.1"), n.Host("203.0.113.1")
+				defer func() { b.Kill(); a.Kill(); time.Sleep(10 * time.Second) }()
+				l, err := b.Listen(t.Context(), "tcp", ":80")
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make(chan string, 1)
+				go func() {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					defer c.Close()
+					p := make([]byte, 4096)
+					k, _ := c.Read(p)
+					got <- string(p[:k])
+					io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+				}()
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				p := prober{network: a}
+				if err := p.run(ctx, Probe{Kind: ProbeHTTP, Host: host, Path: path}, netip.MustParseAddrPort("203.0.113.1:80")); err != nil {
+					t.Fatal(err)
+				}
+				want := "GET " + path + " HTTP/1.1\r\nHost: " + cmp.Or(host, "203.0.113.1:80") + "\r\nUser-Agent: perto-probe\r\nConnection: close\r\n\r\n"
+				if r := <-got; r != want {
+					t.Errorf("got %q, want %q", r, want)
+				}
+			})
+		}
 	}
 }
 
