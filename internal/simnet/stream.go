@@ -244,8 +244,8 @@ func (s *stream) Write(p []byte) (int, error) {
 			return written, opError("write", "tcp", err)
 		}
 		s.peer.mu.Lock()
-		room := window - s.peer.inflight - s.peer.buf.Len()
-		k := min(room, len(p)-written)
+		free := window - s.peer.inflight - s.peer.buf.Len()
+		k := min(free, len(p)-written)
 		if k > 0 {
 			s.peer.inflight += k
 		}
