@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// BenchmarkHandle is a call of the shop's greeting, in C, and of the test guest, in Go:
-// by an instance that is idle, by a fresh one (an old one that became the image
-// again), and by one that is made anew from the image.
+// BenchmarkHandle measures a call of the shop's greeting (C) and of the test guest (Go).
+// It uses an idle instance, an instance that was reset to the image, and an instance
+// that is newly made from the image.
 func BenchmarkHandle(b *testing.B) {
 	all, err := guests()
 	if err != nil {

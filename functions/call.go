@@ -17,8 +17,8 @@ import (
 	"perto/internal/printable"
 )
 
-// call is one request in the hands of an instance. Host functions find it in the
-// context.
+// call is the state of one request while an instance handles it. Host functions find
+// it in the context.
 type call struct {
 	ctx      context.Context // the caller's
 	module   *Module
@@ -26,24 +26,24 @@ type call struct {
 	next     Next
 	request  *Request  // nil while the instance is made
 	response *Response // nil before there is one
-	after    bool      // the next one has answered: handle_response runs
+	after    bool      // the next handler has responded: handle_response runs
 
-	own     [4]bool // the lines of a kind of header are the call's own
-	read    [2]int  // how much of each body the guest has read
+	own     [4]bool // by kind of header: the fields were copied and belong to this call
+	read    [2]int  // bytes of each body that the guest has read
 	written [2]bool
-	logged  int // bytes
-	lines   int // that were logged
+	logged  int // bytes logged
+	lines   int // lines logged
 	hosted  int // host functions called
 
 	subrequests int
 	fetched     []byte // body of the last subrequest
 	fetchedRead int
 
-	wall     time.Duration // how long the guest may take
-	deadline time.Time     // of the guest; what others take for it does not count
-	yielded  time.Time     // when others had a turn last
-	away     time.Duration // what others took
-	err      error         // a limit that was broken, for which the guest was ended
+	wall     time.Duration // time limit of the guest
+	deadline time.Time     // when the guest's time is over; moved by the time spent elsewhere
+	yielded  time.Time     // when the guest last yielded
+	away     time.Duration // time spent in the next handler and in subrequests
+	err      error         // the limit that the guest exceeded, for which it was ended
 }
 
 type callKey struct{}
@@ -53,30 +53,30 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// guestError ends a guest: a host function was called as it must not be.
+// guestError ends a guest that called a host function wrongly.
 type guestError string
 
 func (e guestError) Error() string { return string(e) }
 
-// errEnded ends a guest whose caller wants no answer any more.
-var errEnded = errors.New("its caller has gone")
+// errEnded ends a guest when the caller's context has ended.
+var errEnded = errors.New("its caller has canceled the request")
 
 const (
-	// slice is how long a guest computes before others get a turn.
+	// slice is the time a guest computes before it yields to other goroutines.
 	slice = 250 * time.Microsecond
-	// patience is how long it may compute without a pause; after that it needs credit,
-	// or rests for rest behind each slice. The operating system gives a thread that
-	// never rests turns of milliseconds, for which others wait even where another core
-	// is idle.
+	// patience is the time a guest may compute without a pause. After that it needs
+	// credit, or sleeps for rest after each slice. The operating system gives a thread
+	// that never sleeps turns of milliseconds. Other threads wait for these turns, even
+	// when another core is idle.
 	patience = 4 * time.Millisecond
 	rest     = 3 * slice
-	// hostedStep is after how many host functions a guest comes to yield.
+	// hostedStep is the number of host function calls after which a guest yields.
 	hostedStep = 64
 )
 
-// yield is where a guest comes by every now and then (package rewrite): it ends here
-// when its time is over. Being Go it is also where the garbage collector and other
-// goroutines get at a thread that computes without end.
+// yield is called by the guest at intervals (package rewrite). It ends the guest when
+// its time is over. Because it is Go code, the garbage collector and other goroutines
+// can run here, also while the guest computes in an endless loop.
 func (c *call) yield() {
 	now := time.Now()
 	if now.After(c.deadline) {
@@ -98,18 +98,19 @@ func (c *call) yield() {
 	c.yielded = time.Now()
 }
 
-// credit is time that a module's calls may compute beyond their patience without
-// rests: up to 50 ms at once, of which 1 ms comes back in a second. A thumbnail now and
-// then is made at full speed; who computes all the time does not get far with it. It
-// holds when the bucket would be full again, in nanoseconds since 1970.
+// credit is a token bucket: time that a module's calls may compute beyond patience
+// without rests. The bucket holds 50 ms, and 1 ms comes back in a second. So an
+// occasional thumbnail is made at full speed, and a module that computes all the time
+// is slowed down. The field is the time when the bucket is full again, in nanoseconds
+// since 1970.
 type credit struct{ full atomic.Int64 }
 
 const (
-	creditMost = 50 * time.Second // in which an empty bucket is full again
-	creditCost = 1000 * slice     // in which a slice comes back
+	creditMost = 50 * time.Second // an empty bucket is full again after this time
+	creditCost = 1000 * slice     // the credit of one slice is back after this time
 )
 
-// take takes the credit for a slice.
+// take takes the credit for one slice.
 func (c *credit) take(now time.Time) bool {
 	at := now.UnixNano()
 	for {
@@ -124,7 +125,7 @@ func (c *credit) take(now time.Time) bool {
 	}
 }
 
-// elsewhere runs f, whose time is not the guest's.
+// elsewhere runs f. Its time does not count as the guest's.
 func (c *call) elsewhere(f func()) {
 	start := time.Now()
 	f()
@@ -132,11 +133,11 @@ func (c *call) elsewhere(f func()) {
 	c.deadline, c.yielded, c.away = c.deadline.Add(took), c.yielded.Add(took), c.away+took
 }
 
-// hostFunc is the work of a host function: its parameters come in s, its result goes
-// to s[0].
+// hostFunc implements a host function. Its parameters are in s, its result goes to
+// s[0].
 type hostFunc = func(c *call, mem api.Memory, s []uint64)
 
-// hostFunction is what guests import.
+// hostFunction is a function that guests can import.
 type hostFunction struct {
 	name            string
 	params, results []api.ValueType
@@ -145,20 +146,20 @@ type hostFunction struct {
 
 const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
 
-// export makes a host module of functions.
+// export makes a host module from functions.
 func export(ctx context.Context, r wazero.Runtime, module string, functions []hostFunction) error {
 	b := r.NewHostModuleBuilder(module)
 	for _, f := range functions {
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, _ api.Module, s []uint64) {
 			c := callOf(ctx)
 			if c == nil {
-				panic(guestError("no call is under way"))
+				panic(guestError("the host function was called outside of a request"))
 			}
 			if c.hosted++; c.hosted%hostedStep == 0 {
 				c.yield()
 			}
 			for i, t := range f.params {
-				if t == i32 { // the upper half of the slot is not defined
+				if t == i32 { // the upper half of an i32 is undefined
 					s[i] = uint64(uint32(s[i]))
 				}
 			}
@@ -171,7 +172,8 @@ func export(ctx context.Context, r wazero.Runtime, module string, functions []ho
 
 func types(n int, t api.ValueType) []api.ValueType { return slices.Repeat([]api.ValueType{t}, n) }
 
-// logLevel returns the level of an ABI's number; ok is false for none.
+// logLevel returns the slog level of a level number of the ABI. ok is false when there
+// is none.
 func logLevel(n int32) (level slog.Level, ok bool) {
 	switch n {
 	case -1:
@@ -186,11 +188,11 @@ func logLevel(n int32) (level slog.Level, ok bool) {
 	return 0, false
 }
 
-// maxLines is how many lines a call may log.
+// maxLines is the most lines that a call may log.
 const maxLines = 64
 
-// log writes a guest's line, as far as the call has not written too much. The text is
-// one line: a client's text in it cannot begin another one.
+// log writes a guest's line, within the limits of the call. The text is always one
+// line: text of a client in it cannot begin another one.
 func (c *call) log(n int32, text []byte) {
 	level, ok := logLevel(n)
 	if left := c.module.limits.Log - c.logged; len(text) > left {

@@ -1,18 +1,23 @@
-// Package functions runs the application's code where the client is: WebAssembly
-// modules that answer requests, or stand before what answers them.
+// Package functions runs an application's code near its clients. Functions are
+// WebAssembly modules that respond to requests, or change requests and responses of the
+// handler behind them. Start with [NewHost]:
 //
-//	Host.Load(name, wasm) -> *Module   checked and compiled once, shared by all
-//	Module.Handle(request, next)       an instance of it answers
+//	Host.Load(name, wasm) -> *Module   checked and compiled once, shared by all requests
+//	Module.Handle(request, next)       one instance of it handles the request
 //
-// Two ways to speak with a module are understood:
+// Two ABIs are supported:
 //
-//   - http-wasm http_handler (https://http-wasm.io/http-handler-abi/): exports
-//     handle_request and handle_response, and imports what it needs of the request
-//     from module "http_handler". It is middleware: it may answer, or change the
-//     request and let the next one answer, and then see the response.
-//   - WAGI: any WASI command that prints, as CGI programs do.
+//   - http-wasm http_handler (https://http-wasm.io/http-handler-abi/): the module
+//     exports handle_request and handle_response, and imports host functions from
+//     module "http_handler". It is middleware. It responds itself, or it changes the
+//     request, lets the next handler respond, and then sees the response.
+//   - WAGI: any WASI command that prints its response, as CGI programs do.
 //
-// A module can do nothing but compute, unless its host functions give it something:
-// no files, no sockets, no clock of its own. What it may use is bounded by
-// [Limits]; a module that breaks one fails that request only.
+// Edges run functions before or behind the cache, and origins before their handler
+// (package node). A [Host] and its Modules are safe for concurrent use. An instance
+// handles one request at a time.
+//
+// A module can only compute. Everything else comes from host functions: it has no
+// files, no sockets and no clock of its own. [Limits] bound the resources of a module.
+// When a call exceeds a limit, only that request fails.
 package functions

@@ -6,9 +6,9 @@ import (
 	"perto/internal/fields"
 )
 
-// Request is what a module is asked. A module that is middleware may change all of
-// it but Protocol and Source. Names and values of fields may be views into memory
-// that lives as long as the call.
+// Request is the request that a module handles. Middleware may change all fields but
+// Protocol and Source. Names and values of header fields may be views into memory that
+// is valid as long as the call.
 type Request struct {
 	Method   string
 	URI      string // path and query, as in the request line
@@ -19,7 +19,7 @@ type Request struct {
 	Trailer  fields.Header
 }
 
-// Response is what it answers.
+// Response is the response of a module or of the next handler.
 type Response struct {
 	Status  int
 	Header  fields.Header
@@ -27,5 +27,5 @@ type Response struct {
 	Trailer fields.Header
 }
 
-// Next answers a request that a module lets pass, and its subrequests.
+// Next handles a request that a module lets pass, and the module's subrequests.
 type Next func(*Request) (*Response, error)

@@ -23,8 +23,8 @@ import (
 	"perto/internal/fields"
 )
 
-// compiled is where compiled guests are kept for all tests: with the race detector
-// it takes seconds to compile one.
+// compiled is the folder of compiled guests for all tests. With the race detector,
+// compiling one takes seconds.
 var compiled string
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// guests are built once for all tests.
+// guests builds the test guests once for all tests.
 var guests = sync.OnceValues(func() (map[string][]byte, error) {
 	dir, err := os.MkdirTemp("", "perto-guests-*")
 	if err != nil {
@@ -72,7 +72,7 @@ func load(t *testing.T, guest string, cfg HostConfig, o ModuleOptions) *Module {
 	}
 	cfg.Cache = cache
 	if cfg.Limits.Wall == 0 {
-		cfg.Limits.Wall = time.Minute // a crowded machine is not what is tested
+		cfg.Limits.Wall = time.Minute // the tests do not fail on a slow machine
 	}
 	h, err := NewHost(t.Context(), cfg)
 	if err != nil {
@@ -130,8 +130,8 @@ func TestHTTPHandler(t *testing.T) {
 	}
 }
 
-// TestMiddleware: what the guest lets pass is answered by the next one, as the
-// guest changed it, and the guest sees the answer.
+// TestMiddleware: the next handler receives the request as the guest changed it, and
+// the guest sees the response.
 func TestMiddleware(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{})
 	q := get("/pass")
@@ -153,8 +153,8 @@ func TestMiddleware(t *testing.T) {
 	}
 }
 
-// TestStatusesWithoutABody: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
-func TestStatusesWithoutABody(t *testing.T) {
+// TestResponsesWithoutBody: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
+func TestResponsesWithoutBody(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{})
 	for status, want := range map[int]string{200: "body", 204: "", 205: "", 304: "", 404: "body"} {
 		r, err := m.Handle(t.Context(), get("/hello/"+strconv.Itoa(status)), nil)
@@ -164,9 +164,10 @@ func TestStatusesWithoutABody(t *testing.T) {
 	}
 }
 
-// TestHEADThroughAGuest: the length of what passes stays; it goes when the guest has
-// changed the body, whose length for GET it does not tell.
-func TestHEADThroughAGuest(t *testing.T) {
+// TestHEADKeepsContentLength: Content-Length stays when the guest leaves the body
+// alone. It is removed when the guest has changed the body, because the length for GET
+// is then unknown.
+func TestHEADKeepsContentLength(t *testing.T) {
 	next := func(*Request) (*Response, error) {
 		return &Response{Status: 200, Header: fields.Of("Content-Length", "1000")}, nil
 	}
@@ -192,21 +193,21 @@ func TestHEADThroughAGuest(t *testing.T) {
 	}
 }
 
-// TestWhatAGuestMayNot: each breaks one rule; that request fails with a reason, and
-// the next one is answered.
-func TestWhatAGuestMayNot(t *testing.T) {
+// TestLimitsEndGuest: each path breaks one rule. That request fails with a reason, and
+// the next one succeeds.
+func TestLimitsEndGuest(t *testing.T) {
 	m := load(t, "handler", HostConfig{Limits: Limits{Wall: 3 * time.Second, Memory: 32 << 20, Response: 1 << 20}}, ModuleOptions{})
 	for uri, want := range map[string]struct {
 		is   error
 		text string
 	}{
-		"/loop":    {ErrDeadline, "longer than it may (3s)"},
+		"/loop":    {ErrDeadline, "exceeded its time limit (3s)"},
 		"/trap":    {ErrTrap, ""},
 		"/big":     {ErrResponse, ""},
 		"/grow":    {ErrTrap, ""},
-		"/pointer": {ErrTrap, "pointer leads out of its memory"},
-		"/smuggle": {ErrTrap, "no value of a header field"},
-		"/status":  {ErrTrap, "no final status"},
+		"/pointer": {ErrTrap, "pointer is outside of its memory"},
+		"/smuggle": {ErrTrap, "invalid value of a header field"},
+		"/status":  {ErrTrap, "not a final status"},
 	} {
 		r, err := m.Handle(t.Context(), get(uri), nil)
 		if !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.text) || strings.Contains(err.Error(), "\n") {
@@ -245,9 +246,9 @@ func TestActivation(t *testing.T) {
 	}
 }
 
-// TestSingletonWaitsNoLongerThanItMay: who comes while the only instance is in an
-// endless loop is told so in the time that a call has.
-func TestSingletonWaitsNoLongerThanItMay(t *testing.T) {
+// TestSingletonReturnsBusy: when the only instance is in an endless loop, other calls
+// return ErrBusy within the time limit of a call.
+func TestSingletonReturnsBusy(t *testing.T) {
 	m := load(t, "handler", HostConfig{Limits: Limits{Wall: 2 * time.Second}}, ModuleOptions{Activation: Singleton})
 	var wg sync.WaitGroup
 	var looped atomic.Int32
@@ -268,9 +269,9 @@ func TestSingletonWaitsNoLongerThanItMay(t *testing.T) {
 	}
 }
 
-// TestInstancesShareNothing: many at once, each with memory and random numbers of
-// its own.
-func TestInstancesShareNothing(t *testing.T) {
+// TestInstancesAreIsolated: concurrent instances have their own memory and their own
+// random numbers.
+func TestInstancesAreIsolated(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{Activation: PerRequest})
 	var mu sync.Mutex
 	seen := make(map[string]bool)
@@ -298,9 +299,9 @@ func TestInstancesShareNothing(t *testing.T) {
 	wg.Wait()
 }
 
-// TestHostFunctionsWithRandomPointers: whatever a guest gives, the host stands, and
-// ends the guest or answers. The numbers are those of memory that is there, at its
-// end, and beyond.
+// TestHostFunctionsWithRandomPointers: with any parameters, a host function returns or
+// ends the guest, and the host does not crash. The numbers point into the memory, to
+// its end, and beyond it.
 func TestHostFunctionsWithRandomPointers(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{KV: map[string]string{"": "empty", "k": "v"}})
 	first := &call{ctx: t.Context(), module: m, deadline: time.Now().Add(time.Hour)}
@@ -334,7 +335,7 @@ func TestHostFunctionsWithRandomPointers(t *testing.T) {
 					case guestError:
 						ended[f.name]++
 					default:
-						t.Fatalf("%s%v: the host broke: %v", f.name, s, err)
+						t.Fatalf("%s%v: the host panicked: %v", f.name, s, err)
 					}
 				}()
 				f.run(c, in.memory, s[:max(len(f.params), 1)])
@@ -346,13 +347,13 @@ func TestHostFunctionsWithRandomPointers(t *testing.T) {
 	}
 	for _, name := range []string{"get_uri", "read_body", "write_body", "set_header_value", "kv_get", "fetch", "edge_info"} {
 		if ended[name] == 0 {
-			t.Errorf("%s never met a pointer that leads out of memory", name)
+			t.Errorf("%s never received a pointer outside of memory", name)
 		}
 	}
 }
 
-// TestWhatPertoGives: the imports of our own.
-func TestWhatPertoGives(t *testing.T) {
+// TestPertoImports: the host functions of module "perto".
+func TestPertoImports(t *testing.T) {
 	cfg := HostConfig{Self: Self{Name: "gru-1", PoP: "gru", City: "São Paulo", Country: "BR", Placement: "edge"},
 		Locate: func(a netip.Addr) (perto.Place, bool) {
 			return perto.Place{Name: "Lisboa", Country: "PT", Lat: 38.7, Lon: -9.1}, a == netip.MustParseAddr("192.0.2.7")
@@ -393,8 +394,8 @@ func TestWhatPertoGives(t *testing.T) {
 	}
 }
 
-// TestCopiesOfAnImage: an instance that answers one request is what it was before,
-// whatever the request did to its memory; each copy hears a number of its own.
+// TestCopiesOfAnImage: with per-request activation each request finds the memory as
+// the image has it. Each copy receives a random number of its own.
 func TestCopiesOfAnImage(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{Activation: PerRequest})
 	if m.Image() == nil || m.Image().Size() == 0 || !m.About().Reseeds {
@@ -416,7 +417,7 @@ func TestCopiesOfAnImage(t *testing.T) {
 		}
 	}
 	if len(seeds) != 20 || seeds["0"] {
-		t.Errorf("20 copies heard %d numbers", len(seeds))
+		t.Errorf("20 copies received %d numbers", len(seeds))
 	}
 	if n := m.stats.Cold.Value(); n > 40 {
 		t.Errorf("%d instances were made for 60 requests", n)
@@ -426,9 +427,9 @@ func TestCopiesOfAnImage(t *testing.T) {
 	}
 }
 
-// TestGuestsGiveWay: with more endless loops than threads the garbage collector and
-// other requests still have their turn.
-func TestGuestsGiveWay(t *testing.T) {
+// TestLoopsYield: with more endless loops than threads, the garbage collector and other
+// requests still run.
+func TestLoopsYield(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{Limits: Limits{Wall: 20 * time.Second}})
 	ctx, stop := context.WithCancel(t.Context())
 	var loops sync.WaitGroup
@@ -446,15 +447,15 @@ func TestGuestsGiveWay(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Since(begin); took > 15*time.Second { // before, it took until the loops ended
+	if took := time.Since(begin); took > 15*time.Second { // without yields, it would take until the loops end
 		t.Errorf("three collections and requests took %v", took)
 	}
 	stop()
 	loops.Wait()
 }
 
-// TestCloseLeavesCallersAlone: who holds a module that was replaced can finish.
-func TestCloseLeavesCallersAlone(t *testing.T) {
+// TestCloseKeepsModuleUsable: a caller that has a replaced module can still call it.
+func TestCloseKeepsModuleUsable(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{})
 	began, closed := make(chan struct{}), make(chan struct{})
 	go func() {

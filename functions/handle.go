@@ -17,11 +17,11 @@ import (
 	"perto/internal/printable"
 )
 
-// Handle lets the module answer a request. next answers what an http-wasm module
-// lets pass, and its subrequests; nil stands for one that finds nothing. Errors are
-// of KindInternal, or KindUnavailable for [ErrDeadline] and [ErrBusy], and name the
-// module: they concern this request only. The caller's request is not changed, but
-// the answer may share its memory.
+// Handle runs the module for a request. next handles the requests that an http-wasm
+// module lets pass, and its subrequests. When next is nil, these get a 404. Errors are
+// of KindInternal, or of KindUnavailable for [ErrDeadline] and [ErrBusy]. They name the
+// module and concern this request only. The caller's request is not changed, but the
+// response may share its memory.
 func (m *Module) Handle(ctx context.Context, q *Request, next Next) (*Response, error) {
 	start := time.Now()
 	if next == nil {
@@ -33,14 +33,14 @@ func (m *Module) Handle(ctx context.Context, q *Request, next Next) (*Response, 
 	err = m.failure(c, err)
 	if err == nil && len(r.Body) > 0 && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified) {
 		a := *r
-		a.Body = nil // these have none (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)
+		a.Body = nil // these statuses have no body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)
 		r = &a
 	}
 	m.stats.count(c, err, time.Since(start))
 	return r, err
 }
 
-// nothing is a Next that finds nothing.
+// nothing is a Next that responds 404 to everything.
 func nothing(*Request) (*Response, error) {
 	return &Response{Status: http.StatusNotFound}, nil
 }
@@ -56,8 +56,8 @@ func (m *Module) answer(ctx context.Context, c *call) (*Response, error) {
 	c.instance = in
 	in.printsTo(c)
 	answered := false
-	// A guest that broke off may have left its memory in any state. What is put back
-	// must be even when the next one panics.
+	// A guest that failed may have left its memory in any state, so put gets the result.
+	// The instance must be put back also when the next handler panics.
 	defer func() {
 		in.printedAll()
 		m.put(in, answered)
@@ -67,14 +67,14 @@ func (m *Module) answer(ctx context.Context, c *call) (*Response, error) {
 	return r, err
 }
 
-// handle is the life of a request in an http-wasm module.
+// handle runs one request in an http-wasm instance.
 func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 	in, guest := c.instance, context.WithValue(ctx, callKey{}, c)
 	if err := in.request.CallWithStack(guest, in.stack[:]); err != nil {
 		return nil, err
 	}
 	result := in.stack[0]
-	if uint32(result) == 0 { // it has answered
+	if uint32(result) == 0 { // the guest has responded
 		return c.needResponse(), nil
 	}
 	token := result >> 32
@@ -95,7 +95,7 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 		return nil, err
 	}
 	if nextErr != nil && c.response.Status == http.StatusBadGateway && c.response.Body == nil {
-		return nil, nextError{nextErr} // the guest did not make anything better of it
+		return nil, nextError{nextErr} // the guest did not replace the failed response
 	}
 	if head && (c.written[kindResponse] || before != nil && len(before.Body) > 0) {
 		c.response = withoutLength(c.response)
@@ -103,8 +103,8 @@ func (m *Module) handle(ctx context.Context, c *call) (*Response, error) {
 	return c.response, nil
 }
 
-// withoutLength returns the response to a HEAD request of which the guest has changed
-// the body. The body that it would make for GET is not known (RFC 9110, section 8.6).
+// withoutLength returns the response to a HEAD request when the guest has changed the
+// body. The length that GET would have is then unknown (RFC 9110, section 8.6).
 func withoutLength(r *Response) *Response {
 	a := *r
 	a.Body = nil
@@ -112,9 +112,9 @@ func withoutLength(r *Response) *Response {
 	return &a
 }
 
-// behind returns an answer of the next one behind what the guest had said before it
-// let the request pass: its fields stay where the answer has none of their name, its
-// body stands in front.
+// behind combines the response of the next handler with the response that the guest
+// wrote before it let the request pass. A field of the guest stays when the other
+// response has no field of that name. The guest's body comes first.
 func behind(before, answer *Response) *Response {
 	a := *answer
 	var kept fields.Header
@@ -130,21 +130,20 @@ func behind(before, answer *Response) *Response {
 	return &a
 }
 
-// nextError is the failure of what a guest let pass.
+// nextError is a failure of the next handler.
 type nextError struct{ error }
 
 func (e nextError) Unwrap() error { return e.error }
 
-// instanceError is the failure of the runtime to make an instance: no code of the guest
-// has run.
+// instanceError is a failure of the runtime to make an instance. No guest code has run.
 type instanceError struct{ cause error }
 
-func (e instanceError) Error() string { return "no instance can be made of it: " + e.cause.Error() }
+func (e instanceError) Error() string { return "no instance could be made: " + e.cause.Error() }
 
-// Is makes it count as a crash.
+// Is makes instanceError match ErrTrap, so that it counts as a crash.
 func (e instanceError) Is(target error) bool { return target == ErrTrap }
 
-// failure says in a word what went wrong with a call.
+// failure turns an error of a call into an error for the caller of Handle.
 func (m *Module) failure(c *call, err error) error {
 	if err == nil {
 		return nil
@@ -178,7 +177,7 @@ func (m *Module) failure(c *call, err error) error {
 	return e
 }
 
-// randomSource is the system's; instances never share a seed.
+// randomSource reads the system's random numbers, so instances never share a seed.
 type randomSource struct{}
 
 func (randomSource) Read(p []byte) (int, error) { return rand.Read(p) }

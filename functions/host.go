@@ -25,17 +25,17 @@ import (
 	"perto/internal/printable"
 )
 
-// HostConfig is what a Host is made of.
+// HostConfig configures a Host.
 type HostConfig struct {
-	Limits Limits       // of modules that have none of their own
-	Logger *slog.Logger // what modules log; nil: nobody hears it
-	Cache  *Cache       // keeps compiled modules; nil: each is compiled anew
-	Self   Self         // what edge_info tells
-	Locate Locate       // where clients are; nil: nobody knows
+	Limits Limits       // default limits of modules
+	Logger *slog.Logger // receives the logs of modules; nil: they are dropped
+	Cache  *Cache       // keeps compiled modules; nil: each Load compiles
+	Self   Self         // edge_info returns it
+	Locate Locate       // finds the places of clients; nil: they are unknown
 }
 
-// Host runs modules. It is safe for concurrent use; modules that it loaded must
-// not be used after Close.
+// Host runs modules. It is safe for concurrent use. Its modules must not be used after
+// Close.
 type Host struct {
 	limits  Limits
 	log     *slog.Logger
@@ -44,7 +44,7 @@ type Host struct {
 	runtime wazero.Runtime
 
 	mu     sync.Mutex
-	loaded []*Module // whose memories are to be given back
+	loaded []*Module // their memories are freed by Close
 }
 
 // NewHost returns a Host without modules.
@@ -76,10 +76,10 @@ func NewHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	return h, nil
 }
 
-// maxMemory is the most that any instance may have, in bytes.
+// maxMemory is the upper limit for the memory of an instance, in bytes.
 const maxMemory = 1 << 30
 
-// Close ends all instances and gives their memory back.
+// Close ends all instances and frees their memory.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,12 +89,11 @@ func (h *Host) Close() error {
 	return h.runtime.Close(context.Background())
 }
 
-// Cache keeps compiled modules for the Hosts that share it, so that each is compiled
-// once.
+// Cache keeps compiled modules. Hosts that share it compile each module once.
 type Cache struct{ compiled wazero.CompilationCache }
 
-// NewCache returns a cache that keeps modules in a folder too, for the next start;
-// "": in memory only.
+// NewCache returns a cache that also stores compiled modules in a folder, for the next
+// start. With dir "" it keeps them in memory only.
 func NewCache(dir string) (*Cache, error) {
 	if dir == "" {
 		return &Cache{wazero.NewCompilationCache()}, nil
@@ -106,19 +105,19 @@ func NewCache(dir string) (*Cache, error) {
 	return &Cache{c}, nil
 }
 
-// Close gives back what is in memory. The Hosts are closed before.
+// Close frees the memory of the cache. Close the Hosts that use it first.
 func (c *Cache) Close() error { return c.compiled.Close(context.Background()) }
 
-// ABI is how a module is spoken with.
+// ABI is the interface between the host and a module.
 type ABI string
 
-// The ways that are understood.
+// The supported ABIs.
 const (
 	HTTPHandler ABI = "http-wasm" // http-wasm http_handler
-	WAGI        ABI = "wagi"      // a WASI command that prints
+	WAGI        ABI = "wagi"      // a WASI command that prints its response
 )
 
-// Module is code that can answer requests.
+// Module is a compiled function. It is safe for concurrent use.
 type Module struct {
 	Name   string
 	Digest string // SHA-256 of the module, in hexadecimal
@@ -137,30 +136,30 @@ type Module struct {
 	credit   credit
 
 	image         *Image // of an instance after its initialisation; nil when none can be taken
-	imageFeatures uint32 // what it had asked for then
+	imageFeatures uint32 // features that the first instance enabled
 	memories      *memories
 	reseeds       bool     // it exports perto_reseed
-	goSeeds       []uint32 // where Go's runtime keeps its seeds; none: it is no Go program
+	goSeeds       []uint32 // addresses of the runtime's seeds in memory; empty: not a Go program
 }
 
-// ModuleOptions say how a module is run.
+// ModuleOptions configure a module.
 type ModuleOptions struct {
 	Activation Activation
-	Config     []byte            // what an http-wasm module's get_config returns
-	KV         map[string]string // what kv_get finds
-	Limits     Limits            // zeros take the Host's
-	Stats      *Stats            // counts; nil: nobody counts
-	Logs       *Logs             // keeps what it logs; nil: nobody does
+	Config     []byte            // get_config of an http-wasm module returns it
+	KV         map[string]string // kv_get reads it
+	Limits     Limits            // zero values take the Host's
+	Stats      *Stats            // nil: the module has its own
+	Logs       *Logs             // keeps the module's log lines; nil: they go only to the Host's Logger
 }
 
-// wasmCore and wasmComponent are how files of the two kinds begin.
+// wasmCore and wasmComponent are the first bytes of core modules and of components.
 var (
 	wasmCore      = []byte("\x00asm\x01\x00\x00\x00")
 	wasmComponent = []byte("\x00asm\x0d\x00\x01\x00")
 )
 
 // Load checks and compiles a module, and takes an image of its first instance. Errors
-// are of KindInvalid and say what the module lacks, or where it fails.
+// are of KindInvalid.
 func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptions) (*Module, error) {
 	fail := func(err error, hint string) (*Module, error) {
 		return nil, &perto.Error{Op: "load module", Path: name, Kind: perto.KindInvalid, Err: err, Hint: hint}
@@ -173,13 +172,13 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 	}
 	switch {
 	case len(wasm) > m.limits.Module:
-		return fail(fmt.Errorf("it has %d bytes; the limit is %d", len(wasm), m.limits.Module), "")
+		return fail(fmt.Errorf("the module has %d bytes; the limit is %d", len(wasm), m.limits.Module), "")
 	case m.limits.Memory > maxMemory:
-		return fail(fmt.Errorf("its limit of memory is %d MiB; the most is %d", m.limits.Memory>>20, maxMemory>>20), "")
+		return fail(fmt.Errorf("its memory limit is %d MiB; the maximum is %d", m.limits.Memory>>20, maxMemory>>20), "")
 	case bytes.HasPrefix(wasm, wasmComponent):
 		return fail(errors.New("it is a component (WASI preview 2); this host runs core modules"), "build it for wasm32-wasip1, or as a freestanding module with the http-wasm ABI")
 	case !bytes.HasPrefix(wasm, wasmCore):
-		return fail(errors.New("it is no WebAssembly module"), "")
+		return fail(errors.New("it is not a WebAssembly module"), "")
 	}
 	var err error
 	if m.code, err = rewrite.Rewrite(wasm); err != nil {
@@ -195,31 +194,31 @@ func (h *Host) Load(ctx context.Context, name string, wasm []byte, o ModuleOptio
 	for _, memory := range m.compiled.ExportedMemories() {
 		if need := uint64(memory.Min()) * pageBytes; need > m.limits.Memory {
 			m.compiled.Close(ctx)
-			return fail(fmt.Errorf("it begins with %d KiB of memory; its limit is %d", need>>10, m.limits.Memory>>10), "give it more: the key memory, or --memory")
+			return fail(fmt.Errorf("it starts with %d KiB of memory; its limit is %d", need>>10, m.limits.Memory>>10), "raise the limit: configuration key memory, or --memory")
 		}
 	}
 	if m.ABI, err = abiOf(m.compiled); err != nil {
 		m.compiled.Close(ctx)
-		return fail(err, "it takes handle_request and handle_response (http-wasm), or _start (a WASI command)")
+		return fail(err, "export handle_request and handle_response (http-wasm), or _start (a WASI command)")
 	}
 	if m.ABI == WAGI {
 		o.Activation = PerRequest // a command runs once
 	}
 	m.pool = newPool(o.Activation, m.limits.Instances)
 	_, m.reseeds = m.compiled.ExportedFunctions()[reseedName]
-	if err := m.begun(ctx, digest); err != nil {
+	if err := m.initialise(ctx, digest); err != nil {
 		m.compiled.Close(ctx)
-		return fail(err, "it fails before its first request")
+		return fail(err, "it failed before its first request")
 	}
-	m.code.Wasm = nil // it is compiled
+	m.code.Wasm = nil // compiled: the bytes are no longer needed
 	h.mu.Lock()
 	h.loaded = append(h.loaded, m)
 	h.mu.Unlock()
 	return m, nil
 }
 
-// compile is the runtime's. That panics at some modules that are none: whoever pushes
-// one must not end the process.
+// compile compiles a module. The runtime's compiler panics at some invalid modules.
+// compile returns an error instead, so that a bad module cannot end the process.
 func (h *Host) compile(ctx context.Context, wasm []byte) (c wazero.CompiledModule, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -229,16 +228,16 @@ func (h *Host) compile(ctx context.Context, wasm []byte) (c wazero.CompiledModul
 	return h.runtime.CompileModule(ctx, wasm)
 }
 
-// forget leaves a module to itself.
+// forget removes a module from the list of those that Close frees.
 func (h *Host) forget(m *Module) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.loaded = slices.DeleteFunc(h.loaded, func(l *Module) bool { return l == m })
 }
 
-// begun lets the module's first instance begin and takes an image of it, where one
-// can be taken.
-func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error) {
+// initialise makes the module's first instance. It takes an image of the instance
+// unless the module's state cannot be captured.
+func (m *Module) initialise(ctx context.Context, digest [sha256.Size]byte) (err error) {
 	if m.memories, err = newMemories(int(m.limits.Memory), nil); err != nil {
 		return err
 	}
@@ -274,39 +273,39 @@ func (m *Module) begun(ctx context.Context, digest [sha256.Size]byte) (err error
 		m.end(in)
 		return err
 	}
-	m.memories.close() // it was the first instance's
+	m.memories.close() // these held the first instance only
 	m.image, m.imageFeatures, m.memories = image, in.features, memories
 	if m.pool.activation == PerRequest {
-		m.end(in) // its own memory cannot become the image again
+		m.end(in) // its own memory cannot be reset to the image
 		return nil
 	}
-	m.pool.idle = append(m.pool.idle, in) // it is what its copies are
+	m.pool.idle = append(m.pool.idle, in) // it equals a copy of the image
 	return nil
 }
 
-// beginTime is how long a module may take to initialise. Go's runtime needs some
-// milliseconds on a busy machine.
+// beginTime is the default time limit of a module's initialisation. Go's runtime needs
+// some milliseconds on a busy machine.
 const beginTime = 5 * time.Second
 
-// Image returns the image of which the module's instances are copies; nil when none
-// can be taken of it.
+// Image returns the image from which the module's instances are copied. It is nil when
+// none can be taken.
 func (m *Module) Image() *Image { return m.image }
 
-// About is what can be said of a module without running it.
+// About describes a module without running it.
 type About struct {
 	Name        string   `json:"name"`
 	Digest      string   `json:"digest"`
 	Bytes       int      `json:"bytes"`
 	ABI         ABI      `json:"abi"`
 	Activation  string   `json:"activation"`
-	Concurrency int      `json:"concurrency"` // instances that answer at a time, each one request
+	Concurrency int      `json:"concurrency"` // most instances at a time, each with one request
 	Imports     []string `json:"imports"`     // "module.function"
 	Limits      Limits   `json:"limits"`
-	ImageBytes  int      `json:"image_bytes"`        // what a new instance is a copy of
+	ImageBytes  int      `json:"image_bytes"`        // size of the image
 	MemoryBytes int      `json:"memory_bytes"`       // of a new instance
 	NoImage     string   `json:"no_image,omitempty"` // why there is no image: each instance initialises itself
-	Reseeds     bool     `json:"reseeds"`            // it hears of being copied
-	Seeded      bool     `json:"seeded"`             // each copy gets a seed of its own (Go)
+	Reseeds     bool     `json:"reseeds"`            // it exports perto_reseed
+	Seeded      bool     `json:"seeded"`             // each copy gets a random seed of its own (Go programs)
 }
 
 // About describes the module.
@@ -328,10 +327,10 @@ func (m *Module) About() About {
 	return a
 }
 
-// known are the modules whose functions a module may import.
+// known are the modules from which a guest may import.
 var known = []string{httpHandlerModule, wasi_snapshot_preview1.ModuleName, ownModule}
 
-// checkImports returns an error for an import that no module here can have.
+// checkImports returns an error for an import that the host does not have.
 func (h *Host) checkImports(c wazero.CompiledModule) error {
 	for _, f := range c.ImportedFunctions() {
 		from, name, _ := f.Import()
@@ -350,12 +349,12 @@ func (h *Host) checkImports(c wazero.CompiledModule) error {
 		}
 	}
 	if len(c.ImportedMemories()) > 0 {
-		return errors.New("it imports its memory; this host gives none: export one")
+		return errors.New("it imports its memory; export a memory instead")
 	}
 	return nil
 }
 
-// signature is a function's type: "(i32, i32) -> i64".
+// signature formats a function's type, for example "(i32, i32) -> i64".
 func signature(f api.FunctionDefinition) string {
 	names := func(types []api.ValueType) string {
 		var out []string
@@ -387,10 +386,10 @@ func abiOf(c wazero.CompiledModule) (ABI, error) {
 	case command:
 		return WAGI, nil
 	}
-	return "", errors.New("it exports nothing that could answer a request")
+	return "", errors.New("it exports no function that can handle a request")
 }
 
-// withMemories returns a context in which instances get their memory from p.
+// withMemories returns a context in which the runtime allocates memories from p.
 func withMemories(ctx context.Context, p *memories) context.Context {
 	return experimental.WithMemoryAllocator(ctx, p)
 }

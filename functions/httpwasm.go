@@ -20,7 +20,7 @@ const httpHandlerModule = "http_handler"
 const (
 	featureBufferRequest  = 1 << 0
 	featureBufferResponse = 1 << 1
-	// Trailers (1 << 2) are not granted: nothing here carries them to a client.
+	// Trailers (1 << 2) are not granted: the edge does not forward them.
 	allFeatures = featureBufferRequest | featureBufferResponse
 )
 
@@ -32,14 +32,14 @@ const (
 	kindResponseTrailers
 )
 
-// httpHandlerFunctions are the host functions of the ABI.
+// httpHandlerFunctions returns the host functions of the ABI.
 func httpHandlerFunctions() []hostFunction {
 	var list []hostFunction
 	add := func(name string, params, results []api.ValueType, f hostFunc) {
 		list = append(list, hostFunction{name, params, results, f})
 	}
 	add("enable_features", types(1, i32), types(1, i32), func(c *call, _ api.Memory, s []uint64) {
-		// Bodies are in memory in any case: whatever is known can be had.
+		// Bodies are always in memory, so every known feature is granted.
 		c.instance.features |= uint32(s[0]) & allFeatures
 		s[0] = uint64(c.instance.features)
 	})
@@ -74,7 +74,7 @@ func httpHandlerFunctions() []hostFunction {
 	add("get_status_code", nil, types(1, i32), func(c *call, _ api.Memory, s []uint64) { s[0] = uint64(c.needResponse().Status) })
 	add("set_status_code", types(1, i32), nil, func(c *call, _ api.Memory, s []uint64) {
 		if s[0] < 200 || s[0] > 599 {
-			panic(guestError("set_status_code: no final status"))
+			panic(guestError("set_status_code: not a final status (200 to 599)"))
 		}
 		c.needResponse().Status = int(uint32(s[0]))
 	})
@@ -115,7 +115,7 @@ func httpHandlerFunctions() []hostFunction {
 
 func (c *call) needRequest() *Request {
 	if c.request == nil {
-		panic(guestError("there is no request yet"))
+		panic(guestError("it called a host function before its first request"))
 	}
 	return c.request
 }
@@ -128,17 +128,17 @@ func (c *call) needResponse() *Response {
 	return c.response
 }
 
-// beforeNext ends a guest that changes the request when it was answered already.
+// beforeNext ends a guest that changes the request after the next handler has responded.
 func (c *call) beforeNext(what string) {
 	if c.needRequest(); c.after {
-		panic(guestError(what + ": the request was answered already"))
+		panic(guestError(what + ": the next handler has already responded"))
 	}
 }
 
-// maxFields is how many header fields a guest can make a message have.
+// maxFields is the most header fields that a guest may give a message.
 const maxFields = 256
 
-// bounded ends a guest that has made a message too long.
+// bounded ends a guest that has exceeded maxFields.
 func bounded(h fields.Header) fields.Header {
 	if len(h) > maxFields {
 		panic(guestError("too many header fields"))
@@ -158,10 +158,11 @@ func (c *call) fields(kind uint64) *fields.Header {
 	case kindResponseTrailers:
 		return &c.needResponse().Trailer
 	}
-	panic(guestError("no such kind of header"))
+	panic(guestError("unknown kind of header"))
 }
 
-// changeable is fields for those that may change now: the lines are the call's own.
+// changeable returns the header fields of a kind for changes. They are copied first, so
+// that changes do not reach the caller's header.
 func (c *call) changeable(kind uint64) *fields.Header {
 	if kind == kindRequest || kind == kindRequestTrailers {
 		c.beforeNext("headers of the request")
@@ -181,20 +182,20 @@ func (c *call) body(kind uint64) *[]byte {
 	case kindResponse:
 		return &c.needResponse().Body
 	}
-	panic(guestError("no such kind of body"))
+	panic(guestError("unknown kind of body"))
 }
 
-// readBody gives the guest the next part of a body, at most s[2] bytes at s[1]; the
-// upper half of the result says whether it was the last one.
+// readBody copies the next part of a body to the guest, at most s[2] bytes to s[1]. The
+// upper half of the result is 1 when it was the last part.
 func (c *call) readBody(mem api.Memory, s []uint64) {
 	b := *c.body(s[0])
 	s[0] = giveNext(mem, b, &c.read[s[0]], s[1], s[2])
 }
 
-// giveNext writes what follows in b behind *read.
+// giveNext copies the next bytes of b, from *read on, to the guest.
 func giveNext(mem api.Memory, b []byte, read *int, at, limit uint64) uint64 {
 	if limit == 0 {
-		panic(guestError("there is no room to read into"))
+		panic(guestError("the buffer to read into is empty"))
 	}
 	rest := b[min(*read, len(b)):]
 	n := min(int(limit), len(rest))
@@ -206,7 +207,7 @@ func giveNext(mem api.Memory, b []byte, read *int, at, limit uint64) uint64 {
 	return uint64(n)
 }
 
-// writeBody replaces a body by what the guest writes first, and appends the rest.
+// writeBody replaces a body with the guest's first write, and appends later writes.
 func (c *call) writeBody(kind uint64, p []byte) {
 	if kind == kindRequest {
 		c.beforeNext("write_body")
@@ -222,14 +223,14 @@ func (c *call) writeBody(kind uint64, p []byte) {
 	*b = append(*b, p...)
 }
 
-// view returns a part of the guest's memory, which is good until the guest goes on.
+// view returns a part of the guest's memory. It is valid until the guest runs again.
 func view(mem api.Memory, at, n uint64) []byte {
 	if mem == nil {
 		panic(guestError("it has no memory"))
 	}
 	p, ok := mem.Read(uint32(at), uint32(n))
 	if !ok {
-		panic(guestError("a pointer leads out of its memory"))
+		panic(guestError("a pointer is outside of its memory"))
 	}
 	return p
 }
@@ -237,12 +238,12 @@ func view(mem api.Memory, at, n uint64) []byte {
 // put writes into the guest's memory.
 func put(mem api.Memory, at uint64, p []byte) {
 	if mem == nil || !mem.Write(uint32(at), p) {
-		panic(guestError("a pointer leads out of its memory"))
+		panic(guestError("a pointer is outside of its memory"))
 	}
 }
 
-// give writes a value to (s[0], limit s[1]) if there is room, and returns its
-// length in any case.
+// give writes a value to (s[0], limit s[1]) when it fits. It always returns the
+// value's length.
 func give(mem api.Memory, s []uint64, value []byte) {
 	if len(value) <= int(uint32(s[1])) && len(value) > 0 {
 		put(mem, s[0], value)
@@ -250,8 +251,8 @@ func give(mem api.Memory, s []uint64, value []byte) {
 	s[0] = uint64(len(value))
 }
 
-// giveList writes strings, each ended by a zero byte, if there is room, and returns
-// their number and their length together.
+// giveList writes zero-terminated strings when they fit. It always returns their
+// number (upper half) and their total length.
 func giveList(mem api.Memory, s []uint64, at, limit uint64, list []string) {
 	n := 0
 	for _, v := range list {
@@ -270,7 +271,7 @@ func giveList(mem api.Memory, s []uint64, at, limit uint64, list []string) {
 func fieldName(mem api.Memory, at, n uint64) []byte {
 	name := view(mem, at, n)
 	if !validName(name) {
-		panic(guestError("no name of a header field"))
+		panic(guestError("invalid name of a header field"))
 	}
 	return slices.Clone(name)
 }
@@ -278,7 +279,7 @@ func fieldName(mem api.Memory, at, n uint64) []byte {
 func fieldValue(mem api.Memory, at, n uint64) []byte {
 	v := view(mem, at, n)
 	if !validValue(v) {
-		panic(guestError("no value of a header field"))
+		panic(guestError("invalid value of a header field"))
 	}
 	return bytes.Clone(fields.Trim(v))
 }

@@ -11,19 +11,19 @@ import (
 	"math"
 )
 
-// Image is the state of an instance between two calls, from which others can go on:
-// what its memory and its mutable globals hold. New instances are copies of one that
-// was taken after initialisation; docs/formats/image.md describes the bytes.
+// Image is the state of an instance between two calls: its memory and its mutable
+// globals. New instances are copies of an image that was taken after initialisation.
+// docs/formats/image.md describes the format.
 type Image struct {
 	Module  [sha256.Size]byte // digest of the module that it belongs to
 	ABI     ABI
-	Epoch   uint64   // who goes on with an image of a lower epoch than another's goes on with the past
+	Epoch   uint64   // of two images of one module, the one with the lower epoch is stale and must not be resumed
 	Pages   uint32   // size of the memory, in pages of 64 KiB
 	Globals []uint64 // the module's mutable globals, in order of their index
-	Runs    []Run    // what is not zero in memory, in order
+	Runs    []Run    // the parts of memory that are not zero, in order
 }
 
-// Run is a piece of memory in whole pages of imagePage bytes.
+// Run is a part of memory in whole pages of imagePage bytes.
 type Run struct {
 	First uint32 // its first page
 	Bytes []byte
@@ -32,12 +32,12 @@ type Run struct {
 const (
 	imagePage  = 4096
 	imageMagic = "PERTOIMG"
-	// imageContext is what is signed together with an image, so that the signature
-	// is good for nothing else.
+	// imageContext is signed together with an image, so that the signature cannot be used
+	// for other data.
 	imageContext = "perto image 1\n"
 )
 
-// newImage takes an image of memory and globals. It copies what it keeps.
+// newImage takes an image of memory and globals. It copies the memory.
 func newImage(memory []byte, globals []uint64) *Image {
 	i := &Image{Pages: uint32(len(memory) / pageBytes), Globals: globals}
 	zero := make([]byte, imagePage)
@@ -55,7 +55,7 @@ func newImage(memory []byte, globals []uint64) *Image {
 	return i
 }
 
-// Size returns how many bytes of memory the image holds.
+// Size returns the number of memory bytes in the image.
 func (i *Image) Size() int {
 	n := 0
 	for _, r := range i.Runs {
@@ -71,7 +71,7 @@ func (i *Image) writeTo(memory []byte) {
 	}
 }
 
-// Append appends the image in its format, signed by an ed25519 key.
+// Append appends the encoded image, signed with an ed25519 key.
 func (i *Image) Append(dst []byte, key crypto.Signer) []byte {
 	base := len(dst)
 	dst = append(append(dst, imageMagic...), 1)
@@ -92,26 +92,26 @@ func (i *Image) Append(dst []byte, key crypto.Signer) []byte {
 	dst = append(dst, key.Public().(ed25519.PublicKey)...)
 	signature, err := key.Sign(nil, append([]byte(imageContext), dst[base:]...), crypto.Hash(0))
 	if err != nil {
-		panic(err) // ed25519 signs anything
+		panic(err) // signing with ed25519 does not fail
 	}
 	return append(dst, signature...)
 }
 
-// IsImage tells whether bytes begin as an image does.
+// IsImage reports whether data begins like an image.
 func IsImage(data []byte) bool { return bytes.HasPrefix(data, []byte(imageMagic)) }
 
-// What is wrong with the bytes of an image.
+// Errors of damaged images.
 var (
 	errImageShort     = errors.New("image: it ends early")
-	errImageSignature = errors.New("image: its signature is not good")
+	errImageSignature = errors.New("image: its signature is invalid")
 )
 
-// ParseImage reads an image and returns who has signed it. Who may sign is for the
-// caller to decide. The image keeps data.
+// ParseImage reads an image and returns it with the key that signed it. The caller
+// decides whether that key is trusted. The image keeps references into data.
 func ParseImage(data []byte) (*Image, ed25519.PublicKey, error) {
 	tail := ed25519.PublicKeySize + ed25519.SignatureSize
 	if len(data) < len(imageMagic)+1+tail || string(data[:len(imageMagic)]) != imageMagic {
-		return nil, nil, errors.New("image: these bytes are none")
+		return nil, nil, errors.New("image: not an image")
 	}
 	if v := data[len(imageMagic)]; v != 1 {
 		return nil, nil, fmt.Errorf("image: its format is %d; this version reads 1", v)
@@ -129,12 +129,12 @@ func ParseImage(data []byte) (*Image, ed25519.PublicKey, error) {
 	for range r.count(8) {
 		i.Globals = append(i.Globals, r.uint(8))
 	}
-	end := uint64(0) // of the run before, in pages
+	end := uint64(0) // of the previous run, in pages
 	for range r.count(8) {
 		run := Run{First: uint32(r.uint(4))}
 		n := r.uint(4)
 		if uint64(run.First) < end || n == 0 || uint64(run.First)+n > uint64(i.Pages)*(pageBytes/imagePage) {
-			return nil, nil, errors.New("image: its runs are not in order, or lead out of its memory")
+			return nil, nil, errors.New("image: its runs are out of order or outside of its memory")
 		}
 		end = uint64(run.First) + n
 		run.Bytes = r.take(int(min(n*imagePage, math.MaxInt32)))
@@ -144,12 +144,12 @@ func ParseImage(data []byte) (*Image, ed25519.PublicKey, error) {
 	case r.short:
 		return nil, nil, errImageShort
 	case len(r.data) > 0:
-		return nil, nil, errors.New("image: it goes on behind its end")
+		return nil, nil, errors.New("image: it has bytes after its end")
 	}
 	return i, signer, nil
 }
 
-// imageReader takes bytes from the front, and zeros when there are none left.
+// imageReader reads bytes from the front. At the end it sets short and returns zeros.
 type imageReader struct {
 	data  []byte
 	short bool
@@ -173,7 +173,7 @@ func (r *imageReader) uint(n int) uint64 {
 	return v
 }
 
-// count reads how many things of at least size bytes follow.
+// count reads a number of elements, each of at least size bytes.
 func (r *imageReader) count(size int) int {
 	n := r.uint(4)
 	if n > uint64(len(r.data)/size) {

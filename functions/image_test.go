@@ -19,7 +19,7 @@ func someImage() *Image {
 	return i
 }
 
-// TestImageRoundTrip: what is written is read again, and restores the memory.
+// TestImageRoundTrip: an encoded image is read back, and restores the memory.
 func TestImageRoundTrip(t *testing.T) {
 	want := someImage()
 	if len(want.Runs) != 3 || want.Size() != 4*imagePage {
@@ -33,12 +33,12 @@ func TestImageRoundTrip(t *testing.T) {
 	memory := make([]byte, int(got.Pages)*pageBytes)
 	got.writeTo(memory)
 	if memory[1] != 1 || memory[5*imagePage] != 2 || memory[6*imagePage+17] != 3 || memory[len(memory)-1] != 4 || bytes.Count(memory, []byte{0}) != len(memory)-4 {
-		t.Error("the memory is another one")
+		t.Error("the memory differs")
 	}
 }
 
-// TestImagesAreRefused: changed, cut or lengthened ones.
-func TestImagesAreRefused(t *testing.T) {
+// TestParseImageRejects: images that were changed, cut or lengthened.
+func TestParseImageRejects(t *testing.T) {
 	data := someImage().Append(nil, imageKey())
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
@@ -56,7 +56,7 @@ func TestImagesAreRefused(t *testing.T) {
 	if _, _, err := ParseImage(append(bytes.Clone(data), 0)); !errors.Is(err, errImageSignature) {
 		t.Errorf("with a byte more: %v", err)
 	}
-	// Signed well, but not in order.
+	// A valid signature, but runs out of order.
 	i := someImage()
 	i.Runs[0], i.Runs[1] = i.Runs[1], i.Runs[0]
 	if _, _, err := ParseImage(i.Append(nil, imageKey())); err == nil {
@@ -69,8 +69,8 @@ func TestImagesAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzParseImage: any bytes under a good signature are refused, or read and written
-// again as they were.
+// FuzzParseImage: with a valid signature, any bytes are rejected, or are read and
+// encoded again to the same bytes.
 func FuzzParseImage(f *testing.F) {
 	tail := ed25519.PublicKeySize + ed25519.SignatureSize
 	whole := someImage().Append(nil, imageKey())

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Limits bound what a module and one call of it may use. Zero values take the
+// Limits bound the resources of a module and of one call. Zero values take the
 // defaults.
 type Limits struct {
-	Wall        time.Duration `json:"wall_ns"`        // the guest's own time from call to answer; default 1 s
-	Begin       time.Duration `json:"begin_ns"`       // its initialisation, once; default 5 s, and no less than Wall
-	Memory      uint64        `json:"memory_bytes"`   // of an instance, in steps of 64 KiB; default 64 MiB
-	Response    int           `json:"response_bytes"` // body of an answer; default 4 MiB
+	Wall        time.Duration `json:"wall_ns"`        // time of one call, without the next handler's; default 1 s
+	Begin       time.Duration `json:"begin_ns"`       // time of the initialisation; default 5 s, and no less than Wall
+	Memory      uint64        `json:"memory_bytes"`   // memory of an instance, in steps of 64 KiB; default 64 MiB
+	Response    int           `json:"response_bytes"` // body of a response; default 4 MiB
 	Log         int           `json:"log_bytes"`      // text that one call may log; default 8 KiB
-	Module      int           `json:"module_bytes"`   // the module itself; default 32 MiB
-	Subrequests int           `json:"subrequests"`    // fetches of one call; default 4
-	Instances   int           `json:"instances"`      // that answer at a time; default 64
+	Module      int           `json:"module_bytes"`   // size of the module; default 32 MiB
+	Subrequests int           `json:"subrequests"`    // subrequests of one call; default 4
+	Instances   int           `json:"instances"`      // instances that run at a time; default 64
 }
 
-const pageBytes = 1 << 16 // of WebAssembly
+const pageBytes = 1 << 16 // WebAssembly's page size
 
-// over returns the limits with those of d in place of zeros.
+// over returns the limits with the values of d in place of zeros.
 func (l Limits) over(d Limits) Limits {
 	fill(&l.Wall, d.Wall)
 	fill(&l.Begin, d.Begin)
@@ -41,11 +41,11 @@ func fill[T comparable](v *T, d T) {
 
 var defaultLimits = Limits{Wall: time.Second, Begin: beginTime, Memory: 64 << 20, Response: 4 << 20, Log: 8 << 10, Module: 32 << 20, Subrequests: 4, Instances: 64}
 
-// What can be wrong with a call. The edge answers 504 to ErrDeadline, 503 to ErrBusy
-// and 500 to the others.
+// Errors of a call. The edge responds 504 to ErrDeadline, 503 to ErrBusy and 500 to the
+// others.
 var (
-	ErrDeadline = errors.New("it took longer than it may")
-	ErrResponse = errors.New("its answer is larger than it may be")
+	ErrDeadline = errors.New("it exceeded its time limit")
+	ErrResponse = errors.New("its response exceeds the limit")
 	ErrTrap     = errors.New("it crashed")
-	ErrBusy     = errors.New("all instances that it may have are busy")
+	ErrBusy     = errors.New("all its instances are busy")
 )

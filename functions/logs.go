@@ -10,12 +10,12 @@ import (
 	"perto/internal/printable"
 )
 
-// Line is what a function has logged.
+// Line is a line that a function has logged.
 type Line struct {
-	Number uint64     `json:"number"` // from 1 on; a gap is lines that were dropped
+	Number uint64     `json:"number"` // from 1 on; gaps are dropped lines
 	Time   time.Time  `json:"time"`
 	Level  slog.Level `json:"level"`
-	Text   string     `json:"text"` // one line that a terminal can show (package printable)
+	Text   string     `json:"text"` // one line without control characters (package printable)
 
 	client netip.Prefix // see [Logs.Add]
 }
@@ -29,12 +29,12 @@ type Logs struct {
 	more   chan struct{}
 }
 
-// keptLines is how many lines are kept.
+// keptLines is the most lines that a log keeps.
 const keptLines = 512
 
-// Add appends a line, which a request of a client has caused; the zero address stands
-// for none. When there are too many lines, the oldest of the client with the most
-// lines is dropped. So a client that causes many lines replaces its own.
+// Add appends a line. client is the client of the request that logged it, or the zero
+// address. When the log is full, Add drops the oldest line of the client with the most
+// lines. So a client with many lines replaces its own.
 func (l *Logs) Add(client netip.Addr, level slog.Level, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,8 +54,8 @@ func (l *Logs) Add(client netip.Addr, level slog.Level, text string) {
 	}
 }
 
-// network is the client as lines are counted: an IPv4 address, or the IPv6 network of
-// which one client commonly has all addresses.
+// network returns the network by which lines of a client are counted: an IPv4 address,
+// or an IPv6 /56, because one client commonly has all addresses of such a network.
 func network(client netip.Addr) netip.Prefix {
 	bits := 56
 	if client = client.Unmap(); client.Is4() {
@@ -79,8 +79,8 @@ func (l *Logs) drop() {
 	l.lines = slices.Delete(l.lines, i, i+1)
 }
 
-// After returns the lines that are kept with numbers above n, oldest first, and a
-// channel that is closed when there is one more.
+// After returns the kept lines with numbers above n, oldest first, and a channel that
+// is closed when another line is added.
 func (l *Logs) After(n uint64) ([]Line, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,12 +25,12 @@ func TestLogsKeepTheLast(t *testing.T) {
 		t.Errorf("after the last but one: %v", lines)
 	}
 	if lines, _ := l.After(1 << 40); len(lines) != 0 {
-		t.Errorf("after what is to come: %v", lines)
+		t.Errorf("after the last number: %v", lines)
 	}
 }
 
-// TestAChattyClientReplacesItsOwnLines: the lines of others stay.
-func TestAChattyClientReplacesItsOwnLines(t *testing.T) {
+// TestLogDropsLinesOfBusiestClient: a client with many lines replaces its own lines.
+func TestLogDropsLinesOfBusiestClient(t *testing.T) {
 	var l Logs
 	l.Add(netip.Addr{}, slog.LevelError, "it does not load")
 	for i := range 100 {
@@ -53,7 +53,7 @@ func TestAChattyClientReplacesItsOwnLines(t *testing.T) {
 	if lines, _ := l.After(lines[200].Number); len(lines) != keptLines-201 {
 		t.Errorf("%d lines are behind the 201st", len(lines))
 	}
-	for i := range 2 * keptLines { // many clients: the oldest go
+	for i := range 2 * keptLines { // many clients: the oldest lines are dropped
 		l.Add(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), slog.LevelInfo, "one")
 	}
 	if lines, _ = l.After(0); len(lines) != keptLines || lines[0].Text != "one" {
@@ -61,9 +61,9 @@ func TestAChattyClientReplacesItsOwnLines(t *testing.T) {
 	}
 }
 
-// TestALogLineIsOneLine: text of a client that a guest logs begins no line of its own,
-// in a function's log and in the node's, and commands no terminal.
-func TestALogLineIsOneLine(t *testing.T) {
+// TestLogLineHasNoControlBytes: client text that a guest logs begins no new line in the
+// function's log or in the node's, and sends no terminal commands.
+func TestLogLineHasNoControlBytes(t *testing.T) {
 	var logged bytes.Buffer
 	logs := new(Logs)
 	wasm, err := os.ReadFile("testdata/guests/says/says.wasm")
@@ -94,8 +94,8 @@ func TestALogLineIsOneLine(t *testing.T) {
 	}
 }
 
-// TestARequestLogsSoManyLines: one that goes on is said to.
-func TestARequestLogsSoManyLines(t *testing.T) {
+// TestRequestLogLimit: the log says that further lines of a request are dropped.
+func TestRequestLogLimit(t *testing.T) {
 	logs := new(Logs)
 	m := load(t, "handler", HostConfig{}, ModuleOptions{Logs: logs})
 	if _, err := m.Handle(t.Context(), get("/logs"), nil); err != nil {
@@ -107,8 +107,8 @@ func TestARequestLogsSoManyLines(t *testing.T) {
 	}
 }
 
-// TestWhatAGuestPrintsIsLogged: line by line, also why its runtime has ended.
-func TestWhatAGuestPrintsIsLogged(t *testing.T) {
+// TestGuestOutputIsLogged: line by line, including the message with which a runtime ends.
+func TestGuestOutputIsLogged(t *testing.T) {
 	for _, tt := range []struct {
 		guest, uri string
 		want       []string // beginnings of lines

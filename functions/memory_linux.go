@@ -9,16 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memories hands out the linear memories of instances: address space that is
-// reserved once and used again, so that a new instance costs no allocation and a
-// memory never moves when it grows. With an image a memory begins as that image:
-// its pages are shared by all until somebody writes to them. A memory that comes
-// back loses what was written to it before the next instance sees it.
+// memories allocates the linear memories of instances. Address space is reserved once
+// and reused: a new instance allocates nothing, and a memory that grows does not move.
+// With an image, each memory starts as that image. Memories share its pages until they
+// write to them (copy on write). A memory that is freed is reset before it is reused.
 type memories struct {
-	reserve int      // bytes of address space for each
+	reserve int      // bytes of address space for each memory
 	image   int      // size of the image in bytes; 0: none
-	file    *os.File // a memfd that holds it
-	small   []byte   // the image itself where it is small enough to be copied
+	file    *os.File // a memfd with the image
+	small   []byte   // the image, when it is small enough to be copied
 
 	mu     sync.Mutex
 	free   [][]byte
@@ -26,14 +25,14 @@ type memories struct {
 }
 
 const (
-	// maxFree is how many memories are kept for later.
+	// maxFree is the most free memories that are kept.
 	maxFree = 256
-	// smallImage is up to which size of memory an image is copied: to write so
-	// much costs less than to drop pages and to fault them in again.
+	// smallImage is the largest image that is copied. Up to this size, copying costs
+	// less than dropping pages and faulting them in again.
 	smallImage = 256 << 10
 )
 
-// newMemories returns memories that begin as an image; nil: empty.
+// newMemories returns memories that start as an image, or empty when image is nil.
 func newMemories(reserve int, image *Image) (*memories, error) {
 	p := &memories{reserve: reserve}
 	if image == nil || image.Pages == 0 {
@@ -74,13 +73,13 @@ func (p *memories) Allocate(_, _ uint64) experimental.LinearMemory {
 	p.mu.Unlock()
 	b, err := unix.Mmap(-1, 0, p.reserve, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
-		return &memory{of: p} // growing it fails, and with it the instance
+		return &memory{of: p} // growing it fails, and so does making the instance
 	}
 	if p.small != nil {
 		copy(b, p.small)
 	} else if p.image > 0 {
-		// The standard binding cannot map at a given address: to be sure that nothing
-		// else lies there is what the mapping above is for.
+		// unix.Mmap cannot map at a fixed address. The mapping above has reserved the
+		// address range, so MAP_FIXED replaces nothing else.
 		_, _, errno := unix.Syscall6(unix.SYS_MMAP, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(p.image),
 			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED, p.file.Fd(), 0)
 		if errno != 0 {
@@ -91,8 +90,8 @@ func (p *memories) Allocate(_, _ uint64) experimental.LinearMemory {
 	return &memory{all: b, of: p}
 }
 
-// reset makes a memory in use what it was at first; used is as much of it as was
-// handed out.
+// reset makes a memory equal to the image again. used is the part of it that the
+// instance had.
 func (p *memories) reset(used []byte) bool {
 	if len(used) > 0 && len(used) > len(p.small) {
 		if unix.Madvise(used[len(p.small):], unix.MADV_DONTNEED) != nil {
@@ -103,8 +102,8 @@ func (p *memories) reset(used []byte) bool {
 	return true
 }
 
-// close gives the address space back that is not in use, and the rest when it is
-// freed. The file goes when nobody holds the memories any more.
+// close unmaps the free memories. Memories in use are unmapped when they are freed. The
+// garbage collector closes the image file when nothing refers to it.
 func (p *memories) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,11 +116,11 @@ func (p *memories) close() {
 
 type memory struct {
 	all  []byte
-	used int // bytes that were handed out
+	used int // size that the instance has
 	of   *memories
 }
 
-// Reallocate returns the first size bytes, or nil when there are not so many.
+// Reallocate returns the first size bytes, or nil when size is above the limit.
 func (m *memory) Reallocate(size uint64) []byte {
 	if size > uint64(len(m.all)) {
 		return nil
@@ -130,7 +129,7 @@ func (m *memory) Reallocate(size uint64) []byte {
 	return m.all[:size:len(m.all)]
 }
 
-// Free takes what was written from the memory and keeps it for the next instance.
+// Free resets the memory and keeps it for the next instance.
 func (m *memory) Free() {
 	b := m.all
 	m.all = nil
@@ -139,9 +138,9 @@ func (m *memory) Free() {
 	}
 	p := m.of
 	p.mu.Lock()
-	room := len(p.free) < maxFree && !p.closed
+	keep := len(p.free) < maxFree && !p.closed
 	p.mu.Unlock()
-	if !room || !p.reset(b[:m.used]) {
+	if !keep || !p.reset(b[:m.used]) {
 		unix.Munmap(b)
 		return
 	}

@@ -4,8 +4,8 @@ package functions
 
 import "github.com/tetratelabs/wazero/experimental"
 
-// memories hands out the linear memories of instances, which begin as an image.
-// Here they come from Go's heap; on Linux their pages are shared.
+// memories allocates the linear memories of instances, which start as an image. Here
+// they are on Go's heap. On Linux their pages are shared.
 type memories struct {
 	reserve int
 	image   []byte
@@ -25,7 +25,7 @@ func (p *memories) Allocate(_, _ uint64) experimental.LinearMemory {
 	return &memory{reserve: p.reserve, all: append([]byte(nil), p.image...)}
 }
 
-// reset makes a memory in use what it was at first.
+// reset makes a memory equal to the image again.
 func (p *memories) reset(used []byte) bool {
 	clear(used[copy(used, p.image):])
 	return true
@@ -38,7 +38,7 @@ type memory struct {
 	all     []byte
 }
 
-// Reallocate returns the first size bytes, or nil when there may not be so many.
+// Reallocate returns the first size bytes, or nil when size is above the limit.
 func (m *memory) Reallocate(size uint64) []byte {
 	if size > uint64(m.reserve) {
 		return nil
@@ -49,5 +49,5 @@ func (m *memory) Reallocate(size uint64) []byte {
 	return m.all[:size]
 }
 
-// Free forgets the memory.
+// Free drops the memory.
 func (m *memory) Free() { m.all = nil }

@@ -11,29 +11,29 @@ import (
 	"perto/functions/rewrite"
 )
 
-// The functions of our own that a guest may import from module "perto". None is
-// needed to answer a request; docs/functions.md describes them.
+// ownModule is the module with perto's own host functions. Guests can do without them.
+// docs/functions.md describes them.
 //
 //	now() -> i64                         nanoseconds since 1970 UTC
-//	edge_info(buf, limit) -> i32         who runs this, as JSON
-//	client_info(buf, limit) -> i32       where the client is, as JSON
+//	edge_info(buf, limit) -> i32         the node that runs the function, as JSON
+//	client_info(buf, limit) -> i32       the client and its place, as JSON
 //	log(level, text, len)
-//	kv_get(key, len, buf, limit) -> i32  read-only data of the function; -1: none
+//	kv_get(key, len, buf, limit) -> i32  read-only data of the function; -1: no such key
 //	fetch(uri, len) -> i32               another path of the service: its status; < 0: failed
-//	fetch_body(buf, limit) -> i64        its body, as read_body gives one
+//	fetch_body(buf, limit) -> i64        the next part of its body, as read_body
 const ownModule = rewrite.YieldModule
 
-// Self is who a host runs modules for: what edge_info tells.
+// Self describes the node that runs modules. edge_info returns it.
 type Self struct {
 	Name      string `json:"name"` // "gru-1"
 	PoP       string `json:"pop"`
 	City      string `json:"city"`
 	Country   string `json:"country"`
-	Placement string `json:"placement"` // "edge", "origin"; also "browser" and "here", where no World is
+	Placement string `json:"placement"` // "edge", "origin"; also "browser" and "here", outside of a CDN
 }
 
-// clientInfo is what client_info tells. A client whose place is unknown has no
-// country.
+// clientInfo is the result of client_info. When the client's place is unknown, Country
+// is empty.
 type clientInfo struct {
 	Address netip.Addr `json:"address"`
 	City    string     `json:"city"`
@@ -42,10 +42,10 @@ type clientInfo struct {
 	Lon     float64    `json:"lon"`
 }
 
-// What fetch returns in place of a status.
+// Results of fetch that are not a status.
 const (
 	fetchFailed  = -1
-	fetchLimited = -2 // as many subrequests as are allowed were made
+	fetchLimited = -2 // the limit of subrequests is reached
 )
 
 func ownFunctions() []hostFunction {
@@ -86,19 +86,19 @@ func (c *call) clientInfo() []byte {
 	}
 	text, err := json.Marshal(i)
 	if err != nil {
-		return nil // cannot be: the fields are text and numbers
+		return nil // cannot happen: the fields are text and numbers
 	}
 	return text
 }
 
-// fetch asks for another path of the service and keeps its body.
+// fetch requests another path of the service and keeps the body for fetch_body.
 func (c *call) fetch(uri string) int {
 	c.needRequest()
 	if !validTarget([]byte(uri)) {
 		panic(guestError("fetch: the text cannot be part of a request line"))
 	}
 	c.fetched, c.fetchedRead = nil, 0
-	if !c.mayAskOthers() {
+	if !c.countSubrequest() {
 		return fetchLimited
 	}
 	if uri[0] != '/' {
@@ -116,11 +116,11 @@ func (c *call) fetch(uri string) int {
 	return r.Status
 }
 
-// mayAskOthers counts a subrequest.
-func (c *call) mayAskOthers() bool {
+// countSubrequest counts a subrequest and reports whether it is within the limit.
+func (c *call) countSubrequest() bool {
 	c.subrequests++
 	return c.subrequests <= c.module.limits.Subrequests
 }
 
-// Locate returns where an address is.
+// Locate returns the place of an address.
 type Locate func(netip.Addr) (perto.Place, bool)

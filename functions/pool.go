@@ -13,40 +13,40 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// Activation says which instance of a module answers a request: the policy of an
-// object adapter.
+// Activation decides which instance of a module handles a request (the activation
+// policy of an object adapter).
 type Activation uint8
 
-// The policies.
+// The activation policies.
 const (
-	// Pooled: one of those that are idle, else a new one. What an instance keeps in
-	// its memory may be seen by later requests.
+	// Pooled uses an idle instance, or a new one. Later requests may see data that an
+	// instance keeps in its memory.
 	Pooled Activation = iota
-	// PerRequest: a new one, of which nothing is left when the request ends.
+	// PerRequest uses a fresh instance for each request. No state remains.
 	PerRequest
-	// Singleton: one for all, which answers one request at a time.
+	// Singleton uses the same instance for all requests, one at a time.
 	Singleton
 )
 
 var activationNames = [...]string{"pooled", "per-request", "singleton"}
 
-// String returns the policy's name as the configuration writes it.
+// String returns the policy's name in the configuration.
 func (a Activation) String() string { return activationNames[a] }
 
-// ParseActivation returns the policy of a name.
+// ParseActivation returns the policy with a name.
 func ParseActivation(name string) (Activation, error) {
 	for a, n := range activationNames {
 		if n == name {
 			return Activation(a), nil
 		}
 	}
-	return 0, fmt.Errorf("no activation is called %q; known are %v", name, activationNames)
+	return 0, fmt.Errorf("unknown activation %q; use one of %v", name, activationNames)
 }
 
-// pool hands out instances by a policy. Use newPool.
+// pool holds the idle instances of a module. Use newPool.
 type pool struct {
 	activation Activation
-	turns      chan struct{} // one element for each instance that answers
+	turns      chan struct{} // has one element for each instance in use
 
 	mu     sync.Mutex
 	idle   []*instance
@@ -64,17 +64,17 @@ func newPool(a Activation, most int) pool {
 type instance struct {
 	module   api.Module
 	memory   api.Memory
-	globals  []api.MutableGlobal // what an image holds beside memory
+	globals  []api.MutableGlobal // the mutable globals, in the order of the image
 	request  api.Function        // handle_request
 	response api.Function        // handle_response
 	reseed   api.Function        // perto_reseed, or nil
-	features uint32              // that the guest has asked for
+	features uint32              // that the guest has enabled
 	stack    [2]uint64           // parameters and results of calls
-	out      [2]printed          // its standard output and error, of http-wasm
-	counted  int64               // bytes of memory that the statistics know of
+	out      [2]printed          // standard output and error of an http-wasm guest
+	counted  int64               // memory bytes that the statistics include
 }
 
-// turn waits until one more instance may answer: no longer than the call may take.
+// turn waits for a permit to use an instance, no longer than the time limit of a call.
 func (m *Module) turn(ctx context.Context, c *call) error {
 	select {
 	case m.pool.turns <- struct{}{}:
@@ -94,7 +94,7 @@ func (m *Module) turn(ctx context.Context, c *call) error {
 	}
 }
 
-// get returns an instance; put takes it back.
+// get returns an instance for a call. put takes it back.
 func (m *Module) get(ctx context.Context, c *call) (*instance, error) {
 	if err := m.turn(ctx, c); err != nil {
 		return nil, err
@@ -119,15 +119,15 @@ func (m *Module) get(ctx context.Context, c *call) (*instance, error) {
 	return in, nil
 }
 
-// put takes an instance back. One that failed is not used again; one that answers
-// a single request becomes what it was before.
+// put takes an instance back. An instance that failed is ended. With PerRequest, the
+// instance is reset to the image first.
 func (m *Module) put(in *instance, answered bool) {
 	p := &m.pool
 	m.stats.grown(in)
 	keep := answered && (p.activation != PerRequest || m.reset(in))
 	if keep {
 		p.mu.Lock()
-		if keep = !p.closed; keep { // there are never more than turns
+		if keep = !p.closed; keep { // idle instances never exceed the permits
 			p.idle = append(p.idle, in)
 		}
 		p.mu.Unlock()
@@ -138,8 +138,8 @@ func (m *Module) put(in *instance, answered bool) {
 	<-p.turns
 }
 
-// Close ends the module's instances, those that answer when they have. Who still
-// holds the module can go on to call it.
+// Close ends the module's idle instances. Instances in use end after their call.
+// Callers that still have the module may go on to call it.
 func (m *Module) Close() {
 	m.host.forget(m)
 	m.memories.close()
@@ -158,8 +158,8 @@ func (m *Module) end(in *instance) {
 	in.module.Close(context.Background())
 }
 
-// instantiate makes an instance: a copy of the module's image, or where that has
-// none one that initialises itself.
+// instantiate makes an instance: a copy of the module's image, or one that initialises
+// itself when there is no image.
 func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConfig) (*instance, error) {
 	in := new(instance)
 	c.instance = in
@@ -182,25 +182,25 @@ func (m *Module) instantiate(ctx context.Context, c *call, cfg wazero.ModuleConf
 	if need := m.image.Pages - in.pages(); need > 0 && in.memory != nil {
 		if _, ok := in.memory.Grow(need); !ok {
 			m.end(in)
-			return nil, instanceError{errors.New("there is no memory for it")}
+			return nil, instanceError{errors.New("not enough memory")}
 		}
 	}
 	in.setGlobals(m.image.Globals)
 	in.features = m.imageFeatures
 	m.scatter(in)
-	if err := m.tellCopy(ctx, in); err != nil {
+	if err := m.reseedCopy(ctx, in); err != nil {
 		m.end(in)
 		return nil, err
 	}
 	return in, nil
 }
 
-// made lets the runtime make an instance; no code of the guest runs. The runtime
-// panics when there is no memory for the instance, which must not end the process.
+// made makes an instance in the runtime, without running guest code. The runtime panics
+// when there is no memory. made returns an error instead, so that the process goes on.
 func (m *Module) made(ctx context.Context, cfg wazero.ModuleConfig) (mod api.Module, err error) {
 	defer func() {
 		if recover() != nil {
-			err = instanceError{errors.New("there is no memory for it")}
+			err = instanceError{errors.New("not enough memory")}
 		}
 	}()
 	if mod, err = m.host.runtime.InstantiateModule(ctx, m.compiled, cfg); err != nil {
@@ -209,8 +209,8 @@ func (m *Module) made(ctx context.Context, cfg wazero.ModuleConfig) (mod api.Mod
 	return mod, err
 }
 
-// begin makes an instance from nothing: what its data segments, its start function
-// and _initialize do.
+// begin initialises an instance without an image: it writes the data segments, and
+// calls the start function and _initialize.
 func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) error {
 	in := c.instance
 	defer in.printedAll()
@@ -222,10 +222,10 @@ func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) er
 	in.of(m, mod)
 	m.stats.born(in)
 	for _, d := range m.code.Data {
-		in.memory.Write(d.Offset, d.Bytes) // package rewrite has seen that there is room
+		in.memory.Write(d.Offset, d.Bytes) // fits: package rewrite has checked it
 	}
 	first := []string{m.code.Start, "_initialize"}
-	if m.ABI == HTTPHandler { // a guest of TinyGo registers its handlers in main
+	if m.ABI == HTTPHandler { // a TinyGo guest registers its handlers in main
 		first = append(first, "_start")
 	}
 	for _, name := range first {
@@ -239,7 +239,7 @@ func (m *Module) begin(ctx context.Context, c *call, cfg wazero.ModuleConfig) er
 	return nil
 }
 
-// of fills in what calls need of a module's instance.
+// of fills in the fields of an instance from the runtime's module.
 func (in *instance) of(m *Module, mod api.Module) {
 	in.module, in.memory = mod, memoryOf(mod)
 	in.request, in.response = mod.ExportedFunction("handle_request"), mod.ExportedFunction("handle_response")
@@ -252,8 +252,8 @@ func (in *instance) of(m *Module, mod api.Module) {
 	}
 }
 
-// memoryOf returns a module's memory; nil when it has none. The runtime then returns a
-// pointer that is nil.
+// memoryOf returns a module's memory, or nil when it has none. The runtime then returns
+// an interface with a nil pointer.
 func memoryOf(mod api.Module) api.Memory {
 	m := mod.Memory()
 	if v := reflect.ValueOf(m); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -262,7 +262,7 @@ func memoryOf(mod api.Module) api.Memory {
 	return m
 }
 
-// pages returns the size of its memory.
+// pages returns the size of the memory in pages.
 func (in *instance) pages() uint32 {
 	if in.memory == nil {
 		return 0
@@ -276,8 +276,8 @@ func (in *instance) setGlobals(values []uint64) {
 	}
 }
 
-// reset makes an instance what it was before its first request; false when that
-// cannot be: its memory has grown, or it has no image.
+// reset makes an instance equal to the image again. It returns false when this is not
+// possible: the memory has grown, or there is no image.
 func (m *Module) reset(in *instance) bool {
 	if m.image == nil || in.pages() != m.image.Pages {
 		return false
@@ -291,16 +291,16 @@ func (m *Module) reset(in *instance) bool {
 	in.setGlobals(m.image.Globals)
 	in.features = m.imageFeatures
 	m.scatter(in)
-	return m.tellCopy(context.Background(), in) == nil
+	return m.reseedCopy(context.Background(), in) == nil
 }
 
-// reseedName is what a guest exports that wants to know when it was copied: the
-// parameter is a random number, i64. What it drew before the image was taken is the
-// same in all copies.
+// reseedName is the export that the host calls with a random i64 in each new copy of
+// the image. Random numbers that the guest drew before the image are the same in all
+// copies.
 const reseedName = "perto_reseed"
 
-// tellCopy tells a copy of an image that it is one.
-func (m *Module) tellCopy(ctx context.Context, in *instance) error {
+// reseedCopy calls perto_reseed in a copy of an image.
+func (m *Module) reseedCopy(ctx context.Context, in *instance) error {
 	if in.reseed == nil {
 		return nil
 	}
@@ -310,9 +310,8 @@ func (m *Module) tellCopy(ctx context.Context, in *instance) error {
 	return in.reseed.CallWithStack(context.WithValue(ctx, callKey{}, c), in.stack[:])
 }
 
-// moduleConfig grants nothing: no files, no arguments, and a clock and random
-// numbers only as far as compilers take them for granted. What is to be called is
-// called by us.
+// moduleConfig grants no files and no arguments. Guests get a clock and random numbers,
+// because compilers depend on them. The host calls the start functions itself.
 func (m *Module) moduleConfig() wazero.ModuleConfig {
 	return wazero.NewModuleConfig().WithName("").WithSysWalltime().WithSysNanotime().WithRandSource(randomSource{}).WithStartFunctions()
 }

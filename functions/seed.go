@@ -6,21 +6,21 @@ import (
 	"math/rand/v2"
 )
 
-// Go's runtime draws its random seed when it begins, which is before the image of an
-// instance is taken: math/rand and the order of maps would be the same in all copies.
-// So each copy gets a seed of its own, written to where the runtime keeps it.
+// Go's runtime draws its random seed at start, before the image of an instance is
+// taken. Without a change, math/rand and the order of maps would be the same in all
+// copies. So each copy gets a seed of its own, written to the runtime's memory.
 //
-// The place is found without symbols. The runtime asks for 32 random bytes, which are
-// the key of a ChaCha8 stream; four of its first numbers are the key of the generator
-// that programs draw from, and the next four are the new key of the stream itself
+// The address is found without symbols. The runtime asks the host for 32 random bytes,
+// the key of a ChaCha8 stream. Four of the stream's first numbers are the key of the
+// generator that programs use. The next four are the new key of the stream itself
 // (runtime: randinit, alginit, mrandinit). Package math/rand/v2 has the same algorithm,
-// so that the keys are known here and can be looked for in the guest's memory. A runtime
-// that works in another way is not found, and stays as it is.
+// so the keys can be computed here and searched in the guest's memory. The seed of a
+// runtime that works in another way is not found and stays the same.
 
 // seedBytes is the size of a ChaCha8 key.
 const seedBytes = 32
 
-// seedRecorder gives random bytes and remembers the first key that was asked for.
+// seedRecorder returns random bytes and records the first ChaCha8 key that was read.
 type seedRecorder struct {
 	randomSource
 	key  [seedBytes]byte
@@ -35,25 +35,25 @@ func (s *seedRecorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The generator's state in memory is 32 numbers that wait, the key, how many of the
-// numbers are used (u32), and how many there are (u32).
+// Layout of the generator's state in memory: 32 buffered numbers, the key, how many of
+// the numbers are used (u32), and how many there are (u32).
 const (
 	seedAhead = 32 * 8
 	seedUsed  = seedBytes
 	seedHave  = seedBytes + 4
 	seedState = seedBytes + 8
 
-	// perKey is how many numbers the generator draws before it changes its key.
+	// perKey is the count of numbers that the generator draws with one key.
 	perKey = 4*32 - 4
-	// maxSkipped is how many numbers of the first stream the runtime may use for
-	// something else: four are the seeds of its hash function.
+	// maxSkipped is the most numbers of the first stream that the runtime may use before
+	// the key. Four of them are the seeds of its hash function.
 	maxSkipped = 8
-	// maxKeys is how many keys are looked for: a program may draw a lot while it
-	// initialises itself.
+	// maxKeys is the most successive keys that are searched. A program may draw many
+	// numbers while it initialises itself.
 	maxKeys = 200
 )
 
-// goSeeds returns where in a guest's memory Go's runtime keeps keys of generators.
+// goSeeds returns the addresses of generator keys in a guest's memory.
 func (s *seedRecorder) goSeeds(memory []byte) (found []uint32) {
 	if !s.seen {
 		return nil
@@ -92,8 +92,7 @@ func (s *seedRecorder) goSeeds(memory []byte) (found []uint32) {
 	return found
 }
 
-// scatter gives a copy of the image seeds of its own, and none of the numbers that
-// waited.
+// scatter gives a copy of the image new seeds, and drops the buffered numbers.
 func (m *Module) scatter(in *instance) {
 	for _, at := range m.goSeeds {
 		var key [seedBytes]byte

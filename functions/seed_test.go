@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestCopiesDrawTheirOwnRandomNumbers: Go's math/rand and the order of its maps are
-// others in each instance, also in one that became the image again.
+// TestCopiesDrawTheirOwnRandomNumbers: Go's math/rand and the order of its maps differ
+// in each instance, also in one that was reset to the image.
 func TestCopiesDrawTheirOwnRandomNumbers(t *testing.T) {
 	for _, activation := range []Activation{PerRequest, Pooled} {
 		m := load(t, "handler", HostConfig{}, ModuleOptions{Activation: activation})
@@ -39,10 +39,10 @@ func TestCopiesDrawTheirOwnRandomNumbers(t *testing.T) {
 	}
 }
 
-// TestTheSeedIsFoundLater: after the generator has changed its key some times.
-func TestTheSeedIsFoundLater(t *testing.T) {
+// TestSeedIsFoundAfterKeyChanges: the generator has changed its key several times.
+func TestSeedIsFoundAfterKeyChanges(t *testing.T) {
 	s := &seedRecorder{seen: true, key: [seedBytes]byte{1, 2, 3}}
-	first := chacha(s.key[:], 8)[4*8:] // the first four are the hash function's
+	first := chacha(s.key[:], 8)[4*8:] // the first four belong to the hash function
 	for _, draws := range []int{0, 1, 123, 124, 125, 248, 249, 5000} {
 		g := rand.NewChaCha8([seedBytes]byte(first))
 		for range draws {

@@ -8,32 +8,32 @@ import (
 	"perto/metrics"
 )
 
-// End says how a call of a function ended.
+// End is the way in which a call of a function ended.
 type End uint8
 
-// The ends.
+// The ways to end.
 const (
 	Answered   End = iota
-	Deadlined      // killed: it took longer than it may
-	Crashed        // killed: it trapped, or did what it must not
-	TooLarge       // killed: its answer was larger than it may be
-	Busy           // not run: all its instances were busy
-	NextFailed     // what it let pass failed
+	Deadlined      // ended by the time limit
+	Crashed        // ended by a trap or a wrong host call
+	TooLarge       // ended because its response was too large
+	Busy           // not run: no instance was free
+	NextFailed     // the next handler failed
 	Ends
 )
 
 // EndNames are label values, by End.
 var EndNames = [Ends]string{"answered", "deadline", "crash", "too_large", "busy", "next_failed"}
 
-// Stats counts what becomes of a function's requests. One may be shared by the
-// versions of a function. The zero value is ready.
+// Stats counts the requests of a function. Versions of a function may share one. The
+// zero value is ready.
 type Stats struct {
 	Ended   [Ends]metrics.Counter
 	Cold    metrics.Counter // instances made
 	Seconds metrics.Histogram
 
-	Instances atomic.Int64 // that exist
-	Memory    atomic.Int64 // bytes of theirs
+	Instances atomic.Int64 // instances that exist
+	Memory    atomic.Int64 // their memory in bytes
 }
 
 func (s *Stats) count(c *call, err error, took time.Duration) {
@@ -57,7 +57,7 @@ func endOf(c *call, err error) End {
 	return NextFailed
 }
 
-// born counts an instance, and its memory as far as it has grown.
+// born counts a new instance and its memory.
 func (s *Stats) born(in *instance) {
 	s.Instances.Add(1)
 	s.grown(in)

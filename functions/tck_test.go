@@ -10,9 +10,9 @@ import (
 )
 
 // TestCompatibility has the cases of the ABI's public compatibility kit
-// (http-wasm-host-go, folder tck): one host function each, from a guest that then
-// lets the request pass. The next one tells what reached it; what the guest said
-// before stands beside that. The kit's own module passes them too.
+// (http-wasm-host-go, folder tck). Each case calls one host function and lets the
+// request pass. The next handler returns the request that reached it, together with the
+// guest's own response. The kit's own module passes these cases too.
 func TestCompatibility(t *testing.T) {
 	m := load(t, "handler", HostConfig{}, ModuleOptions{})
 	next := func(q *Request) (*Response, error) {
@@ -26,7 +26,7 @@ func TestCompatibility(t *testing.T) {
 		a.Header = fields.Of("x-method", q.Method, "x-uri", q.URI, "x-fields", strings.Join(seen, " "))
 		return a, nil
 	}
-	type want map[string]string // "body", or a field of the answer
+	type want map[string]string // "body", or a field of the response
 	for _, tt := range []struct {
 		method, uri, body string
 		header            []string
@@ -34,7 +34,7 @@ func TestCompatibility(t *testing.T) {
 	}{
 		{"GET", "/", "", []string{"x-do", "protocol"}, want{"body": "HTTP/1.1"}},
 		{"GET", "/", "", []string{"x-do", "method"}, want{"body": "GET"}},
-		{"HEAD", "/", "", []string{"x-do", "method"}, want{"body": ""}}, // the kit's client reads none
+		{"HEAD", "/", "", []string{"x-do", "method"}, want{"body": ""}}, // the kit's client reads no body
 		{"POST", "/", "", []string{"x-do", "method"}, want{"body": "POST"}},
 		{"PUT", "/", "", []string{"x-do", "method"}, want{"body": "PUT"}},
 		{"DELETE", "/", "", []string{"x-do", "method"}, want{"body": "DELETE"}},

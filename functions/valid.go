@@ -2,9 +2,9 @@ package functions
 
 import "strings"
 
-// A guest's text becomes part of a message head: of a request line, or of a field
-// line. A text that could end its line there would begin another message (RFC 9112,
-// section 11.1), so it ends the guest.
+// Text of a guest becomes part of a message head: of a request line or a field line.
+// Text that ends its line there would begin another message (RFC 9112, section 11.1).
+// So invalid text ends the guest.
 
 const (
 	// maxFieldName and maxFieldValue are the longest that a guest may set, in bytes.
@@ -13,7 +13,7 @@ const (
 )
 
 // validMethod reports whether a guest may set a method: a token (RFC 9110, section
-// 9.1) other than the two that the edge refuses from clients too.
+// 9.1), but not CONNECT or TRACE, which the edge rejects from clients too.
 func validMethod(s []byte) bool {
 	return validName(s) && string(s) != "CONNECT" && string(s) != "TRACE"
 }
@@ -40,9 +40,9 @@ func validValue(s []byte) bool {
 	return len(s) <= maxFieldValue
 }
 
-// validTarget reports whether s has only the bytes that the edge accepts in a
-// client's request target: visible ASCII without the five that RFC 3986 excludes and
-// that some programs rewrite.
+// validTarget reports whether s has only bytes that the edge accepts in a client's
+// request target. These are visible ASCII without five that RFC 3986 excludes and some
+// programs rewrite.
 func validTarget(s []byte) bool {
 	for _, c := range s {
 		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\#`, c) >= 0 {

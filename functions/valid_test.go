@@ -15,8 +15,8 @@ import (
 	"perto/internal/fields"
 )
 
-// says loads the guest that calls one host function with a text of the request; see
-// its source.
+// says loads the guest says, which calls one host function with a text of the request.
+// Its source describes the operations.
 func says(t testing.TB, o ModuleOptions) *Module {
 	t.Helper()
 	wasm, err := os.ReadFile("testdata/guests/says/says.wasm")
@@ -35,18 +35,18 @@ func says(t testing.TB, o ModuleOptions) *Module {
 	return m
 }
 
-// saying is a request whose body says which function to call, and with which text.
+// saying returns a request for the guest says: its body has the function and the text.
 func saying(text string) *Request {
 	return &Request{Method: "POST", URI: "/", Protocol: "HTTP/1.1", Body: []byte(text)}
 }
 
-// notInALine are texts that are no part of a request line, for set_method, set_uri
+// notInALine are texts that cannot be part of a request line, for set_method, set_uri
 // and fetch.
 var notInALine = []string{"", " ", "/a b", "/\t", "/a\r", "/a\n", "/a HTTP/1.1\r\nHost: x\r\n\r\nGET /b", "/\x00", "/\x1b[2J", "/\x7f", "/\x80", "/é", "/#a", "/a\"b", "/<", "/\\a"}
 
-// TestRequestLineOfAGuestIsOneLine: a text that could end the request line, or that
-// other programs read in another way, ends the guest, and nothing is sent.
-func TestRequestLineOfAGuestIsOneLine(t *testing.T) {
+// TestGuestRequestLineIsOneLine: a text that could end the request line, or that other
+// programs read in another way, ends the guest. Nothing is sent.
+func TestGuestRequestLineIsOneLine(t *testing.T) {
 	m := says(t, ModuleOptions{})
 	refused := func(text string) {
 		t.Helper()
@@ -80,8 +80,8 @@ func TestRequestLineOfAGuestIsOneLine(t *testing.T) {
 	}
 }
 
-// TestFieldsOfAGuestAreOneLineEach: RFC 9110, section 5.5.
-func TestFieldsOfAGuestAreOneLineEach(t *testing.T) {
+// TestGuestFieldsAreOneLineEach: RFC 9110, section 5.5.
+func TestGuestFieldsAreOneLineEach(t *testing.T) {
 	m := says(t, ModuleOptions{})
 	var bad []string
 	for c := range 256 {
@@ -110,8 +110,8 @@ func TestFieldsOfAGuestAreOneLineEach(t *testing.T) {
 	}
 }
 
-// TestFieldsOfACommandAreOneLineEach is the same for what a WASI command prints.
-func TestFieldsOfACommandAreOneLineEach(t *testing.T) {
+// TestCommandFieldsAreOneLineEach is the same for the output of a WASI command.
+func TestCommandFieldsAreOneLineEach(t *testing.T) {
 	for c := range 256 {
 		printed := "X-A: v" + string([]byte{byte(c)}) + "Set-Cookie: evil=1\n\n"
 		r, err := parseCommandOutput([]byte(printed))
@@ -130,8 +130,8 @@ func TestFieldsOfACommandAreOneLineEach(t *testing.T) {
 	}
 }
 
-// FuzzGuestRequest: whatever a guest passes to the host, what goes to the origin is
-// one request, with the method, target and fields that the guest gave.
+// FuzzGuestRequest: with any text from a guest, the origin receives one request, with
+// the method, target and fields of the guest.
 func FuzzGuestRequest(f *testing.F) {
 	for _, text := range notInALine {
 		f.Add("u" + text)
@@ -149,15 +149,15 @@ func FuzzGuestRequest(f *testing.F) {
 			}
 			b, err := http1.AppendRequestHead(nil, []byte(q.Method), []byte(q.URI), []byte("shop.example"), h)
 			if err == http1.BadTarget {
-				return &Response{Status: 200}, nil // "a b" is refused by the host, "a" by the writer
+				return &Response{Status: 200}, nil // the host rejects "a b", the writer rejects "a"
 			} else if err != nil {
-				t.Fatalf("%q: the writer refuses what the host let pass: %v", text, err)
+				t.Fatalf("%q: the host accepted it and the writer rejects it: %v", text, err)
 			}
 			b = append(b, "\r\n"...)
 			br := bufio.NewReader(bytes.NewReader(b))
 			got, err := http.ReadRequest(br)
 			if err != nil {
-				// net/http is stricter about hosts, lengths and encodings of percent.
+				// net/http is stricter about hosts, lengths and percent-encoding.
 				if b, ok := bytes.CutSuffix(b, []byte("\r\n\r\n")); !ok || bytes.ContainsAny(bytes.ReplaceAll(b, []byte("\r\n"), nil), "\r\n\x00") || bytes.Count(b, []byte("\r\n")) != 2+len(h) {
 					t.Fatalf("%q became %q: %v", text, b, err)
 				}
@@ -175,8 +175,8 @@ func FuzzGuestRequest(f *testing.F) {
 	})
 }
 
-// FuzzGuestResponse: whatever field a guest gives its answer, by either ABI, a client
-// reads that field and no other.
+// FuzzGuestResponse: with any field from a guest, by either ABI, a client reads that
+// field and no other.
 func FuzzGuestResponse(f *testing.F) {
 	for _, text := range []string{"\x03x-av", "\x03x-a\r\nSet-Cookie: evil=1", "\x03x-av\rSet-Cookie: evil=1", "\x03x-a\x00", "\x03x-a\x7f", "\x03x:av", "\x05x-a\r\nv", "\x00v", "\x03x-a\tv\x85\xff", "\x06statusx", "X-A:v\rSet-Cookie: evil=1", "X-A:v\nX-B: w", "Location:/a\x00", "Status:204"} {
 		f.Add(text)
@@ -188,7 +188,7 @@ func FuzzGuestResponse(f *testing.F) {
 		got, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
 		if err != nil {
 			if bytes.Count(b, []byte("\r\n")) == 2+len(h) && bytes.Count(b, []byte("\n")) == bytes.Count(b, []byte("\r")) {
-				return // a Content-Length or Transfer-Encoding that net/http refuses: the edge sends its own
+				return // net/http rejects this Content-Length or Transfer-Encoding: the edge sends its own
 			}
 			t.Fatalf("%q became %q: %v", text, b, err)
 		}

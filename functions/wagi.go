@@ -16,9 +16,9 @@ import (
 	"perto/internal/fields"
 )
 
-// runCommand runs a WASI command as CGI programs are run (RFC 3875, and WAGI): the
-// request comes as environment variables and standard input, the answer is what it
-// prints: header fields, an empty line, the body.
+// runCommand runs a WASI command as a CGI program (RFC 3875, and WAGI). The request is
+// in environment variables and standard input. The command prints the response: header
+// fields, an empty line, the body.
 func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
 	if err := m.turn(ctx, c); err != nil {
 		return nil, err
@@ -53,11 +53,11 @@ func (m *Module) runCommand(ctx context.Context, c *call) (*Response, error) {
 	return parseCommandOutput(out.Bytes())
 }
 
-// maxCommandHead is room for the header fields that a command prints, in bytes.
+// maxCommandHead is the most bytes that a command may print before its body.
 const maxCommandHead = 16 << 10
 
-// queryWords are the arguments that a query without "=" stands for (RFC 3875,
-// section 4.4): its words, decoded. A query that is no list of words has none.
+// queryWords returns the arguments of a query without "=" (RFC 3875, section 4.4): its
+// words, decoded. Other queries have no arguments.
 func queryWords(uri string) []string {
 	_, query, _ := strings.Cut(uri, "?")
 	if query == "" || strings.Contains(query, "=") {
@@ -74,15 +74,15 @@ func queryWords(uri string) []string {
 	return words
 }
 
-// decoded returns s without percent-encoding; ok is false for one that is broken, or
-// that hides a zero byte, which no variable and no argument can have.
+// decoded removes percent-encoding. ok is false when the encoding is invalid, or when
+// the text has a zero byte, which variables and arguments cannot have.
 func decoded(s string) (text string, ok bool) {
 	text, err := url.PathUnescape(s)
 	return text, err == nil && !strings.Contains(text, "\x00")
 }
 
-// serverOf returns SERVER_NAME and SERVER_PORT (RFC 3875, sections 4.1.14 and 4.1.15):
-// the authority that the client asked for.
+// serverOf returns SERVER_NAME and SERVER_PORT (RFC 3875, sections 4.1.14 and 4.1.15)
+// from the Host field of the client.
 func serverOf(h fields.Header) (name, port string) {
 	host, _ := h.Get("host")
 	name, port = string(host), "80"
@@ -98,8 +98,8 @@ func serverOf(h fields.Header) (name, port string) {
 	return name, port
 }
 
-// commandEnv returns the variables of RFC 3875, section 4.1, and REQUEST_URI, which
-// has the target as it came.
+// commandEnv returns the variables of RFC 3875, section 4.1, and REQUEST_URI with the
+// target as received.
 func commandEnv(q *Request) []string {
 	raw, query, _ := strings.Cut(q.URI, "?")
 	path, ok := decoded(raw) // section 4.1.5
@@ -111,7 +111,7 @@ func commandEnv(q *Request) []string {
 		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_SOFTWARE=perto", "SERVER_PROTOCOL=" + q.Protocol, "SERVER_NAME=" + name, "SERVER_PORT=" + port,
 		"REQUEST_METHOD=" + q.Method, "REQUEST_URI=" + q.URI, "PATH_INFO=" + path, "SCRIPT_NAME=", "QUERY_STRING=" + query,
 	}
-	remote := "" // behind the cache there is no client
+	remote := "" // empty behind the cache, where the request has no client
 	if a := q.Source.Addr(); a.IsValid() {
 		remote = a.String()
 	}
@@ -124,10 +124,10 @@ func commandEnv(q *Request) []string {
 	}
 	for i, f := range q.Header {
 		name := strings.ToUpper(strings.ReplaceAll(string(f.Name), "-", "_"))
-		// A field named Proxy would become HTTP_PROXY, which programs take for
-		// something else (CVE-2016-5385). A field with "_" in its name would become the
-		// variable of the field with "-": a client could set X-Real-IP as X_Real_IP.
-		// Lines of one name are one variable.
+		// A field named Proxy would become HTTP_PROXY, which programs use for another purpose
+		// (CVE-2016-5385). A field with "_" in its name would become the variable of the field
+		// with "-": a client could set X-Real-IP as X_Real_IP. All fields of one name become
+		// one variable.
 		if name == "PROXY" || name == "AUTHORIZATION" || bytes.IndexByte(f.Name, '_') >= 0 || hasName(q.Header[:i], f.Name) {
 			continue
 		}
@@ -150,7 +150,7 @@ func hasName(h fields.Header, name []byte) bool {
 	return slices.ContainsFunc(h, func(f fields.Field) bool { return fields.EqualFold(f.Name, name) })
 }
 
-// parseCommandOutput reads what a command has printed.
+// parseCommandOutput reads the response that a command has printed.
 func parseCommandOutput(out []byte) (*Response, error) {
 	r := &Response{Status: http.StatusOK}
 	located := false
@@ -160,7 +160,7 @@ func parseCommandOutput(out []byte) (*Response, error) {
 		name, value, colon := bytes.Cut(line, []byte(":"))
 		switch {
 		case !ok, len(line) > 0 && (!colon || !validName(name)), len(r.Header) >= maxFields:
-			return nil, fmt.Errorf("%w: what it printed does not begin with header fields and an empty line", ErrTrap)
+			return nil, fmt.Errorf("%w: its output does not begin with header fields and an empty line", ErrTrap)
 		case len(line) == 0:
 			r.Body = rest
 			if located && r.Status == http.StatusOK {
@@ -169,13 +169,13 @@ func parseCommandOutput(out []byte) (*Response, error) {
 			return r, nil
 		}
 		if out, value = rest, fields.Trim(value); !validValue(value) {
-			return nil, fmt.Errorf("%w: the value of the field %q that it printed has a control byte, or is too long", ErrTrap, name)
+			return nil, fmt.Errorf("%w: the value of the field %q in its output has a control byte or is too long", ErrTrap, name)
 		}
 		if fields.Equal(name, "status") {
 			code, _, _ := strings.Cut(string(value), " ")
 			status, err := strconv.Atoi(code)
 			if err != nil || status < 200 || status > 599 {
-				return nil, fmt.Errorf("%w: it printed the status %q", ErrTrap, value)
+				return nil, fmt.Errorf("%w: it printed the invalid status %q", ErrTrap, value)
 			}
 			r.Status = status
 			continue

@@ -12,7 +12,7 @@ import (
 	"perto/internal/fields"
 )
 
-// variables are those that a command gets for a request.
+// variables returns the environment of a command for a request.
 func variables(q *Request) map[string]string {
 	out := make(map[string]string)
 	for _, v := range commandEnv(q) {
@@ -22,9 +22,9 @@ func variables(q *Request) map[string]string {
 	return out
 }
 
-// TestACommandGetsNoFieldUnderTheNameOfAnother: "_" in a field's name would make it
-// the variable of the field with "-".
-func TestACommandGetsNoFieldUnderTheNameOfAnother(t *testing.T) {
+// TestCommandVariablesAreUnambiguous: "_" in the name of a field would make it the
+// variable of the field with "-".
+func TestCommandVariablesAreUnambiguous(t *testing.T) {
 	for _, header := range [][]string{
 		{"X-Real-Ip", "good", "X_Real_Ip", "evil"}, {"X_Real_Ip", "evil", "X-Real-Ip", "good"},
 		{"X-Real-Ip", "good", "X-Real_Ip", "evil"}, {"X-Real_Ip", "evil"}, {"x_real_ip", "evil"},
@@ -40,8 +40,8 @@ func TestACommandGetsNoFieldUnderTheNameOfAnother(t *testing.T) {
 	}
 }
 
-// TestVariablesOfACommand: as RFC 3875 says.
-func TestVariablesOfACommand(t *testing.T) {
+// TestCommandVariables: as RFC 3875 defines them.
+func TestCommandVariables(t *testing.T) {
 	q := &Request{Method: "POST", URI: "/a%20b/%C3%A9%2F?q=%20", Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("[2001:db8::7]:1"), Body: []byte("in"),
 		Header: fields.Of("Host", "shop.example:8080", "Cookie", "a=1", "cookie", "b=2; c=3", "X-Two", "a", "x-two", "b", "Content-Type", "text/plain", "Authorization", "secret")}
 	got := variables(q)

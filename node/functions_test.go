@@ -375,7 +375,7 @@ func TestPushAndRollback(t *testing.T) {
 		t.Error(r[0].Err)
 	}
 	c.until("an error", func() bool { return c.nodes["one"].FunctionStatus()[0].Error != "" })
-	if f := c.nodes["one"].FunctionStatus()[0]; f.State != "running" || f.Version != 2 || !strings.HasPrefix(f.Wanted, "3-") || !strings.Contains(f.Error, "exports nothing") {
+	if f := c.nodes["one"].FunctionStatus()[0]; f.State != "running" || f.Version != 2 || !strings.HasPrefix(f.Wanted, "3-") || !strings.Contains(f.Error, "exports no function") {
 		t.Errorf("after code that does not load: %+v", f)
 	}
 	close(stop)
@@ -525,7 +525,7 @@ func TestAFunctionThatFailsFailsAlone(t *testing.T) {
 		t.Fatalf("logs: %v, %v", lines, err)
 	}
 	text, _ := json.Marshal(lines)
-	if !strings.Contains(string(text), "asked") || !strings.Contains(string(text), "longer than it may") {
+	if !strings.Contains(string(text), "asked") || !strings.Contains(string(text), "exceeded its time limit") {
 		t.Errorf("logs: %s", text)
 	}
 }

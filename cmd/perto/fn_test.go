@@ -37,18 +37,18 @@ func TestFn(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"fn invoke FILE /loop --wall 50ms":        "run function greeting: it took longer than it may (50ms)",
+		"fn invoke FILE /loop --wall 50ms":        "run function greeting: it exceeded its time limit (50ms)",
 		"fn invoke FILE /trap --wall 1m":          "run function greeting: it crashed",
 		"fn invoke FILE /panic?x --wall 1m":       "WARN panic: no luck with /panic?x",
-		"fn invoke FILE / --activation sometimes": "no activation is called",
+		"fn invoke FILE / --activation sometimes": "unknown activation",
 		"fn invoke FILE / -H nonsense":            `it takes "Name: value"`,
 		"fn invoke FILE / --kv nonsense":          "it takes KEY=VALUE",
 		"fn dev FILE --kv nonsense":               "it takes KEY=VALUE",
 		"fn invoke FILE / --memory 64":            "it takes a number with a unit, such as 64MiB",
-		"fn invoke FILE / --memory 64KiB":         "KiB of memory; its limit is 64 (give it more",
+		"fn invoke FILE / --memory 64KiB":         "KiB of memory; its limit is 64 (raise the limit",
 		"fn invoke FILE / --subrequests=-1":       "a limit is negative",
 		"fn inspect none.wasm":                    "no such file",
-		"fn inspect fn_test.go":                   "it is no WebAssembly module",
+		"fn inspect fn_test.go":                   "it is not a WebAssembly module",
 	} {
 		var got strings.Builder
 		if code := run(t.Context(), strings.Fields(strings.Replace(line, "FILE", file, 1)), io.Discard, &got); code == 0 || !strings.Contains(got.String(), want) {

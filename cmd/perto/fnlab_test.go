@@ -149,7 +149,7 @@ func TestFnInALab(t *testing.T) {
 		"fn rollback shop.cdn.exmaple/where":                                       "did you mean",
 		"fn logs shop.cdn.exmaple/where":                                           "did you mean",
 		"fn push FILE shop.cdn.example/a/../b":                                     "segment of dots",
-		"fn push fn_test.go shop.cdn.example/where":                                "no WebAssembly module",
+		"fn push fn_test.go shop.cdn.example/where":                                "not a WebAssembly module",
 		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",
 		"fn push FILE shop.cdn.example/where --kv nonsense":                        "it takes KEY=VALUE",
 		"fn remove shop.cdn.example/never":                                         "there is no such function",

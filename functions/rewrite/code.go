@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Instructions that are looked at, made, or have operands (5.4).
+// Opcodes that this package reads, writes, or that have operands (5.4).
 const (
 	opBlock          = 0x02
 	opLoop           = 0x03
@@ -52,22 +52,22 @@ const (
 	bulkTableGrow    = 15
 	bulkTableSize    = 16
 	bulkTableFill    = 17
-	bytesPerUnit     = 64           // of a function's code: straight code is charged when it is entered
-	chargeImport     = Interval / 4 // of a call of the host: it may take as long as many loops
-	bulkBytesPerUnit = 10           // log2: what of a bulk operation counts as one loop
+	bytesPerUnit     = 64           // bytes of a function's code for which its entry takes one unit
+	chargeImport     = Interval / 4 // units for a call of the host, which may take as long as many loops
+	bulkBytesPerUnit = 10           // log2 of the bytes of a bulk operation that count as one loop
 )
 
-// maxLocals is how many locals a function may have.
+// maxLocals is the most locals that a function may have.
 const maxLocals = 50_000
 
-// code makes every function count (5.5.13).
+// code adds counting to every function (5.5.13).
 func (w *rewriter) code(r *reader) []byte {
 	if w.in[secCode] == nil {
 		return nil
 	}
 	n := r.count()
 	if int(n) != len(w.functions) {
-		r.fail(fmt.Errorf("%d functions have a type, and %d have code", len(w.functions), n))
+		r.fail(fmt.Errorf("%d functions have a type, but %d have code", len(w.functions), n))
 		return nil
 	}
 	out := appendU32(make([]byte, 0, len(r.b)+len(r.b)/4), n)
@@ -87,15 +87,15 @@ func (w *rewriter) code(r *reader) []byte {
 	return out
 }
 
-// function is one on its way.
+// function is a function that is being rewritten.
 type function struct {
 	*rewriter
 	params uint32
-	left   uint32 // index of the local that has what is left of the count
-	length uint32 // of the one for the length of a bulk operation
+	left   uint32 // index of the local with the rest of the counter
+	length uint32 // index of the local with the length of a bulk operation
 	body   []byte
-	calls  bool // it has a call
-	counts bool // it has to count
+	calls  bool // it contains a call
+	counts bool // it contains code that takes units
 }
 
 func (f *function) rewrite(body []byte) ([]byte, error) {
@@ -136,15 +136,15 @@ func (f *function) rewrite(body []byte) ([]byte, error) {
 	return append(out, f.body...), nil
 }
 
-// charge takes units from the count and yields when none are left.
+// charge emits code that takes units from the counter, and yields when none are left.
 func (f *function) charge(units int32) {
 	f.counts = true
 	f.body = appendS32(append(appendU32(append(f.body, opGlobalGet), f.fuel), opI32Const), units)
 	f.settle()
 }
 
-// chargeLength does the same for the length that is on the stack, and leaves it
-// there.
+// chargeLength emits a charge for the length that is on the stack. The length stays on
+// the stack.
 func (f *function) chargeLength() {
 	f.counts = true
 	b := appendU32(append(f.body, opLocalTee), f.length)
@@ -154,21 +154,22 @@ func (f *function) chargeLength() {
 	f.settle()
 }
 
-// settle subtracts what is on the stack from what is below it: the count.
+// settle emits the subtraction of the top of the stack from the counter below it, the
+// store, and the call of yield.
 func (f *function) settle() {
 	b := appendU32(append(f.body, opI32Sub, opLocalTee), f.left)
 	b = appendU32(append(b, opGlobalSet), f.fuel)
 	b = appendU32(append(b, opLocalGet), f.left)
 	b = append(b, opI32Const, 0, opI32LeS, opIf, blockEmpty)
 	b = appendU32(append(appendS32(append(b, opI32Const), Interval), opGlobalSet), f.fuel)
-	b = appendU32(append(b, opCall), f.imported) // yield is the last of the imported ones
+	b = appendU32(append(b, opCall), f.imported) // yield is the last imported function
 	f.body = append(b, opEnd)
 }
 
-// instruction copies one, with what has to stand before or behind it. What it takes
-// for an instruction has to be what the runtime takes for one, or a loop could hide in
-// an operand. The runtime reads some numbers as single bytes and some types as two:
-// so of those only the shortest form, and the types of 2.0, are let pass.
+// instruction copies one instruction, with the charges it needs. It must decode exactly
+// as the runtime does, or a loop could be hidden in an operand. The runtime reads some
+// numbers as single bytes and some types as two bytes. So instruction accepts only the
+// shortest form of these numbers, and only the types of WebAssembly 2.0.
 func (f *function) instruction(r *reader) {
 	at := r.at
 	op := r.byte()
@@ -206,7 +207,7 @@ func (f *function) instruction(r *reader) {
 		r.u32()
 	case op == opSelectTyped:
 		if r.byte() != 1 { // the only number that 2.0 allows
-			r.fail(errors.New("select has more or less than one type"))
+			r.fail(errors.New("select does not have exactly one type"))
 		}
 		r.valueType()
 	case op >= opI32Load && op <= opI64Store32:
@@ -228,9 +229,9 @@ func (f *function) instruction(r *reader) {
 	case op == opSIMD:
 		simd(r)
 	case op == 0x00, op == 0x01, op == 0x05, op == opEnd, op == 0x0f, op == 0x1a, op == 0x1b, op >= opI32Eqz && op <= opI64Extend32S, op == opRefIsNull:
-		// unreachable, nop, else, end, return, drop, select, and what computes: no operands
+		// unreachable, nop, else, end, return, drop, select, numeric: no operands
 	default:
-		r.fail(fmt.Errorf("instruction %#x is not known to this host", op))
+		r.fail(fmt.Errorf("unknown instruction %#x", op))
 	}
 	f.body = append(f.body, r.since(at)...)
 }
@@ -240,8 +241,8 @@ func memarg(r *reader) {
 	r.u32() // offset
 }
 
-// bulk reads what follows the prefix of bulk and conversion instructions, and puts a
-// charge before those whose work depends on an operand.
+// bulk reads the rest of a bulk or conversion instruction. When the work depends on an
+// operand, it puts a charge before the instruction.
 func (f *function) bulk(r *reader) {
 	switch op := r.secondOpcode(); op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // conversions that saturate
@@ -274,11 +275,11 @@ func (f *function) bulk(r *reader) {
 	case bulkTableSize:
 		r.u32()
 	default:
-		r.fail(fmt.Errorf("instruction 0xfc %d is not known to this host", op))
+		r.fail(fmt.Errorf("unknown instruction 0xfc %d", op))
 	}
 }
 
-// simd reads what follows the prefix of vector instructions.
+// simd reads the rest of a vector instruction.
 func simd(r *reader) {
 	switch op := r.secondOpcode(); {
 	case op <= 11, op == 92, op == 93: // loads and stores
@@ -291,6 +292,6 @@ func simd(r *reader) {
 		memarg(r)
 		r.byte()
 	case op > 255:
-		r.fail(fmt.Errorf("instruction 0xfd %d is not known to this host", op))
+		r.fail(fmt.Errorf("unknown instruction 0xfd %d", op))
 	}
 }

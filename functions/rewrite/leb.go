@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// reader reads the values of the binary format (WebAssembly Core 2.0, section 5.2).
-// After a first mistake it gives zeros; err says which that was.
+// reader reads values of the binary format (WebAssembly Core 2.0, section 5.2). After
+// the first mistake it returns zeros, and err has the mistake.
 type reader struct {
 	b   []byte
 	at  int
@@ -15,7 +15,7 @@ type reader struct {
 
 var (
 	errShort = errors.New("it ends early")
-	errLong  = errors.New("a number has more bytes than it may have")
+	errLong  = errors.New("a number is too long")
 )
 
 func (r *reader) fail(err error) {
@@ -36,7 +36,7 @@ func (r *reader) byte() byte {
 	return r.b[r.at-1]
 }
 
-// take returns n bytes, which are the reader's.
+// take returns the next n bytes. They share the reader's memory.
 func (r *reader) take(n uint32) []byte {
 	if uint64(n) > uint64(len(r.b)-r.at) {
 		r.fail(errShort)
@@ -65,7 +65,7 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
-// signed reads a signed LEB128 number of at most most bytes.
+// signed reads a signed LEB128 number with a length of at most most bytes.
 func (r *reader) signed(most int) int64 {
 	var v int64
 	for i := range most {
@@ -96,54 +96,54 @@ func (r *reader) count() uint32 {
 
 func (r *reader) name() string { return string(r.take(r.u32())) }
 
-// secondOpcode reads what follows a prefix, in its shortest form.
+// secondOpcode reads the opcode after a prefix. It accepts only the shortest form.
 func (r *reader) secondOpcode() uint32 {
 	at := r.at
 	op := r.u32()
 	if n := r.at - at; r.err == nil && (n > 2 || n == 2 && op < 0x80) {
-		r.fail(errors.New("an opcode is longer than it has to be"))
+		r.fail(errors.New("an opcode is not in its shortest form"))
 	}
 	return op
 }
 
-// memory reads the number of a memory, in its shortest form.
+// memory reads the index of a memory. It accepts only the shortest form of 0.
 func (r *reader) memory() {
 	if r.byte() != 0 {
-		r.fail(errors.New("there is no other memory than 0"))
+		r.fail(errors.New("only memory 0 exists"))
 	}
 }
 
-// valueType reads one (5.3.4).
+// valueType reads a value type (5.3.4).
 func (r *reader) valueType() byte {
 	t := r.byte()
 	if !isValue(t) {
-		r.fail(fmt.Errorf("%#x is no value type of WebAssembly 2.0", t))
+		r.fail(fmt.Errorf("%#x is not a value type of WebAssembly 2.0", t))
 	}
 	return t
 }
 
-// refType reads the type of a reference (5.3.3).
+// refType reads a reference type (5.3.3).
 func (r *reader) refType() {
 	if t := r.byte(); !isReference(t) {
-		r.fail(fmt.Errorf("%#x is no type of references of WebAssembly 2.0", t))
+		r.fail(fmt.Errorf("%#x is not a reference type of WebAssembly 2.0", t))
 	}
 }
 
-// blockType reads nothing, one value type, or the index of a type (5.4.1).
+// blockType reads a block type: empty, a value type, or a type index (5.4.1).
 func (r *reader) blockType() {
 	if r.more() && (r.b[r.at] == blockEmpty || isValue(r.b[r.at])) {
 		r.at++
 		return
 	}
 	if r.signed(5) < 0 {
-		r.fail(errors.New("no block type of WebAssembly 2.0"))
+		r.fail(errors.New("not a block type of WebAssembly 2.0"))
 	}
 }
 
 func isReference(t byte) bool { return t == typeFuncref || t == typeExternref }
 func isValue(t byte) bool     { return t >= typeV128 && t <= typeI32 || isReference(t) }
 
-// since returns what was read from a place on.
+// since returns the bytes that were read since position at.
 func (r *reader) since(at int) []byte {
 	if r.err != nil {
 		return nil

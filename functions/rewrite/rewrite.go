@@ -1,17 +1,18 @@
-// Package rewrite prepares WebAssembly modules for a host that must be able to end
-// them at any time, and to take an image of their state from which copies go on.
+// Package rewrite changes WebAssembly modules in two ways before package functions
+// compiles them. The host can then end a module at any time, and can take an image of
+// its state to copy instances from. Start with [Rewrite], a pure function.
 //
-// Compiled guest code is opaque to Go: while it loops, the garbage collector waits
-// for it, and with every thread in such a loop not even a timer runs. So the guest
-// counts loops and calls, and every now and then comes back to Go by calling an
-// imported function, where it can be ended by a panic.
+// The first change is a counter. Compiled guest code is opaque to Go. While it loops,
+// the garbage collector waits for it. When every thread is in such a loop, no timer
+// runs. So the guest counts loops and calls. At least every [Interval] counts it calls
+// an imported function of the host, which can end the guest with a panic.
 //
-// An image is what memory and mutable globals hold. For that the globals are
-// exported, and what a module does when it is instantiated (data segments, start
-// function) is taken out, for the host to do once.
+// The second change is for images, which hold memory and mutable globals. The globals
+// are exported. Data segments and the start function are taken out of the module, so
+// that the host runs them once, before it takes the image.
 //
-// Nothing here validates: whoever compiles the result does. Section numbers in
-// comments are those of the WebAssembly Core Specification 2.0.
+// This package does not validate modules. The compiler validates the result. Section
+// numbers in comments are those of the WebAssembly Core Specification 2.0.
 package rewrite
 
 import (
@@ -20,13 +21,13 @@ import (
 	"slices"
 )
 
-// Module is a rewritten module and what a host must know of it.
+// Module is a rewritten module, with the parts that the host has to run.
 type Module struct {
 	Wasm    []byte    // the module to compile
-	Globals []Global  // its mutable globals, in order of their index: what an image holds beside memory
-	Data    []Segment // what its active data segments write, in order; instantiating Wasm writes nothing
-	Start   string    // the export under which its start function is called; "" when it has none
-	Fixed   error     // nil: all its state is in memory and Globals. Else why an image cannot capture it
+	Globals []Global  // its mutable globals, in order of their index
+	Data    []Segment // its active data segments, in order; instantiating Wasm writes none of them
+	Start   string    // the export with its start function; "" when there is none
+	Fixed   error     // why an image cannot capture its state; nil when memory and Globals are all of it
 }
 
 // Global is an exported mutable global.
@@ -35,21 +36,21 @@ type Global struct {
 	Type   byte // value type: 0x7f i32, 0x7e i64, 0x7d f32, 0x7c f64
 }
 
-// Segment is what an active data segment writes.
+// Segment is an active data segment.
 type Segment struct {
 	Offset uint32
 	Bytes  []byte
 }
 
-// The function that a rewritten module imports, of type [] -> [], and calls at the
-// latest after Interval loops and calls.
+// YieldModule and YieldName name the import that Rewrite adds, of type [] -> []. The
+// module calls it at least once every Interval loops and calls.
 const (
 	YieldModule = "perto"
 	YieldName   = "yield"
 	Interval    = 1 << 14
 )
 
-// prefix begins the names of exports that are ours.
+// prefix begins the names of the exports that Rewrite adds.
 const prefix = "perto."
 
 // Sections (5.5.2).
@@ -71,7 +72,7 @@ const (
 
 var sectionNames = [...]string{"custom", "type", "import", "function", "table", "memory", "global", "export", "start", "element", "code", "data", "data count"}
 
-// sectionOrder is the order in which sections stand.
+// sectionOrder is the order of sections in a module.
 var sectionOrder = [...]byte{secType, secImport, secFunction, secTable, secMemory, secGlobal, secExport, secStart, secElement, secDataCount, secCode, secData}
 
 // Kinds of imports and exports (5.5.5).
@@ -91,7 +92,7 @@ const (
 	typeExternref = 0x6f
 )
 
-// rewriter is a module on its way.
+// rewriter is the state of one Rewrite.
 type rewriter struct {
 	in  [len(sectionNames)][]byte // nil: the module has no such section
 	out [len(sectionNames)][]byte
@@ -99,23 +100,23 @@ type rewriter struct {
 
 	params    []uint32 // number of parameters, by type
 	yieldType uint32
-	imported  uint32   // functions
-	functions []uint32 // types of those defined
+	imported  uint32   // number of imported functions
+	functions []uint32 // types of the defined functions
 	memories  int
-	least     uint32 // pages of the memory
+	least     uint32 // least size of the memory, in pages
 	globals   []global
 	fuel      uint32 // index of the counter
-	start     int64  // function index; -1: none
+	start     int64  // index of the start function; -1: none
 }
 
 type global struct {
 	imported bool
 	mutable  bool
 	kind     byte
-	constant *int64 // value of an i32 that is known
+	constant *int64 // value, when it is a known i32
 }
 
-// Rewrite prepares a module. Errors say what of it is not understood, and where.
+// Rewrite rewrites a module. Errors name the part that cannot be read.
 func Rewrite(wasm []byte) (*Module, error) {
 	w := &rewriter{start: -1}
 	if err := w.split(wasm); err != nil {
@@ -132,7 +133,7 @@ func Rewrite(wasm []byte) (*Module, error) {
 		r := &reader{b: in}
 		out := step.do(r)
 		if r.err == nil && r.more() {
-			r.fail(errors.New("there is more than it says"))
+			r.fail(errors.New("it has more bytes than its content"))
 		}
 		if r.err != nil {
 			return nil, fmt.Errorf("its %s section cannot be read: %w", sectionNames[step.section], r.err)
@@ -150,11 +151,11 @@ func Rewrite(wasm []byte) (*Module, error) {
 	return &w.m, nil
 }
 
-// split finds the sections. Custom ones are left out: what they say of offsets would
-// not be true any more.
+// split finds the sections. It drops custom sections, because their offsets would be
+// wrong after the rewrite.
 func (w *rewriter) split(wasm []byte) error {
 	if len(wasm) < 8 || string(wasm[:8]) != "\x00asm\x01\x00\x00\x00" {
-		return errors.New("it is no WebAssembly module")
+		return errors.New("it is not a WebAssembly module")
 	}
 	r := &reader{b: wasm, at: 8}
 	last := -1
@@ -169,10 +170,10 @@ func (w *rewriter) split(wasm []byte) error {
 		}
 		place := slices.Index(sectionOrder[:], id)
 		if place < 0 {
-			return fmt.Errorf("it has a section %d, which this host does not know", id)
+			return fmt.Errorf("it has an unknown section %d", id)
 		}
 		if place <= last {
-			return fmt.Errorf("its %s section stands twice, or not where it should", sectionNames[id])
+			return fmt.Errorf("its %s section is repeated or out of order", sectionNames[id])
 		}
 		last = place
 		w.in[id] = append(make([]byte, 0, len(body)), body...)
@@ -180,14 +181,15 @@ func (w *rewriter) split(wasm []byte) error {
 	return nil
 }
 
-// fixed notes why no image can be taken; the first reason counts.
+// fixed sets the reason why no image can be taken. The first reason stays.
 func (w *rewriter) fixed(format string, args ...any) {
 	if w.m.Fixed == nil {
 		w.m.Fixed = fmt.Errorf(format, args...)
 	}
 }
 
-// moved returns the index of a function now: the imported yield has pushed in.
+// moved returns the new index of a function. The import of yield comes before all
+// defined functions, so their indexes grow by one.
 func (w *rewriter) moved(function uint32) uint32 {
 	if function < w.imported {
 		return function

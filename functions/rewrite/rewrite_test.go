@@ -19,7 +19,7 @@ import (
 //go:embed testdata/all.wasm
 var all []byte
 
-// run instantiates a module beside a host whose yield may end it.
+// run instantiates a module with a host function yield, which may end it.
 func run(t testing.TB, wasm []byte, yield func(), config wazero.RuntimeConfig) api.Module {
 	t.Helper()
 	ctx := context.Background()
@@ -48,7 +48,7 @@ func rewrite(t testing.TB, wasm []byte) *Module {
 	return m
 }
 
-// begin does what the module did when it was instantiated.
+// begin writes the data segments and calls the start function, as the host does.
 func (m *Module) begin(t testing.TB, mod api.Module) {
 	t.Helper()
 	for _, d := range m.Data {
@@ -60,8 +60,7 @@ func (m *Module) begin(t testing.TB, mod api.Module) {
 
 func nothing() {}
 
-// TestSameResults: a rewritten module computes what it did, and leaves the same
-// memory.
+// TestSameResults: a rewritten module has the same results and leaves the same memory.
 func TestSameResults(t *testing.T) {
 	m := rewrite(t, all)
 	if m.Fixed != nil || m.Start != "" || len(m.Globals) != 1 || len(m.Data) == 0 {
@@ -107,9 +106,9 @@ func TestSameResults(t *testing.T) {
 	}
 }
 
-// TestEveryWayToGoOnForeverEnds: loops, recursion, calls without either, and bulk
-// operations come back before long.
-func TestEveryWayToGoOnForeverEnds(t *testing.T) {
+// TestEndlessCodeYields: loops, recursion, calls without either, and bulk operations
+// call yield.
+func TestEndlessCodeYields(t *testing.T) {
 	m := rewrite(t, all)
 	var until time.Time
 	is := run(t, m.Wasm, func() {
@@ -124,13 +123,13 @@ func TestEveryWayToGoOnForeverEnds(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "time is over") {
 			t.Errorf("%s: got %v", name, err)
 		}
-		if late := time.Since(until); late > 5*time.Second { // a crowded machine; usually less than 1 ms
+		if late := time.Since(until); late > 5*time.Second { // a slow machine; usually less than 1 ms
 			t.Errorf("%s ended %v late", name, late)
 		}
 	}
 }
 
-// module assembles a module from sections.
+// module builds a module from sections.
 func module(sections ...[]byte) []byte {
 	out := []byte("\x00asm\x01\x00\x00\x00")
 	for _, s := range sections {
@@ -140,7 +139,7 @@ func module(sections ...[]byte) []byte {
 	return out
 }
 
-// Sections of little modules.
+// Sections of small modules.
 var (
 	oneType     = []byte{secType, 1, 0x60, 0, 0}
 	oneFunction = []byte{secFunction, 1, 0}
@@ -153,15 +152,15 @@ func code(body ...byte) []byte {
 	return append(append([]byte{secCode, 1}, appendU32(nil, uint32(len(b)))...), b...)
 }
 
-// TestWhatAnImageCannotCapture: such a module runs, and Fixed says why it has no
+// TestModulesWithoutImage: such a module runs, and Fixed has the reason why there is no
 // image.
-func TestWhatAnImageCannotCapture(t *testing.T) {
+func TestModulesWithoutImage(t *testing.T) {
 	for want, wasm := range map[string][]byte{
 		"":            module(oneType, oneFunction, onePage, code()),
 		"table.set":   module(oneType, oneFunction, oneTable, code(opI32Const, 0, opRefNull, 0x70, opTableSet, 0)),
 		"table.grow":  module(oneType, oneFunction, oneTable, code(opRefNull, 0x70, opI32Const, 1, opBulk, bulkTableGrow, 0, 0x1a)),
 		"data.drop":   module(oneType, oneFunction, onePage, []byte{secDataCount, 1}, code(opBulk, bulkDataDrop, 0), []byte{secData, 1, 1, 1, 'x'}),
-		"holds no":    module(oneType, oneFunction, []byte{secGlobal, 1, 0x70, 1, opRefNull, 0x70, opEnd}, code()),
+		"is mutable":  module(oneType, oneFunction, []byte{secGlobal, 1, 0x70, 1, opRefNull, 0x70, opEnd}, code()),
 		"memory is i": module([]byte{secImport, 1, 1, 'e', 1, 'm', kindMemory, 0, 1}),
 	} {
 		m := rewrite(t, wasm)
@@ -176,12 +175,12 @@ func TestWhatAnImageCannotCapture(t *testing.T) {
 	}
 }
 
-// TestStartIsCalledByTheHost: a start function becomes an export, and functions that
-// tables, globals and exports name are the same as before.
-func TestStartIsCalledByTheHost(t *testing.T) {
-	// Function 0 counts in a global; it is the start function, an export, and in the
-	// table by a segment of functions and by one of expressions. Function 1 calls
-	// what the table has at 1.
+// TestStartBecomesExport: a start function becomes an export. Tables, globals and
+// exports still refer to the same functions.
+func TestStartBecomesExport(t *testing.T) {
+	// Function 0 counts in a global. It is the start function, an export, and in the table
+	// twice: by a segment of functions and by one of expressions. Function 1 calls entry 1
+	// of the table.
 	body0 := []byte{0, opGlobalGet, 0, opI32Const, 1, 0x6a, opGlobalSet, 0, opEnd}
 	body1 := []byte{0, opI32Const, 1, opCallIndirect, 0, 0, opEnd}
 	wasm := module(oneType, []byte{secFunction, 2, 0, 0}, oneTable, []byte{secGlobal, 2, typeI32, 1, opI32Const, 0, opEnd, 0x70, 0, opRefFunc, 0, opEnd},
@@ -204,10 +203,9 @@ func TestStartIsCalledByTheHost(t *testing.T) {
 	}
 }
 
-// TestNoLoopHidesInAnOperand: the runtime reads some numbers as one byte and some
-// types as two. Whoever takes the loop that follows for an operand would leave it
-// without a count.
-func TestNoLoopHidesInAnOperand(t *testing.T) {
+// TestOperandsHideNoLoop: the runtime reads some numbers as one byte and some types as
+// two. A rewriter that reads the following loop as an operand would not count it.
+func TestOperandsHideNoLoop(t *testing.T) {
 	loop := []byte{opLoop, blockEmpty, opBr, 0, opEnd}
 	with := func(before ...byte) []byte { return append(before, loop...) }
 	for name, body := range map[string][]byte{
@@ -227,7 +225,7 @@ func TestNoLoopHidesInAnOperand(t *testing.T) {
 		"a number without an end": {opI32Const, 0x80, 0x80, 0x80, 0x80, 0x80, opLoop, blockEmpty},
 	} {
 		if m, err := Rewrite(module(oneType, oneFunction, onePage, code(body...))); err == nil {
-			t.Errorf("%s: it was taken: %x", name, m.Wasm)
+			t.Errorf("%s: accepted: %x", name, m.Wasm)
 		}
 	}
 	for name, wasm := range map[string][]byte{
@@ -236,13 +234,13 @@ func TestNoLoopHidesInAnOperand(t *testing.T) {
 		"a body without an end":  module(oneType, oneFunction, []byte{secCode, 1, 2, 0, 1}),
 	} {
 		if _, err := Rewrite(wasm); err == nil {
-			t.Errorf("%s: it was taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }
 
-// TestElementSegments: functions in all eight forms of segments are the same as
-// before.
+// TestElementSegments: in all eight forms of segments, entries still refer to the same
+// functions.
 func TestElementSegments(t *testing.T) {
 	segments := func(f byte) []byte { // of function f
 		zero, function, null := []byte{opI32Const, 0, opEnd}, []byte{opRefFunc, f, opEnd}, []byte{opRefNull, typeFuncref, opEnd}
@@ -260,24 +258,24 @@ func TestElementSegments(t *testing.T) {
 	}
 }
 
-func TestRefuses(t *testing.T) {
+func TestRewriteRejects(t *testing.T) {
 	for want, wasm := range map[string][]byte{
-		"no WebAssembly module": []byte("hello, world"),
-		"section 99":            module([]byte{99}),
-		"stands twice":          module(oneType, oneType),
-		"not where it should":   module(onePage, oneType),
-		"ends early":            module([]byte{secType, 5, 0x60}),
-		"more bytes than":       module([]byte{secType, 0x80, 0x80, 0x80, 0x80, 0x80, 0}),
-		"more than it says":     module([]byte{secMemory, 1, 0, 1, 7}),
-		"names that begin with": module(oneType, oneFunction, append(append([]byte{secExport, 1}, appendName(nil, "perto.x")...), kindFunction, 0), code()),
-		"is the host's own":     module(oneType, append(append(append([]byte{secImport, 1}, appendName(nil, "perto")...), appendName(nil, "yield")...), kindFunction, 0)),
-		"leads out of the":      module(onePage, []byte{secData, 1, 0, opI32Const, 0x7f, opEnd, 1, 'x'}),
-		"is not known where":    module([]byte{secImport, 1, 1, 'e', 1, 'g', kindGlobal, typeI32, 0}, onePage, []byte{secData, 1, 0, opGlobalGet, 0, opEnd, 1, 'x'}),
-		"instruction 0xfe":      module(oneType, oneFunction, code(0xfe, 0)),
-		"instruction 0xfc 99":   module(oneType, oneFunction, code(opBulk, 99)),
-		"table of 16777216":     module([]byte{secTable, 1, 0x70, 0, 0x80, 0x80, 0x80, 8}),
-		"at byte":               module([]byte{secTable, 0xff, 0xff, 0xff, 0xff, 7}),
-		"have code":             module(oneType, oneFunction, []byte{secCode, 0}),
+		"not a WebAssembly module": []byte("hello, world"),
+		"section 99":               module([]byte{99}),
+		"repeated":                 module(oneType, oneType),
+		"out of order":             module(onePage, oneType),
+		"ends early":               module([]byte{secType, 5, 0x60}),
+		"number is too long":       module([]byte{secType, 0x80, 0x80, 0x80, 0x80, 0x80, 0}),
+		"bytes than its content":   module([]byte{secMemory, 1, 0, 1, 7}),
+		"names that begin with":    module(oneType, oneFunction, append(append([]byte{secExport, 1}, appendName(nil, "perto.x")...), kindFunction, 0), code()),
+		"only the host may":        module(oneType, append(append(append([]byte{secImport, 1}, appendName(nil, "perto")...), appendName(nil, "yield")...), kindFunction, 0)),
+		"outside of the memory":    module(onePage, []byte{secData, 1, 0, opI32Const, 0x7f, opEnd, 1, 'x'}),
+		"segment 0 is unknown":     module([]byte{secImport, 1, 1, 'e', 1, 'g', kindGlobal, typeI32, 0}, onePage, []byte{secData, 1, 0, opGlobalGet, 0, opEnd, 1, 'x'}),
+		"instruction 0xfe":         module(oneType, oneFunction, code(0xfe, 0)),
+		"instruction 0xfc 99":      module(oneType, oneFunction, code(opBulk, 99)),
+		"table of 16777216":        module([]byte{secTable, 1, 0x70, 0, 0x80, 0x80, 0x80, 8}),
+		"at byte":                  module([]byte{secTable, 0xff, 0xff, 0xff, 0xff, 7}),
+		"have code":                module(oneType, oneFunction, []byte{secCode, 0}),
 	} {
 		m, err := Rewrite(wasm)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -286,8 +284,8 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// check holds for any bytes: no panic, and what was a module is one again. What is
-// refused is not given to the runtime, which allocates whatever a count says.
+// check holds for any bytes: Rewrite does not panic, and a valid module stays valid.
+// Rejected modules are not compiled, because the runtime allocates any announced size.
 func check(t *testing.T, wasm []byte) {
 	m, err := Rewrite(wasm)
 	if err != nil {
@@ -296,12 +294,11 @@ func check(t *testing.T, wasm []byte) {
 	r := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigInterpreter().WithMemoryLimitPages(16))
 	defer r.Close(context.Background())
 	if compiles(r, wasm) && !compiles(r, m.Wasm) {
-		t.Fatal("what was a module is none any more")
+		t.Fatal("a valid module became invalid")
 	}
 }
 
-// compiles reports whether the runtime takes a module; at some that are none it
-// panics.
+// compiles reports whether the runtime accepts a module. It panics at some invalid ones.
 func compiles(r wazero.Runtime, wasm []byte) (ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -312,7 +309,7 @@ func compiles(r wazero.Runtime, wasm []byte) (ok bool) {
 	return err == nil
 }
 
-// TestChangedModules: sections cut and bytes changed at random.
+// TestChangedModules: sections are cut and bytes are changed at random.
 func TestChangedModules(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for range 400 {
@@ -332,8 +329,8 @@ func FuzzRewrite(f *testing.F) {
 	f.Fuzz(check)
 }
 
-// BenchmarkLoop is what counting costs the tightest of loops, beside what the
-// runtime's own way to end one costs.
+// BenchmarkLoop compares the cost of counting in a tight loop with the cost of the
+// runtime's own way to end a loop.
 func BenchmarkLoop(b *testing.B) {
 	m := rewrite(b, all)
 	for _, tt := range []struct {

@@ -15,7 +15,7 @@ func (w *rewriter) types(r *reader) []byte {
 	begin := r.at
 	for range n {
 		if form := r.byte(); form != 0x60 {
-			r.fail(fmt.Errorf("%#x is no function type", form))
+			r.fail(fmt.Errorf("%#x is not a function type", form))
 			return nil
 		}
 		p := r.count()
@@ -44,7 +44,7 @@ func (w *rewriter) imports(r *reader) []byte {
 		switch kind := r.byte(); kind {
 		case kindFunction:
 			if module == YieldModule && name == YieldName {
-				r.fail(fmt.Errorf("%s.%s is the host's own", module, name))
+				r.fail(fmt.Errorf("only the host may import %s.%s", module, name))
 			}
 			r.u32()
 			w.imported++
@@ -59,11 +59,11 @@ func (w *rewriter) imports(r *reader) []byte {
 		case kindGlobal:
 			g := global{imported: true, kind: r.valueType()}
 			if g.mutable = r.byte() == 1; g.mutable {
-				w.fixed("it imports a global that changes")
+				w.fixed("it imports a mutable global")
 			}
 			w.globals = append(w.globals, g)
 		default:
-			r.fail(fmt.Errorf("%q imports what this host does not know (%#x)", module+"."+name, kind))
+			r.fail(fmt.Errorf("the import %q has an unknown kind (%#x)", module+"."+name, kind))
 		}
 	}
 	out := append(appendU32(nil, n+1), r.since(begin)...)
@@ -74,7 +74,7 @@ func (w *rewriter) imports(r *reader) []byte {
 func limits(r *reader) (least uint32, shared bool) {
 	flags := r.byte()
 	if flags > 3 {
-		r.fail(fmt.Errorf("limits of form %d", flags))
+		r.fail(fmt.Errorf("unknown form of limits %d", flags))
 	}
 	least = r.u32()
 	if flags&1 != 0 {
@@ -90,7 +90,7 @@ func (w *rewriter) functionTypes(r *reader) []byte {
 	for range r.count() {
 		t := r.u32()
 		if int(t) >= len(w.params) {
-			r.fail(fmt.Errorf("a function has type %d of %d", t, len(w.params)))
+			r.fail(fmt.Errorf("a function has type %d, but there are only %d", t, len(w.params)))
 			break
 		}
 		w.functions = append(w.functions, t)
@@ -98,7 +98,7 @@ func (w *rewriter) functionTypes(r *reader) []byte {
 	return w.in[secFunction]
 }
 
-// maxTable is how many elements a table may begin with: each takes memory in each
+// maxTable is the most elements that a table may start with. Each takes memory in each
 // instance.
 const maxTable = 1 << 20
 
@@ -109,7 +109,7 @@ func (w *rewriter) tables(r *reader) []byte {
 	for range r.count() {
 		r.refType()
 		if least, _ := limits(r); least > maxTable {
-			r.fail(fmt.Errorf("a table of %d elements is more than this host has room for", least))
+			r.fail(fmt.Errorf("a table of %d elements is too large", least))
 		}
 	}
 	return w.in[secTable]
@@ -158,8 +158,8 @@ func (w *rewriter) global(r *reader) []byte {
 	return append(appendS32(append(out, typeI32, 1, opI32Const), Interval), opEnd)
 }
 
-// constant copies a constant expression (3.3.10). Its value is known where it is one
-// number.
+// constant copies a constant expression (3.3.10). It also returns the value when the
+// expression is a single number.
 func (w *rewriter) constant(r *reader, out []byte) ([]byte, *int64) {
 	var value *int64
 	begin, operations := len(out), 0
@@ -193,11 +193,11 @@ func (w *rewriter) constant(r *reader, out []byte) ([]byte, *int64) {
 			continue
 		case opSIMD:
 			if r.secondOpcode() != 12 { // v128.const
-				r.fail(errors.New("a vector instruction is no constant"))
+				r.fail(errors.New("a vector instruction is not constant"))
 			}
 			r.take(16)
 		default:
-			r.fail(fmt.Errorf("%#x is no constant", op))
+			r.fail(fmt.Errorf("instruction %#x is not constant", op))
 		}
 		operations++
 		out = append(out, r.since(at)...)
@@ -205,7 +205,7 @@ func (w *rewriter) constant(r *reader, out []byte) ([]byte, *int64) {
 	return out[:begin], nil
 }
 
-// starts takes the start function out: the host calls it (5.5.11).
+// starts removes the start function, which the host calls instead (5.5.11).
 func (w *rewriter) starts(r *reader) []byte {
 	if w.in[secStart] != nil {
 		w.start = int64(r.u32())
@@ -224,7 +224,7 @@ func (w *rewriter) exports(r *reader) []byte {
 	for range n {
 		name, kind, index := r.name(), r.byte(), r.u32()
 		if len(name) >= len(prefix) && name[:len(prefix)] == prefix {
-			r.fail(fmt.Errorf("it exports %q; names that begin with %q are the host's", name, prefix))
+			r.fail(fmt.Errorf("it exports %q; names that begin with %q are reserved for the host", name, prefix))
 			return nil
 		}
 		if kind == kindFunction {
@@ -237,7 +237,7 @@ func (w *rewriter) exports(r *reader) []byte {
 			continue
 		}
 		if g.kind < typeF64 || g.kind > typeI32 {
-			w.fixed("global %d changes, and holds no number of 64 bits or less", i)
+			w.fixed("global %d is mutable and is not a number of at most 64 bits", i)
 			continue
 		}
 		name := prefix + "g" + strconv.Itoa(i)
@@ -252,7 +252,7 @@ func (w *rewriter) exports(r *reader) []byte {
 	return append(appendU32(nil, n), body...)
 }
 
-// elements moves functions in element segments (5.5.12).
+// elements updates function indexes in element segments (5.5.12).
 func (w *rewriter) elements(r *reader) []byte {
 	if w.in[secElement] == nil {
 		return nil
@@ -262,7 +262,7 @@ func (w *rewriter) elements(r *reader) []byte {
 	for range n {
 		flags := r.u32()
 		if flags > 7 {
-			r.fail(fmt.Errorf("element segment of form %d", flags))
+			r.fail(fmt.Errorf("unknown form of element segment %d", flags))
 			return nil
 		}
 		out = appendU32(out, flags)
@@ -274,9 +274,9 @@ func (w *rewriter) elements(r *reader) []byte {
 			out, _ = w.constant(r, out)
 		}
 		if passive || explicit {
-			kind := r.byte() // of elements: functions; or their type
+			kind := r.byte() // kind of elements (functions), or their type
 			if expressions != (kind != 0) || expressions && !isReference(kind) {
-				r.fail(fmt.Errorf("element segment of %#x", kind))
+				r.fail(fmt.Errorf("unknown kind of element segment %#x", kind))
 			}
 			out = append(out, kind)
 		}
@@ -296,8 +296,8 @@ func (w *rewriter) elements(r *reader) []byte {
 	return out
 }
 
-// data takes out what active segments write: empty passive ones stay in their place,
-// which is what an active segment is to the code after instantiation (5.5.14).
+// data takes out the contents of active segments. Empty passive segments stay in their
+// place, because code sees an active segment as empty after instantiation (5.5.14).
 func (w *rewriter) data(r *reader) []byte {
 	if w.in[secData] == nil {
 		return nil
@@ -313,7 +313,7 @@ func (w *rewriter) data(r *reader) []byte {
 			continue
 		}
 		if flags == 2 && r.u32() != 0 || flags > 2 {
-			r.fail(fmt.Errorf("data segment %d is for another memory", i))
+			r.fail(fmt.Errorf("data segment %d is not for memory 0", i))
 			return nil
 		}
 		_, offset := w.constant(r, nil)
@@ -322,12 +322,12 @@ func (w *rewriter) data(r *reader) []byte {
 			return nil
 		}
 		if offset == nil {
-			r.fail(fmt.Errorf("it is not known where data segment %d goes", i))
+			r.fail(fmt.Errorf("the offset of data segment %d is unknown", i))
 			return nil
 		}
 		where := uint32(*offset)
 		if w.memories == 0 || uint64(where)+uint64(len(bytes)) > uint64(w.least)<<16 {
-			r.fail(fmt.Errorf("data segment %d leads out of the memory", i))
+			r.fail(fmt.Errorf("data segment %d is outside of the memory", i))
 			return nil
 		}
 		w.m.Data = append(w.m.Data, Segment{where, bytes})

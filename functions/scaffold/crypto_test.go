@@ -14,7 +14,7 @@ import (
 	"perto/functions"
 )
 
-// TestCryptoOfC: what crypto.h makes is what Go's packages make.
+// TestCryptoOfC: the results of crypto.h equal those of Go's packages.
 func TestCryptoOfC(t *testing.T) {
 	_, m := project(t, "c", "testdata/crypto.c")
 	ask := func(uri, body string) (int, string) {

@@ -1,5 +1,5 @@
-// Package scaffold has what a new function begins with: small projects in the languages
-// that guests are written in, each with the bindings that it needs.
+// Package scaffold writes a project for a new function, in each language that guests
+// are written in, with bindings for the host functions. Start with [New].
 package scaffold
 
 import (
@@ -18,28 +18,28 @@ import (
 //go:embed all:c all:go all:rust
 var projects embed.FS
 
-// Languages returns the languages that New knows.
+// Languages returns the languages that New accepts.
 func Languages() []string { return []string{"c", "go", "rust"} }
 
-// needs says what builds a project of a language.
+// needs names the tools that build a project of a language.
 var needs = map[string]string{
 	"c":    "clang with wasm-ld (Debian: apt-get install clang lld)",
 	"go":   "Go 1.24 or newer",
 	"rust": "rustc with the target wasm32-unknown-unknown (rustup target add wasm32-unknown-unknown; Debian: apt-get install rustc libstd-rust-dev-wasm32)",
 }
 
-// New writes a project into a folder, which it makes, and returns the files' names.
-// Nothing that exists is overwritten. needed says what builds it; "make" does, and
-// the result is NAME.wasm.
+// New writes a project into a folder and returns the names of its files. It makes the
+// folder and overwrites no file. needed names the tools to install. "make" then builds
+// NAME.wasm.
 func New(language, dir, name string) (files []string, needed string, err error) {
 	fail := func(kind perto.Kind, err error, hint string) ([]string, string, error) {
 		return nil, "", &perto.Error{Op: "make a function in", Path: dir, Kind: kind, Err: err, Hint: hint}
 	}
 	if !slices.Contains(Languages(), language) {
-		return fail(perto.KindInvalid, fmt.Errorf("no language is called %q; known are %s", language, strings.Join(Languages(), ", ")), "")
+		return fail(perto.KindInvalid, fmt.Errorf("unknown language %q; known languages: %s", language, strings.Join(Languages(), ", ")), "")
 	}
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		return fail(perto.KindInvalid, fmt.Errorf("%q is no name of a function; it takes lower-case letters, digits and hyphens", name), "")
+		return fail(perto.KindInvalid, fmt.Errorf("invalid function name %q; use lower-case letters, digits and hyphens", name), "")
 	}
 	contents := make(map[string][]byte)
 	err = fs.WalkDir(projects, language, func(p string, d fs.DirEntry, err error) error {
@@ -55,9 +55,9 @@ func New(language, dir, name string) (files []string, needed string, err error) 
 	if err != nil {
 		return fail(perto.KindInternal, err, "")
 	}
-	for _, f := range files { // look before writing anything
+	for _, f := range files { // check all before writing any
 		if _, err := os.Lstat(filepath.Join(dir, f)); err == nil {
-			return fail(perto.KindConflict, fmt.Errorf("%s exists", f), "choose another folder")
+			return fail(perto.KindConflict, fmt.Errorf("%s already exists", f), "choose another folder")
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fail(perto.KindUnavailable, err, "")
 		}

@@ -14,7 +14,7 @@ import (
 	"perto/internal/fields"
 )
 
-// rustTarget reports whether a rustc has the target of the Rust project, and where.
+// rustTarget returns a rustc that has the target of the Rust project.
 func rustTarget() (string, bool) {
 	for _, rustc := range []string{"rustc", "/usr/bin/rustc"} { // rustup's and Debian's
 		out, err := exec.Command(rustc, "--print", "target-libdir", "--target", "wasm32-unknown-unknown").Output()
@@ -28,20 +28,20 @@ func rustTarget() (string, bool) {
 	return "", false
 }
 
-// project writes a project, with main in place of its own unless that is "", lets make
-// build it, and loads what comes of it.
+// project writes a project, builds it with make, and loads the module. When main is not
+// "", that file replaces the project's own main.
 func project(t *testing.T, language, main string) (dir string, m *functions.Module) {
 	t.Helper()
 	env := os.Environ()
 	switch language {
 	case "c":
 		if _, err := exec.LookPath("clang"); err != nil {
-			t.Skip("clang is not there: scripts/test installs it on Debian")
+			t.Skip("clang is not installed; scripts/test installs it on Debian")
 		}
 	case "rust":
 		rustc, ok := rustTarget()
 		if !ok {
-			t.Skip("no rustc has the target wasm32-unknown-unknown: rustup target add, or Debian's libstd-rust-dev-wasm32")
+			t.Skip("no rustc has the target wasm32-unknown-unknown; run rustup target add, or install Debian's libstd-rust-dev-wasm32")
 		}
 		env = append(env, "PATH="+filepath.Dir(rustc)+":"+os.Getenv("PATH"))
 	}
@@ -82,13 +82,13 @@ func project(t *testing.T, language, main string) (dir string, m *functions.Modu
 	return dir, m
 }
 
-// handle lets a module answer; what it lets pass is answered by the target.
+// handle runs a module for a request. The next handler responds with the target.
 func handle(t *testing.T, m *functions.Module, uri string, header ...string) *functions.Response {
 	t.Helper()
 	q := &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.1:1"), Header: fields.Of(header...), Body: []byte(body)}
 	r, err := m.Handle(t.Context(), q, func(q *functions.Request) (*functions.Response, error) {
 		if q.Header.Has("range") {
-			t.Error("a field that was removed is there")
+			t.Error("a removed field is still there")
 		}
 		v, _ := q.Header.Get("x-guest")
 		return &functions.Response{Status: 203, Body: []byte(q.URI + " " + string(v))}, nil
@@ -101,7 +101,7 @@ func handle(t *testing.T, m *functions.Module, uri string, header ...string) *fu
 
 var body = strings.Repeat("0123456789", 2500) // several parts of 16 KiB
 
-// TestBindings: what projects have of the host, by guests that use all of it.
+// TestBindings: guests use all bindings of the projects.
 func TestBindings(t *testing.T) {
 	long := "/" + strings.Repeat("0123456789", 2000)
 	type dialogue struct {
@@ -115,8 +115,8 @@ func TestBindings(t *testing.T) {
 		{"/info", `{"name":"gru-1","pop":"","city":"","country":"","placement":""}{"address":"192.0.2.1","city":"","country":"","lat":0,"lon":0}true`, nil},
 		{"/fetch", "203 /other |-1 |", nil},
 		{"/pass", "false 203 /passed GET", []string{"Range", "bytes=0-1"}},
-		{long, "20001 20000", []string{"X-Long", long[1:]}}, // more than there is room for at first
-		{"/headers", "||", nil},                             // and nothing of it is left
+		{long, "20001 20000", []string{"X-Long", long[1:]}}, // more than the first buffer holds
+		{"/headers", "||", nil},                             // and the buffer holds none of it any more
 	}
 	for language, all := range map[string][]dialogue{
 		"go":   common,
@@ -146,13 +146,13 @@ func TestBindings(t *testing.T) {
 				}
 			}
 			if language == "go" && !m.About().Reseeds {
-				t.Error("it does not hear of being copied")
+				t.Error("it does not export perto_reseed")
 			}
 		})
 	}
 }
 
-// TestProjects: what New writes is built by make, and answers.
+// TestProjects: make builds the projects that New writes, and they respond.
 func TestProjects(t *testing.T) {
 	for _, language := range Languages() {
 		t.Run(language, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestProjects(t *testing.T) {
 			}
 			for _, i := range m.About().Imports {
 				if strings.HasPrefix(i, "perto.") {
-					t.Errorf("it imports %s: hosts that are not ours could not run it", i)
+					t.Errorf("it imports %s: only perto could run it", i)
 				}
 			}
 			if _, _, err := New(language, dir, "hello-1"); err == nil || !strings.Contains(err.Error(), "exists") {
@@ -175,17 +175,17 @@ func TestProjects(t *testing.T) {
 			}
 		})
 	}
-	if _, _, err := New("cobol", t.TempDir(), "x"); err == nil || !strings.Contains(err.Error(), "known are c, go, rust") {
+	if _, _, err := New("cobol", t.TempDir(), "x"); err == nil || !strings.Contains(err.Error(), "known languages: c, go, rust") {
 		t.Errorf("an unknown language: %v", err)
 	}
 	if _, _, err := New("c", t.TempDir(), "../x"); err == nil {
-		t.Error("a name that leads elsewhere was taken")
+		t.Error("a name with a path was accepted")
 	}
 }
 
-// TestAStackOfC: it is large enough for common buffers, and one that overflows traps
-// rather than overwrites what lies below it.
-func TestAStackOfC(t *testing.T) {
+// TestStackOfC: the stack of C guests is large enough for common buffers. A stack
+// overflow traps and does not overwrite the data below.
+func TestStackOfC(t *testing.T) {
 	_, m := project(t, "c", "testdata/stack.c")
 	for _, bytes := range []string{"1000", "20000", "50000"} {
 		if r := handle(t, m, "/"+bytes); string(r.Body) != body {

@@ -1,4 +1,4 @@
-// What compilers make of loops, calls, tables, bulk and vector operations. Built by
+// Loops, calls, tables, bulk and vector operations, compiled by clang. Built by
 //
 //	clang --target=wasm32 -O2 -nostdlib -ffreestanding -mbulk-memory -msimd128 -mnontrapping-fptoint -msign-ext
 //	  -Wl,--no-entry -Wl,--strip-all -o all.wasm all.c

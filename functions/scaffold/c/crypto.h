@@ -14,8 +14,8 @@ static inline void perto_base64(str *t, str s, const char *digits, int padded) {
 	}
 }
 
-// put_base64 encodes as RFC 4648, section 4, says; put_base64url as section 5, without
-// padding, as JSON web tokens have it.
+// put_base64 encodes by RFC 4648, section 4. put_base64url encodes by section 5, without
+// padding, as JSON web tokens need.
 static inline void put_base64(str *t, str s) { perto_base64(t, s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 1); }
 static inline void put_base64url(str *t, str s) { perto_base64(t, s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", 0); }
 
@@ -28,8 +28,8 @@ static inline i32 perto_base64_digit(char c) {
 	return -1;
 }
 
-// base64 decodes either alphabet, with padding or without. ok, which may be null, is 0
-// for a text that is none, or that has bits behind its end.
+// base64 decodes both alphabets, with or without padding. ok may be null. It is 0 when
+// the text is not base64 or has extra bits at its end.
 static inline str base64(str s, int *ok) {
 	str t = text_begin();
 	u32 v = 0, bits = 0, pads = 0, digits;
@@ -52,7 +52,7 @@ static inline str base64(str s, int *ok) {
 	return t;
 }
 
-// sha256_state is a digest that grows.
+// sha256_state is the state of a digest.
 typedef struct {
 	u32 h[8];
 	u8 block[64];
@@ -107,8 +107,8 @@ static inline void sha256_end(sha256_state *s, u8 out[32]) {
 	for (u32 i = 0; i < 32; i++) out[i] = (u8)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-// sha256 is the digest of a text (FIPS 180-4), hmac_sha256 its code under a key (RFC
-// 2104).
+// sha256 computes the digest of a text (FIPS 180-4), hmac_sha256 its authentication code
+// with a key (RFC 2104).
 static inline void sha256(u8 out[32], str s) {
 	sha256_state d;
 	sha256_begin(&d);
@@ -133,7 +133,7 @@ static inline void hmac_sha256(u8 out[32], str key, str s) {
 	sha256_end(&d, out);
 }
 
-// same compares two codes in a time that says nothing of where they differ.
+// same compares two codes in constant time.
 static inline int same(str a, str b) {
 	u8 differ = a.len != b.len;
 	for (u32 i = 0; i < a.len && i < b.len; i++) differ |= (u8)(a.at[i] ^ b.at[i]);

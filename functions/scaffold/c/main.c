@@ -1,4 +1,4 @@
-// FUNCTION: answers with a greeting. perto.h says what there is.
+// FUNCTION responds with a greeting. perto.h has the functions of the host.
 #include "perto.h"
 
 HANDLE_REQUEST {
@@ -11,8 +11,8 @@ HANDLE_REQUEST {
 	set_header(RESPONSE, S("Content-Type"), S("text/html; charset=utf-8"));
 	set_header(RESPONSE, S("Cache-Control"), S("no-store"));
 	write_body(t);
-	return ANSWERED; // PASS would let the cache and the origin answer
+	return ANSWERED; // PASS lets the cache and the origin respond
 }
 
-// After PASS: the answer can be read and changed here.
+// HANDLE_RESPONSE runs after PASS. It can read and change the response.
 HANDLE_RESPONSE(token, failed) {}

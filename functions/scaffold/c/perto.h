@@ -1,12 +1,12 @@
-// perto.h: what a C guest of the http-wasm ABI needs, without a C library.
+// perto.h: the http-wasm ABI for guests in C, without a C library.
 //
 // A guest exports two functions:
 //
-//	HANDLE_REQUEST { ... return ANSWERED; }      // or return PASS: the next one answers
-//	HANDLE_RESPONSE(token, failed) { ... }       // after PASS: look at the answer, change it
+//	HANDLE_REQUEST { ... return ANSWERED; }      // or PASS: the next handler responds
+//	HANDLE_RESPONSE(token, failed) { ... }       // after PASS: read and change the response
 //
-// Strings are views (`str`): nothing is copied, nothing ends with a zero byte. Texts
-// that are made live in an arena that begins anew with each request.
+// Strings are views (`str`): they are not copied and have no zero byte at the end. New
+// texts are in an arena, which is emptied for each request.
 #pragma once
 
 typedef unsigned char u8;
@@ -45,7 +45,7 @@ PERTO_IMPORT("perto", "fetch") i32 perto_fetch(const void *uri, u32 len);
 PERTO_IMPORT("perto", "fetch_body") u64 perto_fetch_body(void *buf, u32 limit);
 
 enum { REQUEST = 0, RESPONSE = 1 }; // kinds of header fields and bodies
-enum { BUFFER_REQUEST = 1, BUFFER_RESPONSE = 2, TRAILERS = 4 }; // features: some hosts, not perto, give no body to read without
+enum { BUFFER_REQUEST = 1, BUFFER_RESPONSE = 2, TRAILERS = 4 }; // features: perto always has bodies; some hosts need BUFFER_* to read them
 enum { LOG_DEBUG = -1, LOG_INFO = 0, LOG_WARN = 1, LOG_ERROR = 2 };
 
 #define ANSWERED 0ull
@@ -60,8 +60,8 @@ static u64 perto_request(void);
 	static u64 perto_request(void)
 #define HANDLE_RESPONSE(token, failed) PERTO_EXPORT("handle_response") void perto_handle_response(u32 token, u32 failed)
 
-// What compilers call without being asked, and what C people miss first. Those that
-// nobody calls are not linked.
+// Functions of the C library that compilers call by themselves. The linker drops unused
+// ones.
 static inline void *perto_copy(void *to, const void *from, u32 n) { return __builtin_memcpy(to, from, n); }
 void *memcpy(void *to, const void *from, unsigned long n) {
 	u8 *d = to;
@@ -77,7 +77,7 @@ void *memset(void *to, int c, unsigned long n) {
 void *memmove(void *to, const void *from, unsigned long n) {
 	u8 *d = to;
 	const u8 *s = from;
-	if (d <= s) return memcpy(to, from, n); // which goes upwards
+	if (d <= s) return memcpy(to, from, n); // copies from low to high addresses
 	while (n--) d[n] = s[n];
 	return to;
 }
@@ -103,7 +103,7 @@ static inline int str_eq(str a, str b) {
 }
 static inline int str_starts(str s, str prefix) { return s.len >= prefix.len && str_eq((str){s.at, prefix.len}, prefix); }
 
-// str_find returns where a byte stands first, or the length.
+// str_find returns the position of the first byte c, or the length.
 static inline u32 str_find(str s, char c) {
 	u32 i = 0;
 	while (i < s.len && s.at[i] != c) i++;
@@ -117,7 +117,7 @@ static inline str str_trim(str s) {
 	return s;
 }
 
-// str_number reads a decimal number, or gives what stands for none.
+// str_number reads a decimal number of at most nine digits. It returns missing otherwise.
 static inline u32 str_number(str s, u32 missing) {
 	u32 v = 0;
 	if (s.len == 0 || s.len > 9) return missing;
@@ -128,7 +128,7 @@ static inline u32 str_number(str s, u32 missing) {
 	return v;
 }
 
-// The arena: a text that does not fit is cut, and the guest is told by room() == 0.
+// The arena. A text that does not fit is cut; room() is then 0.
 #ifndef PERTO_ARENA
 #define PERTO_ARENA (48 << 10)
 #endif
@@ -137,7 +137,7 @@ static u32 perto_used;
 static void perto_begin(void) { perto_used = 0; }
 static inline u32 room(void) { return PERTO_ARENA - perto_used; }
 
-// text is one that grows at the end of the arena; only the newest may grow.
+// text_begin starts a text at the end of the arena. Only the newest text may grow.
 static inline str text_begin(void) { return (str){perto_arena + perto_used, 0}; }
 static inline void put_char(str *t, char c) {
 	if (room() == 0) return;
@@ -155,7 +155,7 @@ static inline void put_number(str *t, u64 v) {
 	while (n) put_char(t, digits[--n]);
 }
 
-// put_html escapes what HTML takes for its own, as Go's html/template does.
+// put_html escapes the special characters of HTML, as Go's html/template does.
 static inline void put_html(str *t, str s) {
 	for (u32 i = 0; i < s.len; i++) switch (s.at[i]) {
 		case '&': put(t, S("&amp;")); break;
@@ -168,8 +168,8 @@ static inline void put_html(str *t, str s) {
 }
 
 // put_url encodes a text for a path segment or a query's value (RFC 3986, section 2.3).
-// Text of clients goes into targets by it: perto ends a guest whose target has a space
-// or a control byte.
+// Use it for text of clients: perto ends a guest that sets a target with a space or a
+// control byte.
 static inline void put_url(str *t, str s) {
 	static const char hex[] = "0123456789ABCDEF";
 	for (u32 i = 0; i < s.len; i++) {
@@ -184,8 +184,8 @@ static inline void put_url(str *t, str s) {
 	}
 }
 
-// utf8 returns how many bytes the character at the beginning of a text has, 0 when
-// they are none (RFC 3629: neither too long, nor half of a pair, nor too large).
+// utf8 returns the length in bytes of the first character of a text. It returns 0 when
+// it is not UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
 static inline u32 utf8(str s) {
 	if (s.len == 0) return 0;
 	u8 c = (u8)s.at[0];
@@ -198,8 +198,8 @@ static inline u32 utf8(str s) {
 	return n;
 }
 
-// put_json writes the inside of a JSON string, which is UTF-8: U+FFFD stands for a
-// byte that is not.
+// put_json writes the inside of a JSON string. It replaces bytes that are not UTF-8 with
+// U+FFFD.
 static inline void put_json(str *t, str s) {
 	static const char hex[] = "0123456789abcdef";
 	for (u32 i = 0; i < s.len; i++) {
@@ -219,7 +219,7 @@ static inline void put_json(str *t, str s) {
 	}
 }
 
-// Getting what the host has: into the arena.
+// PERTO_GET copies a value of the host into the arena.
 #define PERTO_GET(call) \
 	do { \
 		str t = text_begin(); \
@@ -235,7 +235,7 @@ static inline str get_config(void) { PERTO_GET(http_get_config(perto_arena + per
 static inline str edge_info(void) { PERTO_GET(perto_edge_info(perto_arena + perto_used, room())); }
 static inline str client_info(void) { PERTO_GET(perto_client_info(perto_arena + perto_used, room())); }
 
-// get_headers returns all values of a field, each with a zero byte behind it.
+// get_headers returns all values of a field, each followed by a zero byte.
 static inline str get_headers(u32 kind, str name) { PERTO_GET((u32)http_get_header_values(kind, name.at, name.len, perto_arena + perto_used, room())); }
 
 // get_header returns the first value of a field, "" when there is none.
@@ -247,8 +247,8 @@ static inline void set_header(u32 kind, str name, str value) { http_set_header(k
 static inline void add_header(u32 kind, str name, str value) { http_add_header(kind, name.at, name.len, value.at, value.len); }
 static inline void remove_header(u32 kind, str name) { http_remove_header(kind, name.at, name.len); }
 
-// PERTO_ALL gets a body part by part, or as much as there is room for; what did not
-// fit is what the next call returns.
+// PERTO_ALL reads a body part by part until the arena is full. The next call returns the
+// rest.
 #define PERTO_ALL(call) \
 	do { \
 		str t = text_begin(); \
@@ -261,12 +261,12 @@ static inline void remove_header(u32 kind, str name) { http_remove_header(kind, 
 	} while (0)
 static inline str read_body(u32 kind) { PERTO_ALL(http_read_body(kind, perto_arena + perto_used, room())); }
 
-// fetch asks for another path of the service and returns its status; below zero it
-// failed: -2 says that a request may not ask for so many. fetched returns its body.
+// fetch requests another path of the service and returns its status. -1: it failed. -2:
+// the limit of subrequests is reached. fetched returns the body.
 static inline i32 fetch(str uri) { return perto_fetch(uri.at, uri.len); }
 static inline str fetched(void) { PERTO_ALL(perto_fetch_body(perto_arena + perto_used, room())); }
 
-// write_body appends to the answer's body; the first call replaces what was there.
+// write_body appends to the response's body. The first call replaces the old body.
 static inline void write_body(str s) {
 	if (s.len) http_write_body(RESPONSE, s.at, s.len);
 }
@@ -284,7 +284,7 @@ static inline str kv(str key, int *found) {
 	return t;
 }
 
-// json_text returns a string member of a flat JSON object as it is written there.
+// json_text returns a string member of a flat JSON object, without decoding it.
 static inline str json_text(str json, str name) {
 	for (u32 i = 0; i + name.len + 4 < json.len; i++) {
 		if (json.at[i] != '"' || !str_starts(str_from(json, i + 1), name)) continue;
@@ -330,10 +330,10 @@ static inline str query(str uri, str name, int *found) {
 // path returns a target without its query.
 static inline str path(str uri) { return str_to(uri, str_find(uri, '?')); }
 
-// cookie returns a cookie's value without quotes around it; found may be null. As
-// net/http does it passes over values that RFC 6265 does not allow, so that code in C
-// and a Go server behind it agree on who is asking. Browsers do send UTF-8: programs
-// that mean to set such values encode them (encodeURIComponent).
+// cookie returns a cookie's value without quotes around it; found may be null. Like
+// net/http, it skips values that RFC 6265 does not allow, so that C code and a Go server
+// behind it read the same session. Browsers do send UTF-8. Programs that set such values
+// must encode them (encodeURIComponent).
 static inline str cookie(str name, int *found) {
 	str lines = get_headers(REQUEST, S("cookie"));
 	if (found) *found = 0;

@@ -1,4 +1,4 @@
-//! The host's functions (https://http-wasm.io/http-handler-abi/), and Rust around them.
+//! The host's functions (https://http-wasm.io/http-handler-abi/) with Rust wrappers.
 #![allow(dead_code)]
 
 pub const REQUEST: u32 = 0;
@@ -36,14 +36,14 @@ mod perto {
     }
 }
 
-const ROOM: usize = 16 << 10;
+const BUFFER: usize = 16 << 10;
 
-/// Gets what the host has. The host writes all of it or nothing, and says how much it
-/// is: there is more room the second time.
+/// Reads a value of the host. The host writes all of it or nothing, and returns its
+/// length. When the buffer is too small, bytes enlarges it and reads again.
 fn bytes(mut get: impl FnMut(*mut u8, u32) -> u32) -> Vec<u8> {
-    let mut buf = vec![0u8; ROOM];
-    let mut n = get(buf.as_mut_ptr(), ROOM as u32) as usize;
-    if n > ROOM {
+    let mut buf = vec![0u8; BUFFER];
+    let mut n = get(buf.as_mut_ptr(), BUFFER as u32) as usize;
+    if n > BUFFER {
         buf.resize(n, 0);
         n = get(buf.as_mut_ptr(), n as u32) as usize;
     }
@@ -55,11 +55,11 @@ fn text(get: impl FnMut(*mut u8, u32) -> u32) -> String {
     String::from_utf8_lossy(&bytes(get)).into_owned()
 }
 
-/// Gets a body, part by part.
+/// Reads a body, part by part.
 fn all(mut get: impl FnMut(*mut u8, u32) -> u64) -> Vec<u8> {
-    let (mut out, mut buf) = (Vec::new(), vec![0u8; ROOM]);
+    let (mut out, mut buf) = (Vec::new(), vec![0u8; BUFFER]);
     loop {
-        let r = get(buf.as_mut_ptr(), ROOM as u32);
+        let r = get(buf.as_mut_ptr(), BUFFER as u32);
         out.extend_from_slice(&buf[..r as u32 as usize]);
         if r >> 32 == 1 {
             return out;
@@ -71,14 +71,14 @@ fn all(mut get: impl FnMut(*mut u8, u32) -> u64) -> Vec<u8> {
 pub fn uri() -> String {
     text(|buf, limit| unsafe { host::get_uri(buf, limit) })
 }
-/// Changes what the next one is asked for.
+/// Changes the target for the next handler.
 pub fn set_uri(uri: &str) {
     unsafe { host::set_uri(uri.as_ptr(), uri.len() as u32) }
 }
 pub fn method() -> String {
     text(|buf, limit| unsafe { host::get_method(buf, limit) })
 }
-/// What the configuration says.
+/// The function's key config.
 pub fn config() -> String {
     text(|buf, limit| unsafe { host::get_config(buf, limit) })
 }
@@ -107,7 +107,7 @@ pub fn query(uri: &str, name: &str) -> Option<String> {
     parameters.find(|(n, _)| decode(n) == name).map(|(_, value)| decode(value))
 }
 
-/// Undoes percent-encoding; what is none stays as it is.
+/// Decodes percent-encoding. Invalid escapes stay as they are.
 pub fn decode(text: &str) -> String {
     let (text, mut out) = (text.as_bytes(), Vec::new());
     let hex = |i: usize| text.get(i).and_then(|&c| (c as char).to_digit(16));
@@ -126,9 +126,9 @@ pub fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Encodes a text for a path segment or a query's value (RFC 3986, section 2.3). Text of
-/// clients goes into targets by it: perto ends a guest whose target has a space or a
-/// control byte.
+/// Encodes a text for a path segment or a query's value (RFC 3986, section 2.3). Use it
+/// for text of clients: perto ends a guest that sets a target with a space or a control
+/// byte.
 pub fn encode(text: &str) -> String {
     let mut out = String::new();
     for &b in text.as_bytes() {
@@ -141,7 +141,7 @@ pub fn encode(text: &str) -> String {
     out
 }
 
-/// Escapes what HTML takes for its own.
+/// Escapes the special characters of HTML.
 pub fn html(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -157,12 +157,12 @@ pub fn html(text: &str) -> String {
     out
 }
 
-/// All of a body.
+/// A whole body.
 pub fn body(kind: u32) -> Vec<u8> {
     all(|buf, limit| unsafe { host::read_body(kind, buf, limit) })
 }
 
-/// Appends to the answer's body; the first call replaces what was there.
+/// Appends to the response's body. The first call replaces the old body.
 pub fn write(text: &str) {
     if !text.is_empty() {
         unsafe { host::write_body(RESPONSE, text.as_ptr(), text.len() as u32) }
@@ -203,8 +203,8 @@ pub fn kv(key: &str) -> Option<String> {
     found.then_some(value)
 }
 
-/// Gets another path of the service: its status and its body. A negative status says
-/// that it failed: -2 that a request may not ask for so many.
+/// Requests another path of the service and returns its status and body. Status -1: it
+/// failed. Status -2: the limit of subrequests is reached.
 pub fn fetch(uri: &str) -> (i32, Vec<u8>) {
     match unsafe { perto::fetch(uri.as_ptr(), uri.len() as u32) } {
         status if status < 0 => (status, Vec::new()),

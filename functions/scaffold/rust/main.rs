@@ -1,9 +1,9 @@
-//! FUNCTION answers with a greeting. http.rs has what the host gives.
+//! FUNCTION responds with a greeting. http.rs has the functions of the host.
 #[path = "http.rs"]
 mod http;
 use http::*;
 
-/// Answers and returns true, or returns false to let the cache and the origin answer.
+/// Responds and returns true, or returns false to let the cache and the origin respond.
 fn handle() -> bool {
     let name = query(&uri(), "name").filter(|name| !name.is_empty()).unwrap_or_else(|| "world".to_string());
     set_header(RESPONSE, "Content-Type", "text/html; charset=utf-8");
@@ -12,7 +12,7 @@ fn handle() -> bool {
     true
 }
 
-/// After handle has returned false: may change the answer.
+/// Runs after handle has returned false. It may change the response.
 fn respond(_failed: bool) {}
 
 #[no_mangle]

@@ -1,4 +1,4 @@
-// What perto.h has, as one guest that a test asks.
+// A guest that uses all of perto.h, for TestBindings.
 #include "perto.h"
 
 static int is(str uri, str wanted) { return str_eq(path(uri), wanted); }

@@ -1,4 +1,4 @@
-// What http.go.tmpl has, as one guest that a test asks.
+// A guest that uses all of http.go.tmpl, for TestBindings.
 package main
 
 import "fmt"

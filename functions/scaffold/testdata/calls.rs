@@ -1,4 +1,4 @@
-//! What http.rs has, as one guest that a test asks.
+//! A guest that uses all of http.rs, for TestBindings.
 #[path = "http.rs"]
 mod http;
 use http::*;

@@ -1,5 +1,5 @@
-// What crypto.h has, as one guest that a test asks: the target says what to do with the
-// body.
+// A guest that uses all of crypto.h, for TestCryptoOfC. The target selects the operation
+// on the body.
 #include "crypto.h"
 
 static str hex(u8 *p, u32 n) {

@@ -1,5 +1,5 @@
-// Reads the body into static memory, uses a part of the stack, as many bytes as the
-// target says, and answers with the body.
+// Reads the body into static memory, uses as many bytes of stack as the target says, and
+// responds with the body.
 #include "perto.h"
 
 static void fill(u32 n, u32 *sum) {

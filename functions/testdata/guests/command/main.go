@@ -1,4 +1,4 @@
-// A WASI command for tests: it answers as a CGI program does.
+// A WASI command for tests: it responds as a CGI program does.
 package main
 
 import (

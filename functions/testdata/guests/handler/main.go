@@ -1,4 +1,4 @@
-// A guest of the http-wasm ABI for tests: what it does is said by the path.
+// A guest of the http-wasm ABI for tests. The path selects its action.
 package main
 
 import (
@@ -84,7 +84,7 @@ func fetch(uri unsafe.Pointer, n uint32) int32
 //go:wasmimport perto fetch_body
 func fetchBody(p unsafe.Pointer, limit uint32) uint64
 
-// seed is what the host gives each copy of an instance.
+// seed is the random number that the host gives each copy of an instance.
 var seed uint64
 
 //go:wasmexport perto_reseed
@@ -135,7 +135,7 @@ func one(name string) string {
 	return v
 }
 
-// operate does what the field x-do says, with x-a and x-b, and lets the request pass.
+// operate runs the operation in field x-do on x-a and x-b, and lets the request pass.
 func operate(do string) uint64 {
 	a, b := one("x-a"), one("x-b")
 	p, n := ptr(a)
@@ -216,7 +216,7 @@ func handleRequest() uint64 {
 		r := getHeaderNames(request, unsafe.Pointer(&buf[0]), uint32(len(buf)))
 		names := strings.ReplaceAll(string(buf[:uint32(r)]), "\x00", "|")
 		write(fmt.Sprint(r>>32, " ", names, " ", values(request, "x-two")))
-	case "/tiny": // no room: nothing is written, the length is told
+	case "/tiny": // no space: nothing is written, and the length is returned
 		write(fmt.Sprint(getURI(unsafe.Pointer(&buf[0]), 2)))
 	case "/count":
 		write(fmt.Sprint(count))

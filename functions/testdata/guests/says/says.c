@@ -1,11 +1,11 @@
-// Calls one host function with a text of the request: that of the body, or of the
-// query, decoded. The text's first byte says which function:
+// Calls one host function with a text of the request: the body, or the decoded query. The
+// text's first byte selects the function:
 //
 //	m VALUE   set_method, then the request passes
 //	u VALUE   set_uri, then the request passes
-//	f VALUE   fetch; its status is the answer's, 502 when it failed
+//	f VALUE   fetch; its status becomes the response's, 502 when it failed
 //	h N NAME VALUE, a N NAME VALUE   set, add a field of the request (N: length of NAME, one byte), then it passes
-//	H N NAME VALUE, A N NAME VALUE   the same for the answer
+//	H N NAME VALUE, A N NAME VALUE   the same for the response
 //	l VALUE   log at level info
 //	t         trap
 //

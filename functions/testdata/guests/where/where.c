@@ -1,5 +1,5 @@
-// Says who runs it, what it was configured to say, and what the next one answered.
-// Built by
+// Responds with edge_info, client_info and its configuration. After a pass it puts the
+// response of the next handler between < and >. Built by
 //
 //	clang --target=wasm32 -Os -nostdlib -ffreestanding -Wl,--no-entry -Wl,--strip-all -Wl,-z,stack-size=4096 -o where.wasm where.c
 #define IMPORT(m, n) __attribute__((import_module(m), import_name(n)))
