@@ -13,53 +13,53 @@ import (
 )
 
 const (
-	// maxSigned limits the JSON of a signed release, in bytes: every byte of the
-	// release may be written as six.
+	// maxSigned is the longest JSON of a signed release, in bytes. JSON may write each
+	// byte of the release as six.
 	maxSigned = 6*maxRelease + 4<<10
-	// logWait is how long a question for logs waits for the first line.
+	// logWait is how long a request for logs waits for the first line.
 	logWait = 10 * time.Second
-	// logPoll is how often it looks.
+	// logPoll is the interval at which it looks for new lines.
 	logPoll = 200 * time.Millisecond
 )
 
-// Source is what the API of a node shows and changes. It needs all fields.
+// Source connects the API with a node. All fields are required.
 type Source struct {
 	Store    *Store
-	Observed func() any // what runs here; shown as JSON
+	Observed func() any // the functions that run here; shown as JSON
 	// Check returns an error for a service that the node does not have.
 	Check func(perto.Service) error
-	// Logs returns what a function has logged behind the line with a number, and the
-	// number of the last.
+	// Logs returns the lines that a function logged after line number after, and the
+	// number of the last line.
 	Logs func(service perto.Service, path string, after uint64) (lines []LogLine, next uint64)
-	// WriteError answers with an error (console.WriteError).
+	// WriteError writes an error response (console.WriteError).
 	WriteError func(http.ResponseWriter, error)
 }
 
-// LogLine is what a function logged, one line.
+// LogLine is a line that a function logged.
 type LogLine struct {
-	Number uint64    `json:"number"` // from 1; a gap is lines that were dropped
+	Number uint64    `json:"number"` // from 1; gaps are dropped lines
 	Time   time.Time `json:"time"`
 	Level  string    `json:"level"`
 	Text   string    `json:"text"`
 }
 
-// List is what should run and what does.
+// List has the functions that should run and the functions that do.
 type List struct {
 	Desired  []Function      `json:"desired"`
-	Observed json.RawMessage `json:"observed"` // as the node tells it
+	Observed json.RawMessage `json:"observed"` // the value of Source.Observed
 }
 
-// Applied says what became of a release.
+// Applied is the result of applying a release.
 type Applied struct {
 	Version uint64 `json:"version"`
 	Missing bool   `json:"missing"` // the node lacks the module
 }
 
-// nextHeader carries the number to ask for the next log lines with.
+// nextHeader is the response field with the value for the next request's after.
 const nextHeader = "Perto-Next"
 
-// Handler returns the API of a node's functions. Who may reach it may put releases
-// that are signed, and read all modules: it belongs behind console.Guard.
+// Handler returns the API of a node's functions. Its clients can apply signed releases
+// and read all modules. Protect it with console.Guard.
 func Handler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(Source, http.ResponseWriter, *http.Request) error) {
@@ -80,8 +80,8 @@ func Handler(s Source) http.Handler {
 	return mux
 }
 
-// ServeModules returns what a [Puller] elsewhere asks: the modules of a Store, under
-// [ModulePath]. Who knows a digest may have the module.
+// ServeModules serves the modules of a Store to each [Puller], under [ModulePath]. A
+// client that has a digest may download the module.
 func ServeModules(s *Store) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+ModulePath+"{digest}", func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func (s Source) list(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, List{Desired: *s.Store.Desired().Load(), Observed: observed})
 }
 
-// functionOf reads which function is asked about.
+// functionOf reads the function from a request's query.
 func functionOf(r *http.Request) (function, error) {
 	f := function{perto.Service(perto.CanonicalName(r.FormValue("service"))), r.FormValue("path")}
 	if err := checkFunction(f.service, f.path); err != nil {
@@ -129,7 +129,7 @@ func (s Source) history(w http.ResponseWriter, r *http.Request) error {
 		if err := s.Check(f.service); err != nil {
 			return err
 		}
-		return &perto.Error{Op: "find function", Path: string(f.service) + f.path, Kind: perto.KindNotFound, Err: errors.New("it was never released here")}
+		return &perto.Error{Op: "find function", Path: string(f.service) + f.path, Kind: perto.KindNotFound, Err: errors.New("this node has no release of it")}
 	}
 	return writeJSON(w, list)
 }
@@ -143,7 +143,7 @@ func (s Source) apply(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &perto.Error{Op: "read release", Kind: perto.KindInvalid, Err: err}
 	}
-	// A function of a service that has gone can be removed.
+	// A function can be removed after its service is gone.
 	if err := s.Check(release.Service); err != nil && !release.Removed {
 		return err
 	}
@@ -160,7 +160,7 @@ func (s Source) put(w http.ResponseWriter, r *http.Request) error {
 		return &perto.Error{Op: "store module", Path: digest, Kind: perto.KindInvalid,
 			Err: fmt.Errorf("it has %d bytes; its release allows %d", r.ContentLength, limit)}
 	}
-	// Put reads one byte more than the Store takes, and never the rest.
+	// Put reads at most one byte more than the Store accepts.
 	if err := s.Store.Put(r.Context(), digest, r.Body); err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (s Source) put(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// serveModule answers with a module. Its name is its content: it never changes.
+// serveModule responds with a module. Its name is the digest, so it never changes.
 func serveModule(s *Store, w http.ResponseWriter, r *http.Request) error {
 	digest := r.PathValue("digest")
 	if err := checkDigest(digest); err != nil {
@@ -176,7 +176,7 @@ func serveModule(s *Store, w http.ResponseWriter, r *http.Request) error {
 	}
 	wasm, ok := s.Module(digest)
 	if !ok {
-		return &perto.Error{Op: "find module", Path: digest, Kind: perto.KindNotFound, Err: errors.New("it is not here")}
+		return &perto.Error{Op: "find module", Path: digest, Kind: perto.KindNotFound, Err: errors.New("this node does not have it")}
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/wasm")
@@ -187,8 +187,8 @@ func serveModule(s *Store, w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// logs answers with one JSON value a line. With wait=1 it waits for the first line,
-// for a while.
+// logs responds with one JSON value a line. With wait=1 it waits up to logWait for the
+// first line.
 func (s Source) logs(w http.ResponseWriter, r *http.Request) error {
 	f, err := functionOf(r)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s Source) logs(w http.ResponseWriter, r *http.Request) error {
 	after := uint64(0)
 	if text := r.FormValue("after"); text != "" {
 		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return &perto.Error{Op: "read logs", Kind: perto.KindInvalid, Err: errors.New("after is no number")}
+			return &perto.Error{Op: "read logs", Kind: perto.KindInvalid, Err: errors.New("the parameter after is not a number")}
 		}
 	}
 	lines, next := s.Logs(f.service, f.path, after)
@@ -212,7 +212,7 @@ func (s Source) logs(w http.ResponseWriter, r *http.Request) error {
 			select {
 			case <-tick.C:
 			case <-r.Context().Done():
-				return nil // nobody waits any more
+				return nil // the client is gone
 			}
 			lines, next = s.Logs(f.service, f.path, after)
 		}

@@ -15,16 +15,16 @@ import (
 	"perto"
 )
 
-// maxAnswer limits what a Client reads of an answer, in bytes.
-const maxAnswer = 256 << 20
+// maxResponse is the most bytes that a Client reads of a response.
+const maxResponse = 256 << 20
 
-// Client speaks the API of one node.
+// Client calls the API of one node.
 type Client struct {
 	Base string       // "http://127.0.0.1:8080"
 	HTTP *http.Client // nil: http.DefaultClient
 }
 
-// Apply gives the node a release.
+// Apply applies a release at the node.
 func (c Client) Apply(ctx context.Context, signed Signed) (Applied, error) {
 	body, err := json.Marshal(signed)
 	if err != nil {
@@ -34,22 +34,22 @@ func (c Client) Apply(ctx context.Context, signed Signed) (Applied, error) {
 	return out, c.callJSON(ctx, http.MethodPost, "/api/functions/releases", nil, body, &out)
 }
 
-// Put gives the node a module that a release there names.
+// Put uploads a module that a release at the node names.
 func (c Client) Put(ctx context.Context, digest string, wasm []byte) error {
 	_, err := c.call(ctx, http.MethodPut, "/api/functions/modules/"+url.PathEscape(digest), nil, wasm, nil)
 	return err
 }
 
-// Module returns a module of the node.
+// Module downloads a module from the node.
 func (c Client) Module(ctx context.Context, digest string) ([]byte, error) {
 	wasm, err := c.call(ctx, http.MethodGet, "/api/functions/modules/"+url.PathEscape(digest), nil, nil, nil)
 	if err == nil && Digest(wasm) != digest {
-		return nil, &perto.Error{Op: "fetch module", Path: digest, Kind: perto.KindUnavailable, Err: errors.New("what came has another digest")}
+		return nil, &perto.Error{Op: "fetch module", Path: digest, Kind: perto.KindUnavailable, Err: errors.New("the received module has another digest")}
 	}
 	return wasm, err
 }
 
-// List returns what should run on the node, and what does.
+// List returns the functions that should run on the node, and those that do.
 func (c Client) List(ctx context.Context) (List, error) {
 	var out List
 	return out, c.callJSON(ctx, http.MethodGet, "/api/functions", nil, nil, &out)
@@ -62,8 +62,8 @@ func (c Client) History(ctx context.Context, service perto.Service, path string)
 	return out, c.callJSON(ctx, http.MethodGet, "/api/functions/history", q, nil, &out)
 }
 
-// Logs returns what a function has logged behind the line with a number, and the
-// number to ask with next. With wait it waits up to 10 s for the first line.
+// Logs returns the lines that a function logged after line number after, and the value
+// of after for the next call. With wait it waits up to 10 s for the first line.
 func (c Client) Logs(ctx context.Context, service perto.Service, path string, after uint64, wait bool) (lines []LogLine, next uint64, err error) {
 	q := url.Values{"service": {string(service)}, "path": {path}, "after": {strconv.FormatUint(after, 10)}}
 	if wait {
@@ -89,10 +89,10 @@ func (c Client) Logs(ctx context.Context, service perto.Service, path string, af
 }
 
 func (c Client) unclear(err error) error {
-	return &perto.Error{Op: "ask", Path: c.target(), Kind: perto.KindUnavailable, Err: fmt.Errorf("its answer is unclear: %w", err)}
+	return &perto.Error{Op: "ask", Path: c.target(), Kind: perto.KindUnavailable, Err: fmt.Errorf("its response cannot be read: %w", err)}
 }
 
-// target is the node's address as an error may show it.
+// target returns the node's address without secrets, for errors.
 func (c Client) target() string {
 	if u, err := url.Parse(c.Base); err == nil {
 		return u.Redacted()
@@ -111,8 +111,8 @@ func (c Client) callJSON(ctx context.Context, method, path string, query url.Val
 	return nil
 }
 
-// call asks and returns the answer's body. What the API reports comes back as an
-// error of the same kind, in its own words; that nobody answers is KindUnavailable.
+// call sends a request and returns the body of the response. An error of the API keeps
+// its kind and text. When there is no response, the error is of KindUnavailable.
 func (c Client) call(ctx context.Context, method, path string, query url.Values, body []byte, header *http.Header) ([]byte, error) {
 	fail := func(kind perto.Kind, err error) ([]byte, error) {
 		return nil, &perto.Error{Op: "ask", Path: c.target(), Kind: kind, Err: err}
@@ -126,7 +126,7 @@ func (c Client) call(ctx context.Context, method, path string, query url.Values,
 		return fail(perto.KindInvalid, reason(err))
 	}
 	if method == http.MethodPut {
-		req.Header.Set("Expect", "100-continue") // a refusal comes before the module goes
+		req.Header.Set("Expect", "100-continue") // so that a rejection arrives before the module is sent
 	}
 	client := c.HTTP
 	if client == nil {
@@ -137,17 +137,17 @@ func (c Client) call(ctx context.Context, method, path string, query url.Values,
 		return fail(perto.KindUnavailable, reason(err))
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	if err != nil {
 		return fail(perto.KindUnavailable, err)
 	}
-	if len(text) > maxAnswer {
-		return fail(perto.KindUnavailable, fmt.Errorf("it answers more than %d bytes", maxAnswer))
+	if len(text) > maxResponse {
+		return fail(perto.KindUnavailable, fmt.Errorf("its response has more than %d bytes", maxResponse))
 	}
 	if resp.StatusCode/100 != 2 {
 		var f struct{ Error, Kind string } // as console.Failure
 		if json.Unmarshal(text, &f) != nil || f.Error == "" {
-			return fail(perto.KindUnavailable, fmt.Errorf("the API answered %s to %s", resp.Status, path))
+			return fail(perto.KindUnavailable, fmt.Errorf("the API returned %s for %s", resp.Status, path))
 		}
 		return nil, remoteError{f.Error, f.Kind}
 	}
@@ -157,12 +157,12 @@ func (c Client) call(ctx context.Context, method, path string, query url.Values,
 	return text, nil
 }
 
-// remoteError is an error that an API reported, in its own words.
+// remoteError is an error that an API reported, with its text.
 type remoteError struct{ text, kind string }
 
 func (r remoteError) Error() string { return r.text }
 
-// Unwrap gives the error its kind back.
+// Unwrap returns the error of its kind.
 func (r remoteError) Unwrap() error {
 	for k := perto.KindInternal; k <= perto.KindUnavailable; k++ {
 		if k.String() == r.kind {

@@ -16,21 +16,21 @@ const (
 	releasesDir  = "releases"
 	moduleExt    = ".wasm"
 	releaseExt   = ".json"
-	tempPrefix   = ".new-"    // being written; a crash leaves them, the next start removes them
-	damagedAfter = ".damaged" // set aside: nobody reads it again, nobody deletes it
+	tempPrefix   = ".new-"    // a file that is being written; left by a crash, removed at the next start
+	damagedAfter = ".damaged" // a damaged file: no longer read, never deleted
 )
 
-// newFile begins a file that takes its name only when it is complete: see commit.
+// newFile creates a temporary file. commit gives it its name when it is complete.
 func newFile(dir string) (*os.File, error) { return os.CreateTemp(dir, tempPrefix+"*") }
 
-// abandon removes a file that is not to be.
+// abandon closes and removes a file that was not committed.
 func abandon(f *os.File) {
 	f.Close()
 	os.Remove(f.Name())
 }
 
-// commit gives a file its name, in the place of any that has it. When it returns, a
-// crash does not undo it; when it fails, the old file stays.
+// commit renames a file to its name and replaces an older one. When it returns without
+// error, the file survives a crash. When it fails, the old file stays.
 func commit(f *os.File, path string) error {
 	err := f.Sync()
 	if cerr := f.Close(); err == nil {
@@ -56,7 +56,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// writeFile replaces a file as a whole.
+// writeFile replaces a whole file.
 func writeFile(path string, data []byte) error {
 	f, err := newFile(filepath.Dir(path))
 	if err != nil {
@@ -83,17 +83,17 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// setAside takes a damaged file out of the way.
+// setAside renames a damaged file.
 func setAside(path string) error { return os.Rename(path, path+damagedAfter) }
 
-// listFiles makes a folder if need be, removes what a crash left half written, and
-// returns the names with an ending, without it.
+// listFiles creates a folder if it is missing and removes temporary files. It returns
+// the names that end with ext, without ext.
 func listFiles(dir, ext string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// The folders too have to be there after a crash. The one above the Store is
-	// not ours: it may be closed to us, and then we did not make the Store's.
+	// The folders must survive a crash too. The Store's parent may be closed to this
+	// process; then the Store's folder existed before.
 	parent := filepath.Dir(dir)
 	if err := syncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err

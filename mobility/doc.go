@@ -1,15 +1,18 @@
-// Package mobility moves the application's code to where it runs.
+// Package mobility moves functions (an application's code) to the nodes that run them.
+// Start with [OpenStore] on a node, and with [Push] in a client:
 //
-//	Release   says which code answers a path of a service; signed by who may say so
+//	Release   the decision which code handles a path of a service, signed
 //	Store     the releases and modules of one node: verified, durable, bounded
-//	Push      brings a release, and its module, to many nodes
-//	Puller    fetches a module when it is first asked for: code on demand
-//	Handler   the HTTP API of a node's Store; Client speaks it
+//	Push      sends a release and its module to many nodes
+//	Puller    fetches a module at its first use: code on demand
+//	Handler   the HTTP API of a node's Store; Client calls it
 //
-// A release is small and is told to every node at once; a module is large, is named
-// by its digest, and may come later and from anyone, since the digest is signed.
+// A release is small and is sent to every node at once. A module is large and is named
+// by its digest. It may come later and from any source, because the release signs the
+// digest.
 //
-// What runs is decided by the node: it waits on [Store.Desired] and loads what is
-// there. A Store, a Puller and a Client are safe for concurrent use. The formats
-// are in docs/formats/release.md.
+// A node waits for changes of [Store.Desired] and loads the functions it lists. A
+// Store, a Puller and a Client are safe for concurrent use. A Store keeps at most
+// maxFunctions functions with StoreConfig.Keep releases each. The formats are in
+// docs/formats/release.md.
 package mobility

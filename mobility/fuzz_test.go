@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// FuzzSigningKey: whatever is read can be written and read again.
+// FuzzSigningKey: a key that was read can be written and read again.
 func FuzzSigningKey(f *testing.F) {
 	f.Add([]byte(alice.File()))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -21,7 +21,7 @@ func FuzzSigningKey(f *testing.F) {
 	})
 }
 
-// FuzzPublicKey: there is one text for a key.
+// FuzzPublicKey: each key has one text.
 func FuzzPublicKey(f *testing.F) {
 	f.Add(alice.Public().String())
 	f.Fuzz(func(t *testing.T, text string) {
@@ -32,7 +32,7 @@ func FuzzPublicKey(f *testing.F) {
 	})
 }
 
-// FuzzRelease: what is read can be signed, and is the same afterwards; it names no
+// FuzzRelease: a release that was read can be signed and stays the same. It names no
 // file outside the Store.
 func FuzzRelease(f *testing.F) {
 	f.Add(sign(f, greeting(1, module("a"))).Release)
@@ -47,7 +47,7 @@ func FuzzRelease(f *testing.F) {
 		}
 		signed, err := Sign(alice, r)
 		if err != nil {
-			if len(text) > maxRelease/8 { // it may be longer as Go writes it
+			if len(text) > maxRelease/8 { // the encoding of Go may be longer
 				return
 			}
 			t.Fatalf("%+v: %v", r, err)
@@ -59,7 +59,7 @@ func FuzzRelease(f *testing.F) {
 	})
 }
 
-// FuzzHistory: what is read can be written and read again, and versions fall.
+// FuzzHistory: a history that was read can be written and read again. Its versions fall.
 func FuzzHistory(f *testing.F) {
 	name := function{"shop.cdn.example", "/greeting"}
 	var kept []release
@@ -94,7 +94,7 @@ func FuzzHistory(f *testing.F) {
 	})
 }
 
-// FuzzSigned: what comes over the wire is written as it is read.
+// FuzzSigned: a signed release that was read is written as the same text.
 func FuzzSigned(f *testing.F) {
 	text, err := json.Marshal(sign(f, greeting(1, module("a"))))
 	if err != nil {

@@ -10,26 +10,26 @@ import (
 	"perto"
 )
 
-// historyHead is the first line of the file of a function's releases: format, length
-// and checksum of what follows.
+// historyHead is the first line of a file with a function's releases: the format, and
+// the length and checksum of the rest.
 const historyHead = "perto-releases 1 bytes=%d crc32c=%08x\n"
 
-// castagnoli is the polynomial of the checksum.
+// castagnoli is the polynomial of the checksum (CRC-32C).
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// maxHistory limits such a file, in bytes: maxKeep releases whose every byte JSON
-// writes as six.
+// maxHistory is the largest such file, in bytes: maxKeep releases, of which JSON may
+// write each byte as six.
 const maxHistory = 6*maxKeep*maxRelease + 1<<20
 
-// history is what follows.
+// history is the content of the file after its first line.
 type history struct {
 	Service  perto.Service `json:"service"`
 	Path     string        `json:"path"`
 	Releases []Signed      `json:"releases"` // newest first
 }
 
-// file returns the name of a function's file: paths are too long and too free to be
-// names of files.
+// file returns the name of a function's file. It is a digest, because paths are too
+// long for file names and may have any characters.
 func (f function) file() string { return Digest([]byte(string(f.service) + "\n" + f.path)) }
 
 // writeReleases makes the releases of a function durable.
@@ -60,7 +60,7 @@ func withHead(body []byte) []byte {
 	return append(fmt.Appendf(nil, historyHead, len(body), crc32.Checksum(body, castagnoli)), body...)
 }
 
-// loadReleases reads all of them.
+// loadReleases reads the releases of all functions.
 func (s *Store) loadReleases() error {
 	names, err := listFiles(s.path(releasesDir, "", ""), releaseExt)
 	if err != nil {
@@ -75,10 +75,10 @@ func (s *Store) loadReleases() error {
 			f, kept, err = parseHistory(text, s.trust)
 		}
 		if err == nil && f.file() != name {
-			err = fmt.Errorf("it is the file of %s%s", f.service, f.path)
+			err = fmt.Errorf("it belongs to %s%s", f.service, f.path)
 		}
 		if err != nil {
-			s.log.Error("the releases of a function are damaged and set aside", "file", file, "error", err)
+			s.log.Error("damaged releases of a function were set aside", "file", file, "error", err)
 			if err := setAside(file); err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (s *Store) loadReleases() error {
 		}
 		for _, k := range kept {
 			if !k.trusted {
-				s.log.Warn("a release has no effect: nobody here trusts its key", "function", k.r.name(), "version", k.r.Version, "key", k.Key)
+				s.log.Warn("a release has no effect because its key is not trusted", "function", k.r.name(), "version", k.r.Version, "key", k.Key)
 			}
 		}
 		s.released[f] = kept
@@ -94,17 +94,18 @@ func (s *Store) loadReleases() error {
 	return nil
 }
 
-// parseHistory reads such a file. A release whose signature no trusted key made is
-// kept as not trusted: keys come and go. The checksum finds damage.
+// parseHistory reads such a file. A release without a signature of a trusted key is kept
+// and marked as not trusted, because the key may be trusted later. The checksum detects
+// damage.
 func parseHistory(text []byte, trust []PublicKey) (f function, kept []release, err error) {
 	head, body, _ := bytes.Cut(text, []byte("\n"))
 	var size int
 	var sum uint32
 	if _, err := fmt.Sscanf(string(head)+"\n", historyHead, &size, &sum); err != nil {
-		return f, nil, errors.New("the first line is not that of such a file")
+		return f, nil, errors.New("the first line is invalid")
 	}
 	if len(body) != size || crc32.Checksum(body, castagnoli) != sum {
-		return f, nil, errors.New("length or checksum differ")
+		return f, nil, errors.New("length or checksum is wrong")
 	}
 	var h history
 	if err := decodeStrictly(bytes.NewReader(body), &h); err != nil {
@@ -114,7 +115,7 @@ func parseHistory(text []byte, trust []PublicKey) (f function, kept []release, e
 		return f, nil, err
 	}
 	if n := len(h.Releases); n == 0 || n > maxKeep {
-		return f, nil, fmt.Errorf("%d releases; it takes 1 to %d", n, maxKeep)
+		return f, nil, fmt.Errorf("it has %d releases instead of 1 to %d", n, maxKeep)
 	}
 	for _, signed := range h.Releases {
 		r, err := ParseRelease(signed.Release)

@@ -14,17 +14,17 @@ import (
 	"perto"
 )
 
-// signPrefix begins the line of a signing key: "perto-sign-1 NAME SEED", the seed
+// signPrefix begins the line of a signing key: "perto-sign-1 NAME SEED", with the seed
 // in base64.
 const signPrefix = "perto-sign-1"
 
-// SigningKey signs releases. It shows its name only, however it is printed.
+// SigningKey signs releases. Printing it shows only its name.
 type SigningKey struct {
 	Name    string
 	private ed25519.PrivateKey
 }
 
-// NewSigningKey returns a key from the system's random source.
+// NewSigningKey returns a new key from the system's random numbers.
 func NewSigningKey(name string) (SigningKey, error) {
 	if err := checkKeyName(name); err != nil {
 		return SigningKey{}, &perto.Error{Op: "make signing key", Kind: perto.KindInvalid, Err: err}
@@ -36,25 +36,25 @@ func NewSigningKey(name string) (SigningKey, error) {
 	return SigningKey{Name: name, private: private}, nil
 }
 
-// Public returns the key that verifies what k signs.
+// Public returns the key that verifies signatures of k.
 func (k SigningKey) Public() PublicKey {
 	return PublicKey{Name: k.Name, Key: k.private.Public().(ed25519.PublicKey)}
 }
 
-// Signer returns the key as what signs: images, and what else has a format of its own.
+// Signer returns the private key, for other formats (images).
 func (k SigningKey) Signer() crypto.Signer { return k.private }
 
-// Format writes the key's name for every verb, so that no log can show the secret.
+// Format writes the key's name for every verb, so that logs never have the secret.
 func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, "signing key "+k.Name) }
 
-// File returns the key as the line of its file, which only its owner may read (mode
-// 0600).
+// File returns the line of the key's file. Only the owner may have access to the file
+// (mode 0600).
 func (k SigningKey) File() string {
 	return fmt.Sprintf("%s %s %s\n", signPrefix, k.Name, base64.StdEncoding.EncodeToString(k.private.Seed()))
 }
 
-// ParseSigningKey reads a key's file: one key; empty lines and lines with # are
-// skipped. Errors never show secrets.
+// ParseSigningKey reads a key's file with one key. It skips empty lines and lines with
+// #. Its errors never contain secrets.
 func ParseSigningKey(data []byte) (SigningKey, error) {
 	var k SigningKey
 	for n, line := range bytes.Split(data, []byte("\n")) {
@@ -63,12 +63,12 @@ func ParseSigningKey(data []byte) (SigningKey, error) {
 		}
 		fields := bytes.Fields(line)
 		if len(fields) != 3 || string(fields[0]) != signPrefix {
-			return SigningKey{}, fmt.Errorf("line %d is no signing key", n+1)
+			return SigningKey{}, fmt.Errorf("line %d is not a signing key", n+1)
 		}
 		if k.private != nil {
 			return SigningKey{}, fmt.Errorf("line %d is a second key; a file holds one", n+1)
 		}
-		// The name is not shown: who swapped the fields has his seed here.
+		// The error has no name: when the fields are swapped, the name is the seed.
 		if checkKeyName(string(fields[1])) != nil {
 			return SigningKey{}, fmt.Errorf("line %d: the key's name is malformed", n+1)
 		}
@@ -79,7 +79,7 @@ func ParseSigningKey(data []byte) (SigningKey, error) {
 		k = SigningKey{Name: string(fields[1]), private: ed25519.NewKeyFromSeed(seed)}
 	}
 	if k.private == nil {
-		return SigningKey{}, errors.New("no key")
+		return SigningKey{}, errors.New("the file has no key")
 	}
 	return k, nil
 }
@@ -92,28 +92,28 @@ func LoadSigningKey(path string) (SigningKey, error) {
 		k, err = ParseSigningKey(data)
 	}
 	if err != nil {
-		return k, &perto.Error{Op: "read signing key", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "its line is: " + signPrefix + " NAME SEED"}
+		return k, &perto.Error{Op: "read signing key", Path: path, Kind: perto.KindInvalid, Err: err, Hint: "the format of its line: " + signPrefix + " NAME SEED"}
 	}
 	return k, nil
 }
 
-// PublicKey verifies releases: one of a node's trust list.
+// PublicKey verifies releases. A node trusts a list of them.
 type PublicKey struct {
 	Name string
 	Key  ed25519.PublicKey
 }
 
-// String returns the key as a configuration writes it: "NAME:BASE64".
+// String returns the key in the form of the configuration: "NAME:BASE64".
 func (k PublicKey) String() string {
 	return k.Name + ":" + base64.StdEncoding.EncodeToString(k.Key)
 }
 
-// ParsePublicKey reads what String writes. Its errors do not repeat the text: it
-// may be a secret that was put in the wrong place.
+// ParsePublicKey reads the form that String writes. Its errors do not repeat the text,
+// which may be a secret in the wrong place.
 func ParsePublicKey(text string) (PublicKey, error) {
 	name, encoded, ok := strings.Cut(text, ":")
 	if !ok {
-		return PublicKey{}, errors.New(`no public key; it takes "NAME:BASE64"`)
+		return PublicKey{}, errors.New(`not a public key; use the form "NAME:BASE64"`)
 	}
 	if err := checkKeyName(name); err != nil {
 		return PublicKey{}, err
@@ -128,15 +128,14 @@ func ParsePublicKey(text string) (PublicKey, error) {
 // maxKeyName is the longest name of a key, in bytes.
 const maxKeyName = 64
 
-// checkKeyName keeps names to what can stand in a file, a log and a configuration
-// without quotes.
+// checkKeyName accepts names that need no quotes in a file, a log and a configuration.
 func checkKeyName(name string) error {
 	if name == "" || len(name) > maxKeyName {
 		return fmt.Errorf("a key's name has 1 to %d characters", maxKeyName)
 	}
 	for _, c := range []byte(name) {
 		if !alphanumeric(c) && !strings.ContainsRune("-._@", rune(c)) {
-			return errors.New("a key's name takes letters, digits and - . _ @")
+			return errors.New("a key's name may have letters, digits and - . _ @")
 		}
 	}
 	return nil

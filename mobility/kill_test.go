@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// killedDir tells a child of TestKilled where its Store is.
+// killedDir is the environment variable with the Store's folder of a child process.
 const killedDir = "PERTO_TEST_KILLED_DIR"
 
-// TestKilled: a process that releases as fast as it can is killed again and again.
-// What it has said to be done is there afterwards, and what is there is whole.
+// TestKilled: a child process applies releases as fast as it can, and is killed many
+// times. Each release that it has reported is there afterwards, and all files are whole.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv(killedDir); dir != "" {
 		s := open(t, StoreConfig{Dir: dir, Keep: 3})

@@ -13,15 +13,15 @@ import (
 	"perto"
 )
 
-// has says whether a module is here.
+// has reports whether the Store has a module.
 func (s *Store) has(digest string) bool {
 	_, stored := s.modules[digest]
 	_, inline := s.inline[digest]
 	return stored || inline
 }
 
-// Wants says how many bytes a module may have, and whether any release that is kept,
-// or any declaration, names it.
+// Wants reports whether a kept release or a declaration names a module, and the most
+// bytes that it may have.
 func (s *Store) Wants(digest string) (maxBytes int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func (s *Store) wants(digest string) (maxBytes int64, ok bool) {
 	return min(maxBytes, s.maxModule), ok
 }
 
-// Module returns a module that is here. Nobody changes its bytes.
+// Module returns a module that the Store has. The caller must not change its bytes.
 func (s *Store) Module(digest string) ([]byte, bool) {
 	s.mu.Lock()
 	wasm, inline := s.inline[digest]
@@ -65,7 +65,7 @@ func (s *Store) Module(digest string) ([]byte, bool) {
 	if wasm, err := s.readModule(digest); err == nil {
 		return wasm, true
 	}
-	// It decayed on the disk, or was collected meanwhile.
+	// The file is damaged, or was removed in the meantime.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, stored := s.modules[digest]; !stored {
@@ -76,7 +76,7 @@ func (s *Store) Module(digest string) ([]byte, bool) {
 		return wasm, true
 	}
 	file := s.path(modulesDir, digest, moduleExt)
-	s.log.Error("a module is damaged and set aside", "file", file, "error", err)
+	s.log.Error("a damaged module was set aside", "file", file, "error", err)
 	if err := setAside(file); err != nil {
 		s.log.Error("cannot set a damaged module aside", "file", file, "error", err)
 	}
@@ -89,13 +89,13 @@ func (s *Store) Module(digest string) ([]byte, bool) {
 func (s *Store) readModule(digest string) ([]byte, error) {
 	wasm, err := readFile(s.path(modulesDir, digest, moduleExt), s.maxModule)
 	if err == nil && Digest(wasm) != digest {
-		err = errors.New("it has another digest")
+		err = errors.New("its digest differs")
 	}
 	return wasm, err
 }
 
-// Put takes a module over that a release or declaration names. It reads no more than
-// the release allows, and keeps nothing that has another digest.
+// Put stores a module that a release or a declaration names. It reads no more bytes than
+// the release allows, and rejects a module with another digest.
 func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 	fail := func(kind perto.Kind, hint, format string, args ...any) error {
 		return &perto.Error{Op: "store module", Path: digest, Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
@@ -121,7 +121,7 @@ func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 		if file, err = newFile(s.path(modulesDir, "", "")); err != nil {
 			return fail(perto.KindUnavailable, "", "%w", err)
 		}
-		defer abandon(file) // does nothing to one that has its name
+		defer abandon(file) // does nothing after commit
 		to = file
 	}
 	sum := sha256.New()
@@ -133,19 +133,19 @@ func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 	case n == 0:
 		return fail(perto.KindInvalid, "", "it is empty")
 	case n > limit:
-		return fail(perto.KindInvalid, "", "it has more than %d bytes, which its release allows", limit)
+		return fail(perto.KindInvalid, "", "it has more than the %d bytes that its release allows", limit)
 	case got != digest:
-		return fail(perto.KindInvalid, "it was changed or cut on its way", "what came has the digest %s", got)
+		return fail(perto.KindInvalid, "it was changed or cut in transit", "the received module has the digest %s", got)
 	}
 	if file != nil {
-		if err := file.Sync(); err != nil { // here, and not while others wait
+		if err := file.Sync(); err != nil { // sync before the lock is taken
 			return fail(perto.KindUnavailable, "", "%w", err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, wanted := s.wants(digest); !wanted {
-		return fail(perto.KindNotFound, "", "no release names it any more")
+		return fail(perto.KindNotFound, "", "no release names it now")
 	}
 	if s.has(digest) {
 		return nil
@@ -162,7 +162,7 @@ func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 	return nil
 }
 
-// contextReader ends with its context.
+// contextReader returns an error when its context ends.
 type contextReader struct {
 	ctx context.Context
 	in  io.Reader
@@ -175,7 +175,7 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.in.Read(p)
 }
 
-// loadModules looks which modules are there. Each is checked when it is read.
+// loadModules lists the stored modules. Each is checked when it is read.
 func (s *Store) loadModules() error {
 	names, err := listFiles(s.path(modulesDir, "", ""), moduleExt)
 	if err != nil {
@@ -189,7 +189,7 @@ func (s *Store) loadModules() error {
 	return nil
 }
 
-// adopt stores modules of declarations that a release names too: it must not lose
+// adopt stores the modules of declarations that a release names too. The release needs
 // them when the declaration changes.
 func (s *Store) adopt() {
 	for _, kept := range s.released {
@@ -211,7 +211,7 @@ func (s *Store) adopt() {
 	}
 }
 
-// collect removes modules that nothing names.
+// collect removes modules that no release and no declaration names.
 func (s *Store) collect() {
 	named := make(map[string]bool)
 	for _, d := range s.declared {
@@ -228,7 +228,7 @@ func (s *Store) collect() {
 		}
 		if s.dir != "" {
 			if err := os.Remove(s.path(modulesDir, digest, moduleExt)); err != nil {
-				s.log.Warn("cannot remove a module that nothing names", "digest", digest, "error", err)
+				s.log.Warn("cannot remove an unused module", "digest", digest, "error", err)
 			}
 		}
 		delete(s.modules, digest)

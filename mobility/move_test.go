@@ -24,7 +24,7 @@ import (
 type node struct {
 	*Store
 	Client
-	puts   atomic.Int64 // modules that were sent to it
+	puts   atomic.Int64 // modules that it received
 	server *httptest.Server
 	mu     sync.Mutex
 	lines  []LogLine
@@ -57,8 +57,8 @@ func startNode(t *testing.T, cfg StoreConfig) *node {
 	return n
 }
 
-// TestPush: to a node that lacks the module, one that has it, a dead one, one that
-// does not trust us; then lazily to one that pulls it from the origin.
+// TestPush: to a node that lacks the module, one that has it, a dead one, and one that
+// does not trust the key. Then a lazy push to a node that pulls from the origin.
 func TestPush(t *testing.T) {
 	wasm := module("a")
 	origin, has, dead, other := startNode(t, StoreConfig{}), startNode(t, StoreConfig{Dir: t.TempDir()}), startNode(t, StoreConfig{}), startNode(t, StoreConfig{Trust: []PublicKey{key("bob").Public()}})
@@ -72,13 +72,13 @@ func TestPush(t *testing.T) {
 		sent int64
 		kind perto.Kind
 		why  string
-	}{{0, perto.KindUnavailable, "refused"}, {int64(len(wasm)), 0, ""}, {0, 0, ""}, {0, perto.KindInvalid, `nobody here trusts the key "alice"`}} {
+	}{{0, perto.KindUnavailable, "refused"}, {int64(len(wasm)), 0, ""}, {0, 0, ""}, {0, perto.KindInvalid, `this node does not trust the key "alice"`}} {
 		r := results[i]
 		if r.Version != 1 || r.SentBytes != want.sent || r.Missing || (r.Err == nil) != (want.why == "") || r.Took <= 0 || !strings.HasPrefix(r.Target, "http://127.0.0.1:") {
 			t.Errorf("%d: got %+v", i, r)
 		}
 		if r.Err != nil {
-			refused(t, r.Target, r.Err, want.kind, want.why)
+			rejected(t, r.Target, r.Err, want.kind, want.why)
 		}
 	}
 	if origin.puts.Load() != 1 || has.puts.Load() != 0 {
@@ -99,11 +99,11 @@ func TestPush(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 
-	// A module that is not at hand, and one that is another.
+	// A module that the client does not have, and a wrong one.
 	r = Push(t.Context(), []Client{edge.Client}, sign(t, greeting(2, module("b"))), nil, false)[0]
-	refused(t, "no module", r.Err, perto.KindUnavailable, "none is at hand")
+	rejected(t, "no module", r.Err, perto.KindUnavailable, "this client has no copy")
 	r = Push(t.Context(), []Client{edge.Client}, sign(t, greeting(3, module("b"))), wasm, false)[0]
-	refused(t, "another module", r.Err, perto.KindInvalid, "not the one that the release names")
+	rejected(t, "another module", r.Err, perto.KindInvalid, "not the one in the release")
 	if h := edge.Store.History("shop.cdn.example", "/greeting"); h[0].Version != 2 {
 		t.Errorf("version %d", h[0].Version)
 	}
@@ -116,11 +116,11 @@ func TestAPI(t *testing.T) {
 		t.Fatalf("got %+v, %v", a, err)
 	}
 	_, err := n.Client.Module(t.Context(), Digest(wasm))
-	refused(t, "module", err, perto.KindNotFound, "it is not here")
-	refused(t, "put", n.Client.Put(t.Context(), Digest(wasm), module("b")), perto.KindInvalid, "what came has the digest")
-	refused(t, "put more", n.Client.Put(t.Context(), Digest(wasm), make([]byte, 8<<20)), perto.KindInvalid, "it has 8388608 bytes; its release allows 9")
-	refused(t, "put unknown", n.Client.Put(t.Context(), Digest(nil), make([]byte, 8<<20)), perto.KindNotFound, "no release names it")
-	refused(t, "put elsewhere", n.Client.Put(t.Context(), "../../x", wasm), perto.KindInvalid, "digest")
+	rejected(t, "module", err, perto.KindNotFound, "does not have it")
+	rejected(t, "put", n.Client.Put(t.Context(), Digest(wasm), module("b")), perto.KindInvalid, "the received module has the digest")
+	rejected(t, "put more", n.Client.Put(t.Context(), Digest(wasm), make([]byte, 8<<20)), perto.KindInvalid, "it has 8388608 bytes; its release allows 9")
+	rejected(t, "put unknown", n.Client.Put(t.Context(), Digest(nil), make([]byte, 8<<20)), perto.KindNotFound, "no release names it")
+	rejected(t, "put elsewhere", n.Client.Put(t.Context(), "../../x", wasm), perto.KindInvalid, "digest")
 	if err := n.Client.Put(t.Context(), Digest(wasm), wasm); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestAPI(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	_, err = n.Client.Apply(t.Context(), sign(t, greeting(1, module("b"))))
-	refused(t, "older", err, perto.KindConflict, "not newer")
+	rejected(t, "older", err, perto.KindConflict, "not newer")
 	list, err := n.Client.List(t.Context())
 	if err != nil || len(list.Desired) != 1 || !list.Desired[0].Present || list.Desired[0].Signer != "alice" || !strings.Contains(string(list.Observed), `"running": 1`) {
 		t.Errorf("got %+v, %v", list, err)
@@ -138,9 +138,9 @@ func TestAPI(t *testing.T) {
 		t.Errorf("got %+v, %v", history, err)
 	}
 	_, err = n.Client.History(t.Context(), "shop.cdn.example", "/nothing")
-	refused(t, "history", err, perto.KindNotFound, "never released")
+	rejected(t, "history", err, perto.KindNotFound, "has no release of it")
 	_, err = n.Client.History(t.Context(), "shop.cdn.example", "/../x")
-	refused(t, "history", err, perto.KindInvalid, "dots")
+	rejected(t, "history", err, perto.KindInvalid, "has a segment .")
 
 	for _, path := range []string{"/api/functions/modules/", ModulePath} {
 		resp, err := http.Get(n.Base + path + Digest(wasm))
@@ -199,8 +199,8 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// TestPullFails: each source is named with its reason; the next ask comes later, and
-// later each time; the module comes when a source has it.
+// TestPullFails: the error names each source with its reason. The next attempt comes
+// later each time. The module arrives when a source has it.
 func TestPullFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wasm := module("a")
@@ -248,11 +248,11 @@ func TestPullFails(t *testing.T) {
 			}
 			return err
 		}
-		refused(t, "no release", get(), perto.KindNotFound, "no release names it")
+		rejected(t, "no release", get(), perto.KindNotFound, "no release names it")
 		apply(t, s, greeting(1, wasm))
 		err = get()
-		for _, why := range []string{"http://here/absent: 404", "http://u:xxxxx@here/wrong: what came", "/long: it sends 10 bytes", "/endless: it has more than 9", "/away: 302", "no URL"} {
-			refused(t, "pull", err, perto.KindUnavailable, why)
+		for _, why := range []string{"http://here/absent: 404", "http://u:xxxxx@here/wrong: the received module", "/long: it would send 10 bytes", "/endless: it has more than the 9", "/away: 302", "not a URL"} {
+			rejected(t, "pull", err, perto.KindUnavailable, why)
 		}
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error shows a password: %v", err)
@@ -262,14 +262,14 @@ func TestPullFails(t *testing.T) {
 		}
 		for _, wait := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			before := asked
-			refused(t, "at once", get(), perto.KindUnavailable, "/absent: 404")
+			rejected(t, "at once", get(), perto.KindUnavailable, "/absent: 404")
 			time.Sleep(wait - time.Millisecond)
-			refused(t, "early", get(), perto.KindUnavailable, "asked again in 1ms")
+			rejected(t, "early", get(), perto.KindUnavailable, "next attempt is in 1ms")
 			if asked != before {
 				t.Errorf("asked %d times within %s", asked-before, wait)
 			}
 			time.Sleep(2 * time.Millisecond)
-			refused(t, "late", get(), perto.KindUnavailable, "/absent: 404")
+			rejected(t, "late", get(), perto.KindUnavailable, "/absent: 404")
 			if asked != before+5 {
 				t.Errorf("asked %d times after %s", asked-before, wait)
 			}
@@ -282,9 +282,9 @@ func TestPullFails(t *testing.T) {
 	})
 }
 
-// TestPullPassesASilentSource: one that does not answer costs its time, and the next
-// is asked.
-func TestPullPassesASilentSource(t *testing.T) {
+// TestPullSkipsSilentSource: a source that does not respond costs its time limit. Then
+// the next source is tried.
+func TestPullSkipsSilentSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wasm := module("a")
 		network := simnet.New(0, simnet.Link{}).Named("here")
@@ -314,8 +314,8 @@ func TestPullPassesASilentSource(t *testing.T) {
 	})
 }
 
-// TestPullOnce: those who want the same module at the same time share one fetch,
-// also when the first of them leaves.
+// TestPullOnce: concurrent requests for a module share one fetch, also when the first
+// request is canceled.
 func TestPullOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wasm := module("a")
@@ -344,9 +344,9 @@ func TestPullOnce(t *testing.T) {
 			_, err := p.Get(first, "shop.cdn.example", Digest(wasm))
 			left <- err
 		}()
-		synctest.Wait() // the origin has been asked
+		synctest.Wait() // the origin has received the request
 		leave(errors.New("went away"))
-		refused(t, "who left", <-left, perto.KindUnavailable, "went away")
+		rejected(t, "who left", <-left, perto.KindUnavailable, "went away")
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
@@ -364,7 +364,7 @@ func TestPullOnce(t *testing.T) {
 	})
 }
 
-// TestPushToMany: more nodes than are told at a time, in order.
+// TestPushToMany: to more nodes than are contacted at a time. Results keep the order.
 func TestPushToMany(t *testing.T) {
 	wasm := module("a")
 	var nodes []Client

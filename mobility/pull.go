@@ -13,23 +13,23 @@ import (
 	"perto"
 )
 
-// ModulePath is where a node serves modules to others, by digest.
+// ModulePath is the path under which a node serves modules to other nodes, by digest.
 const ModulePath = "/.perto/modules/"
 
 const (
-	// pullTime is what all sources together may take, sourceTime what one may.
+	// pullTime is the time limit for all sources together, sourceTime for one.
 	pullTime   = 30 * time.Second
 	sourceTime = 10 * time.Second
-	// After the first failure a module is asked for again in firstBackoff, then in
-	// twice that, up to maxBackoff.
+	// After the first failure a module is not requested for firstBackoff, then for twice
+	// as long each time, up to maxBackoff.
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
-	// maxFailures is of how many modules a failure is remembered.
+	// maxFailures is the most modules whose failures are remembered.
 	maxFailures = 1024
 )
 
-// Puller fetches modules that releases name when they are first asked for. Its
-// fields are not changed after the first Get.
+// Puller fetches modules at their first use. Its fields must not change after the first
+// Get.
 type Puller struct {
 	Store   *Store
 	Sources func(perto.Service) []string // base URLs, best first: "http://origin.example"
@@ -40,13 +40,13 @@ type Puller struct {
 	failed  map[pull]failure
 }
 
-// pull is one module from the sources of one service.
+// pull is the key of a fetch: a module and the service whose sources have it.
 type pull struct {
 	service perto.Service
 	digest  string
 }
 
-// flight is a fetch that all who want the module wait for.
+// flight is a fetch in progress. All callers that want the module wait for it.
 type flight struct {
 	done chan struct{}
 	wasm []byte
@@ -55,13 +55,13 @@ type flight struct {
 
 type failure struct {
 	count int
-	until time.Time // asked again after
+	until time.Time // no new attempt before this time
 	err   error
 }
 
-// Get returns a module that a release or a declaration names: the Store's, or one
-// that a source of the service has. Those who ask for the same one at the same time
-// share one fetch. After a failure the same error comes for a while without asking.
+// Get returns a module that a release or a declaration names: from the Store, or from a
+// source of the service. Concurrent calls for the same module share one fetch (single
+// flight). For some time after a failure, Get returns the same error without a fetch.
 func (p *Puller) Get(ctx context.Context, service perto.Service, digest string) ([]byte, error) {
 	if wasm, ok := p.Store.Module(digest); ok {
 		return wasm, nil
@@ -78,47 +78,47 @@ func (p *Puller) Get(ctx context.Context, service perto.Service, digest string) 
 	}
 }
 
-// join returns the fetch that is under way, or begins one.
-func (p *Puller) join(ctx context.Context, what pull) (*flight, error) {
+// join returns the fetch in progress, or starts one.
+func (p *Puller) join(ctx context.Context, key pull) (*flight, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f := p.flights[what]; f != nil {
+	if f := p.flights[key]; f != nil {
 		return f, nil
 	}
-	if _, ok := p.Store.Wants(what.digest); !ok {
-		return nil, &perto.Error{Op: "pull module", Path: what.digest, Kind: perto.KindNotFound, Err: errors.New("no release names it")}
+	if _, ok := p.Store.Wants(key.digest); !ok {
+		return nil, &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindNotFound, Err: errors.New("no release names it")}
 	}
-	if last, ok := p.failed[what]; ok {
+	if last, ok := p.failed[key]; ok {
 		if wait := time.Until(last.until); wait > 0 {
-			return nil, &perto.Error{Op: "pull module", Path: what.digest, Kind: perto.KindUnavailable, Err: last.err,
-				Hint: fmt.Sprintf("the sources are asked again in %s", wait.Round(time.Millisecond))}
+			return nil, &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: last.err,
+				Hint: fmt.Sprintf("the next attempt is in %s", wait.Round(time.Millisecond))}
 		}
 	}
 	if p.flights == nil {
 		p.flights, p.failed = make(map[pull]*flight), make(map[pull]failure)
 	}
 	f := &flight{done: make(chan struct{})}
-	p.flights[what] = f
-	// Who came first may leave; the others still want it.
+	p.flights[key] = f
+	// The fetch goes on when the first caller is gone, because others may wait for it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullTime)
 	go func() {
 		defer cancel()
-		wasm, err := p.fetch(ctx, what)
-		p.land(what, f, wasm, err)
+		wasm, err := p.fetch(ctx, key)
+		p.land(key, f, wasm, err)
 	}()
 	return f, nil
 }
 
-// land ends a fetch.
-func (p *Puller) land(what pull, f *flight, wasm []byte, err error) {
+// land ends a fetch and stores its result.
+func (p *Puller) land(key pull, f *flight, wasm []byte, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.flights, what)
+	delete(p.flights, key)
 	if err == nil {
-		delete(p.failed, what)
+		delete(p.failed, key)
 	} else {
 		now := time.Now()
-		last := p.failed[what]
+		last := p.failed[key]
 		last.count++
 		last.err = err
 		last.until = now.Add(min(firstBackoff<<min(last.count-1, 10), maxBackoff))
@@ -130,43 +130,43 @@ func (p *Puller) land(what pull, f *flight, wasm []byte, err error) {
 			}
 		}
 		if len(p.failed) < maxFailures {
-			p.failed[what] = last
+			p.failed[key] = last
 		}
-		err = &perto.Error{Op: "pull module", Path: what.digest, Kind: perto.KindUnavailable, Err: err}
+		err = &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: err}
 	}
 	f.wasm, f.err = wasm, err
 	close(f.done)
 }
 
-// fetch asks one source after the other.
-func (p *Puller) fetch(ctx context.Context, what pull) ([]byte, error) {
-	if wasm, ok := p.Store.Module(what.digest); ok { // it came while we joined
+// fetch tries the sources in order.
+func (p *Puller) fetch(ctx context.Context, key pull) ([]byte, error) {
+	if wasm, ok := p.Store.Module(key.digest); ok { // it arrived before the fetch started
 		return wasm, nil
 	}
-	sources := p.Sources(what.service)
+	sources := p.Sources(key.service)
 	if len(sources) == 0 {
-		return nil, fmt.Errorf("%s has no source to pull code from", what.service)
+		return nil, fmt.Errorf("%s has no source for modules", key.service)
 	}
 	var tried []string
 	for _, base := range sources {
-		shown, err := p.fetchFrom(ctx, base, what.digest)
+		shown, err := p.fetchFrom(ctx, base, key.digest)
 		if err == nil {
-			if wasm, ok := p.Store.Module(what.digest); ok {
+			if wasm, ok := p.Store.Module(key.digest); ok {
 				return wasm, nil
 			}
-			err = errors.New("it was removed as soon as it came")
+			err = errors.New("it was removed while it was fetched")
 		}
 		tried = append(tried, shown+": "+err.Error())
 	}
 	return nil, errors.New(strings.Join(tried, "; "))
 }
 
-// fetchFrom brings a module from one source into the Store. It returns the source as
-// an error may show it.
+// fetchFrom brings a module from one source into the Store. shown is the source without
+// secrets, for errors.
 func (p *Puller) fetchFrom(ctx context.Context, base, digest string) (shown string, err error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
-		return "a source", errors.New("its base is no URL")
+		return "a source", errors.New("its base is not a URL")
 	}
 	shown = u.Redacted()
 	ctx, cancel := context.WithTimeout(ctx, sourceTime)
@@ -175,11 +175,11 @@ func (p *Puller) fetchFrom(ctx context.Context, base, digest string) (shown stri
 	if p.Client != nil {
 		client = *p.Client
 	}
-	// A source that sends us elsewhere could send us anywhere.
+	// A redirect could lead to any host.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+ModulePath+digest, nil)
 	if err != nil {
-		return shown, errors.New("its base is no URL")
+		return shown, errors.New("its base is not a URL")
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -190,16 +190,16 @@ func (p *Puller) fetchFrom(ctx context.Context, base, digest string) (shown stri
 		return shown, errors.New(resp.Status)
 	}
 	if limit, _ := p.Store.Wants(digest); resp.ContentLength > limit {
-		return shown, fmt.Errorf("it sends %d bytes; the release allows %d", resp.ContentLength, limit)
+		return shown, fmt.Errorf("it would send %d bytes; the release allows %d", resp.ContentLength, limit)
 	}
 	err = p.Store.Put(ctx, digest, resp.Body)
 	if e, ok := errors.AsType[*perto.Error](err); ok {
-		err = e.Err // the digest is named by who reports
+		err = e.Err // the caller adds the digest
 	}
 	return shown, err
 }
 
-// reason is an HTTP client's error without the URL, which the report names anyway.
+// reason returns an HTTP client's error without the URL, which the report names anyway.
 func reason(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err

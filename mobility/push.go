@@ -10,28 +10,28 @@ import (
 	"perto"
 )
 
-// maxPush is how many nodes are told at the same time.
+// maxPush is the most nodes that are contacted at a time.
 const maxPush = 32
 
-// Result is what a push did at one node.
+// Result is the result of a push at one node.
 type Result struct {
 	Target    string
 	Version   uint64
-	Missing   bool          // the node lacks the module: it will pull it
-	SentBytes int64         // of the module
-	Took      time.Duration // from the first byte to the last answer
+	Missing   bool          // the node lacks the module and will pull it
+	SentBytes int64         // bytes of the module that were sent
+	Took      time.Duration // from the first byte to the last response
 	Err       error         // nil: the node has the release, and the module unless it is Missing
 }
 
-// Push brings a release to nodes: the release first, then the module to those that
-// lack it. A lazy push leaves the modules to the nodes, which pull them when they are
-// first asked for. wasm may be nil when all nodes are known to have it (a rollback).
-// Each node has a result, in order; one that fails does not stop the others.
+// Push sends a release to nodes, then the module to those that lack it. In a lazy push
+// the nodes pull the module at its first use. wasm may be nil when all nodes have it (a
+// rollback). The results are in the order of targets. A failure at one node does not
+// stop the others.
 func Push(ctx context.Context, targets []Client, signed Signed, wasm []byte, lazy bool) []Result {
 	results := make([]Result, len(targets))
 	r, err := ParseRelease(signed.Release)
 	if err == nil && wasm != nil && (r.Digest != Digest(wasm) || r.Bytes != int64(len(wasm))) {
-		err = errors.New("the module is not the one that the release names")
+		err = errors.New("the digest of the module is not the one in the release")
 	}
 	if err != nil {
 		err = &perto.Error{Op: "push release", Path: r.name(), Kind: perto.KindInvalid, Err: err}
@@ -55,7 +55,7 @@ func Push(ctx context.Context, targets []Client, signed Signed, wasm []byte, laz
 	return results
 }
 
-// push brings it to one node.
+// push sends it to one node.
 func (res *Result) push(ctx context.Context, c Client, signed Signed, r Release, wasm []byte, lazy bool) {
 	applied, err := c.Apply(ctx, signed)
 	if err != nil {
@@ -68,7 +68,7 @@ func (res *Result) push(ctx context.Context, c Client, signed Signed, r Release,
 	}
 	if wasm == nil {
 		res.Err = &perto.Error{Op: "push release", Path: r.name(), Kind: perto.KindUnavailable,
-			Err: fmt.Errorf("%s has the release, but lacks the module, and none is at hand", res.Target), Hint: "push the module's file, or let the node pull it"}
+			Err: fmt.Errorf("%s has the release but not the module, and this client has no copy", res.Target), Hint: "push the module's file, or let the node pull it"}
 		return
 	}
 	if res.Err = c.Put(ctx, r.Digest, wasm); res.Err == nil {

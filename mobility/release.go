@@ -16,40 +16,40 @@ import (
 	"perto/functions"
 )
 
-// Limits of what a release may say.
+// Limits of a release.
 const (
 	maxRelease = 64 << 10  // its JSON, in bytes
 	maxPath    = 512       // bytes
 	maxService = 253       // bytes of a DNS name (RFC 1035, section 2.3.4, as text)
-	maxVersion = 1<<53 - 1 // what a JSON number holds exactly (RFC 8259, section 6)
+	maxVersion = 1<<53 - 1 // largest integer that JSON numbers hold exactly (RFC 8259, section 6)
 )
 
-// Release says which code answers a path of a service.
+// Release is the decision which code handles a path of a service.
 type Release struct {
 	Service perto.Service `json:"service"`
-	Path    string        `json:"path"` // "/greeting", or with a final "/*" everything below
+	Path    string        `json:"path"` // "/greeting", or "/thumb/*" for all paths below
 	// Version grows with every release of the function. A rollback is a new release
 	// of older code.
 	Version uint64 `json:"version"`
-	// Removed takes the function away, also one that the configuration declares. It
+	// Removed removes the function, also one from the configuration. The release then
 	// names no code.
 	Removed  bool      `json:"removed,omitempty"`
 	Digest   string    `json:"digest,omitempty"` // SHA-256 of the module, in hexadecimal
-	Bytes    int64     `json:"bytes,omitempty"`  // of the module
+	Bytes    int64     `json:"bytes,omitempty"`  // largest size of the module
 	Settings Settings  `json:"settings,omitzero"`
 	Note     string    `json:"note,omitempty"` // for people: "rollback to version 3"
 	Time     time.Time `json:"time"`
 }
 
-// Settings say how a function is run. Empty ones leave it to the node.
+// Settings are the settings of a function. The node chooses a value for empty fields.
 type Settings struct {
 	Activation string            `json:"activation,omitempty"` // of package functions: "pooled"
 	Phase      string            `json:"phase,omitempty"`      // "client": before the cache; "origin": behind it
 	Placement  string            `json:"placement,omitempty"`  // "edge" or "origin"
-	Config     string            `json:"config,omitempty"`     // what the module is told
+	Config     string            `json:"config,omitempty"`     // get_config returns it
 	KV         map[string]string `json:"kv,omitempty"`
 
-	Wall        time.Duration `json:"wall_ns,omitempty"`      // its own time for a request
+	Wall        time.Duration `json:"wall_ns,omitempty"`      // time limit of a request
 	Memory      uint64        `json:"memory_bytes,omitempty"` // of an instance
 	Subrequests int           `json:"subrequests,omitempty"`  // of a request
 }
@@ -60,17 +60,17 @@ func Digest(wasm []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// check says what is wrong with a release, whoever signed it.
+// check returns an error for an invalid release.
 func (r *Release) check() error {
 	if err := checkFunction(r.Service, r.Path); err != nil {
 		return err
 	}
 	if r.Version == 0 || r.Version > maxVersion {
-		return fmt.Errorf("version %d; it takes 1 to %d", r.Version, uint64(maxVersion))
+		return fmt.Errorf("version %d is not between 1 and %d", r.Version, uint64(maxVersion))
 	}
 	if r.Removed {
 		if r.Digest != "" || r.Bytes != 0 {
-			return errors.New("it removes the function and names code")
+			return errors.New("a release that removes the function must not name code")
 		}
 		return nil
 	}
@@ -78,7 +78,7 @@ func (r *Release) check() error {
 		return err
 	}
 	if r.Bytes <= 0 {
-		return fmt.Errorf("a module of %d bytes", r.Bytes)
+		return fmt.Errorf("invalid module size: %d bytes", r.Bytes)
 	}
 	return r.Settings.check()
 }
@@ -92,12 +92,12 @@ func (s *Settings) check() error {
 	switch s.Phase {
 	case "", "client", "origin":
 	default:
-		return fmt.Errorf("phase is %q; it takes client or origin", s.Phase)
+		return fmt.Errorf("unknown phase %q; use client or origin", s.Phase)
 	}
 	switch s.Placement {
 	case "", "edge", "origin":
 	default:
-		return fmt.Errorf("placement is %q; it takes edge or origin", s.Placement)
+		return fmt.Errorf("unknown placement %q; use edge or origin", s.Placement)
 	}
 	if s.Wall < 0 || s.Subrequests < 0 {
 		return errors.New("a limit is negative")
@@ -108,7 +108,7 @@ func (s *Settings) check() error {
 // checkFunction checks the name of a function: a service and a path.
 func checkFunction(service perto.Service, path string) error {
 	if !validService(string(service)) {
-		return fmt.Errorf("%q is no name of a service", service)
+		return fmt.Errorf("%q is not a name of a service", service)
 	}
 	return checkPath(path)
 }
@@ -130,8 +130,8 @@ func validService(name string) bool {
 	return true
 }
 
-// checkPath takes paths that every reader of a URL reads alike: without escapes,
-// empty segments and dots that lead elsewhere.
+// checkPath accepts only paths that all URL parsers read alike: without escapes, empty
+// segments, "." and "..".
 func checkPath(path string) error {
 	bad := func(why string) error { return fmt.Errorf("path %.100q %s", path, why) }
 	if len(path) > maxPath {
@@ -148,10 +148,10 @@ func checkPath(path string) error {
 	segments := strings.Split(rest, "/")
 	for i, segment := range segments {
 		switch {
-		case segment == "" && (below || i < len(segments)-1): // "/" and "/a/" are fine
+		case segment == "" && (below || i < len(segments)-1): // "/" and "/a/" are valid
 			return bad("has an empty segment")
 		case segment == "." || segment == "..":
-			return bad("has a segment of dots")
+			return bad("has a segment . or ..")
 		}
 		for _, c := range []byte(segment) {
 			if !alphanumeric(c) && !strings.ContainsRune("-._~!$&'()+,;=:@", rune(c)) {
@@ -169,15 +169,15 @@ func checkDigest(digest string) error {
 	return fmt.Errorf("digest %.80q is not %d digits of lower-case hexadecimal", digest, 2*sha256.Size)
 }
 
-// ParseRelease reads a release's JSON, strictly: what it does not know could change
-// what the rest means.
+// ParseRelease reads a release's JSON. It rejects unknown fields, because they could
+// change the meaning of the others.
 func ParseRelease(text string) (Release, error) {
 	var r Release
 	if len(text) > maxRelease {
-		return r, fmt.Errorf("%d bytes; the limit is %d", len(text), maxRelease)
+		return r, fmt.Errorf("it has %d bytes; the limit is %d", len(text), maxRelease)
 	}
 	if !utf8.ValidString(text) {
-		return r, errors.New("it is not UTF-8")
+		return r, errors.New("not UTF-8")
 	}
 	if err := decodeStrictly(strings.NewReader(text), &r); err != nil {
 		return r, err
@@ -185,7 +185,7 @@ func ParseRelease(text string) (Release, error) {
 	return r, r.check()
 }
 
-// decodeStrictly reads one JSON value of known fields, and nothing behind it.
+// decodeStrictly reads one JSON value with known fields only, up to the end of in.
 func decodeStrictly(in io.Reader, out any) error {
 	d := json.NewDecoder(in)
 	d.DisallowUnknownFields()
@@ -193,18 +193,18 @@ func decodeStrictly(in io.Reader, out any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the JSON value")
+		return errors.New("there are bytes after the JSON value")
 	}
 	return nil
 }
 
-// signDomain begins what is signed, so that a signature of something else can never
-// pass for one of a release.
+// signDomain begins the signed bytes, so that a signature for another purpose is never
+// valid for a release.
 const signDomain = "perto function release 1\n"
 
-// Signed is a release as it travels and as it is kept.
+// Signed is a release with its signature, as it is sent and stored.
 type Signed struct {
-	Release   string `json:"release"`   // its exact JSON: what is signed
+	Release   string `json:"release"`   // the exact JSON that is signed
 	Key       string `json:"key"`       // name of the key
 	Signature []byte `json:"signature"` // ed25519, of signDomain and Release
 }
@@ -219,7 +219,7 @@ func Sign(k SigningKey, r Release) (Signed, error) {
 	}
 	text, err := json.Marshal(r)
 	if err == nil {
-		_, err = ParseRelease(string(text)) // what nobody would accept is not signed
+		_, err = ParseRelease(string(text)) // do not sign a release that would be rejected
 	}
 	if err != nil {
 		return fail(err)
@@ -229,8 +229,8 @@ func Sign(k SigningKey, r Release) (Signed, error) {
 
 func signed(release string) []byte { return append([]byte(signDomain), release...) }
 
-// Verify returns the release when one of the trusted keys signed it. Nothing of it
-// is read before.
+// Verify returns the release when one of the trusted keys has signed it. It parses the
+// release only after that.
 func (s Signed) Verify(trust []PublicKey) (Release, error) {
 	if err := s.checkSignature(trust); err != nil {
 		return Release{}, err
@@ -250,7 +250,7 @@ func (s Signed) checkSignature(trust []PublicKey) error {
 	case s.Key == "" || len(s.Signature) == 0:
 		return fail("sign it with a key of the trust list", "it is not signed")
 	case len(s.Release) > maxRelease:
-		return fail("", "%d bytes; the limit is %d", len(s.Release), maxRelease)
+		return fail("", "it has %d bytes; the limit is %d", len(s.Release), maxRelease)
 	}
 	known := false
 	for _, k := range trust {
@@ -263,9 +263,9 @@ func (s Signed) checkSignature(trust []PublicKey) error {
 		}
 	}
 	if !known {
-		return fail("its public key has to be in the trust list of the node", "nobody here trusts the key %.80q", s.Key)
+		return fail("add its public key to the trust list of the node", "this node does not trust the key %.80q", s.Key)
 	}
-	return fail("it was changed on its way, or another key has the same name", "the signature is not that of key %s", s.Key)
+	return fail("the release was changed in transit, or another key has the same name", "the signature does not match key %s", s.Key)
 }
 
 func (r *Release) name() string { return string(r.Service) + r.Path }

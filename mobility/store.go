@@ -16,25 +16,25 @@ import (
 
 // Bounds of a Store.
 const (
-	defaultMaxModule = 32 << 20 // bytes; as functions.Limits has it
+	defaultMaxModule = 32 << 20 // bytes; the same as in functions.Limits
 	defaultKeep      = 10       // releases of a function
 	maxKeep          = 100
-	maxFunctions     = 4096 // that releases name
+	maxFunctions     = 4096 // functions with releases
 )
 
-// StoreConfig is what a Store is made of.
+// StoreConfig configures a Store.
 type StoreConfig struct {
-	Dir       string       // "": memory only, a restart forgets all
-	Trust     []PublicKey  // whose releases are taken
+	Dir       string       // "": memory only, nothing survives a restart
+	Trust     []PublicKey  // keys whose releases take effect
 	MaxModule int64        // largest module, in bytes; default 32 MiB
 	Keep      int          // releases kept of each function; default 10, at most 100
-	Logger    *slog.Logger // nil: nobody hears it
+	Logger    *slog.Logger // nil: no logs
 }
 
 // Store holds the releases and modules of one node.
 //
-// Invariant: what Desired shows of releases is on the disk already, and is the
-// highest version that a trusted key has signed.
+// Invariant: Desired shows a release only after it is on the disk. It shows the highest
+// version that a trusted key has signed.
 type Store struct {
 	dir       string
 	maxModule int64
@@ -47,10 +47,10 @@ type Store struct {
 	released map[function][]release // newest first; never empty
 	declared map[function]Declared
 	inline   map[string][]byte // modules of declarations, by digest
-	modules  map[string][]byte // the others that are here, by digest; nil: on the disk
+	modules  map[string][]byte // other modules that are here, by digest; nil: on the disk
 }
 
-// function names what a release releases.
+// function is the name of a function.
 type function struct {
 	service perto.Service
 	path    string
@@ -60,45 +60,45 @@ func (f function) compare(g function) int {
 	return cmp.Or(cmp.Compare(f.service, g.service), cmp.Compare(f.path, g.path))
 }
 
-// release is one that is kept. Those that are not trusted, or no longer, wait
-// without effect until their key is trusted or a trusted release replaces them.
+// release is a kept release. When its key is not trusted, it has no effect, until the
+// key is trusted or a trusted release replaces it.
 type release struct {
 	Signed
 	r       Release
 	trusted bool
 }
 
-// Who decided what a function is: a release wins over the World's file.
+// Values of Function.Source. A release wins over the World's file.
 const (
 	FromWorld   = "world"
 	FromRelease = "pushed"
 )
 
-// Function is what should run: the newest decision about one function.
+// Function is a function that should run: the newest decision about it.
 type Function struct {
 	Service  perto.Service `json:"service"`
 	Path     string        `json:"path"`
-	Version  uint64        `json:"version"` // 0 of the World's file
+	Version  uint64        `json:"version"` // 0 when it is from the World's file
 	Digest   string        `json:"digest"`
-	Bytes    int64         `json:"bytes,omitempty"` // 0: not known yet
+	Bytes    int64         `json:"bytes,omitempty"` // 0 when it is unknown
 	Settings Settings      `json:"settings,omitzero"`
-	Signer   string        `json:"signer,omitempty"` // name of the key; "" of the World's file
+	Signer   string        `json:"signer,omitempty"` // name of the key; "" when it is from the World's file
 	Source   string        `json:"source"`           // FromWorld or FromRelease
-	Present  bool          `json:"present"`          // the module is here
+	Present  bool          `json:"present"`          // the module is in the Store
 }
 
-// Declared is a function that the World's file names. The file is the operator's
-// own: it needs no signature.
+// Declared is a function of the World's file. The file belongs to the operator and needs
+// no signature.
 type Declared struct {
 	Service  perto.Service
 	Path     string
 	Settings Settings
-	Digest   string // "": that of Module
-	Module   []byte // nil: only its digest is known, it comes later
+	Digest   string // "": computed from Module
+	Module   []byte // nil: only the digest is known, and the module comes later
 }
 
-// OpenStore reads what a Store of the same folder has kept. A damaged file is set
-// aside, and logged: it costs one function or module, not the start.
+// OpenStore opens a folder and reads the stored releases and modules. It sets a damaged
+// file aside and logs it. Such a file costs one function or module, not the start.
 func OpenStore(cfg StoreConfig) (*Store, error) {
 	if cfg.MaxModule <= 0 {
 		cfg.MaxModule = defaultMaxModule
@@ -124,12 +124,11 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// Desired returns what should run, sorted by service and path. A new version comes
-// with each change, also when a module arrives. Nobody changes what is published.
+// Desired returns the functions that should run, sorted by service and path. A new value
+// comes with each change, also when a module arrives. Values must not be changed.
 func (s *Store) Desired() *snapshot.Var[[]Function] { return &s.desired }
 
-// History returns the releases of a function that are kept and trusted, newest
-// first.
+// History returns the kept releases of a function with trusted keys, newest first.
 func (s *Store) History(service perto.Service, path string) []Release {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,9 +141,9 @@ func (s *Store) History(service perto.Service, path string) []Release {
 	return out
 }
 
-// Apply takes a release over. When it returns without error, the release is what
-// the node wants, after a crash too; missing says that its module is not here yet.
-// The newest release may come again; an older one is refused (KindConflict).
+// Apply accepts a release. When it returns without error, the release is durable. missing
+// reports whether its module is not here yet. Applying the newest release again is no
+// error. An older one is rejected (KindConflict).
 func (s *Store) Apply(signed Signed) (missing bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +155,7 @@ func (s *Store) Apply(signed Signed) (missing bool, err error) {
 		return false, &perto.Error{Op: "apply release", Path: r.name(), Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
 	}
 	if r.Bytes > s.maxModule {
-		return fail(perto.KindInvalid, "", "a module of %d bytes; the limit is %d", r.Bytes, s.maxModule)
+		return fail(perto.KindInvalid, "", "its module has %d bytes; the limit is %d", r.Bytes, s.maxModule)
 	}
 	f := function{r.Service, r.Path}
 	kept := slices.DeleteFunc(slices.Clone(s.released[f]), func(k release) bool { return !k.trusted })
@@ -166,11 +165,11 @@ func (s *Store) Apply(signed Signed) (missing bool, err error) {
 		case newest.Release == signed.Release:
 			return s.missing(r), nil
 		case r.Version <= newest.r.Version:
-			return fail(perto.KindConflict, fmt.Sprintf("release version %d, also to go back to older code", newest.r.Version+1),
+			return fail(perto.KindConflict, fmt.Sprintf("use version %d, also for a rollback to older code", newest.r.Version+1),
 				"version %d is not newer than version %d, which is here", r.Version, newest.r.Version)
 		}
 	} else if s.released[f] == nil && len(s.released) >= maxFunctions {
-		return fail(perto.KindUnavailable, "", "%d functions are released here, no more are taken", maxFunctions)
+		return fail(perto.KindUnavailable, "", "this node has the maximum of %d released functions", maxFunctions)
 	}
 	kept = slices.Insert(kept, 0, release{Signed: signed, r: r, trusted: true})
 	kept = kept[:min(len(kept), s.keep)]
@@ -182,12 +181,12 @@ func (s *Store) Apply(signed Signed) (missing bool, err error) {
 	return s.missing(r), nil
 }
 
-// missing says whether a release lacks its module here.
+// missing reports whether the Store lacks the module of a release.
 func (s *Store) missing(r Release) bool { return !r.Removed && !s.has(r.Digest) }
 
-// Declare says what the World's file declares, all of it: what was declared before
-// and is not any more disappears, unless a release names it. It is called before
-// the first Apply; when it fails, nothing changes.
+// Declare replaces all functions of the World's file. Functions that are no longer
+// declared disappear, unless a release names them. Call it before the first Apply. When
+// it fails, nothing changes.
 func (s *Store) Declare(all []Declared) error {
 	declared, inline := make(map[function]Declared), make(map[string][]byte)
 	for _, d := range all {
@@ -197,14 +196,14 @@ func (s *Store) Declare(all []Declared) error {
 		if d.Module != nil {
 			digest := Digest(d.Module)
 			if d.Digest != "" && d.Digest != digest {
-				return fail(fmt.Errorf("its module has the digest %s, not %s", digest, d.Digest))
+				return fail(fmt.Errorf("its module has the digest %s instead of %s", digest, d.Digest))
 			}
 			d.Digest = digest
 			inline[digest] = d.Module
 		}
 		err := errors.Join(checkFunction(d.Service, d.Path), checkDigest(d.Digest), d.Settings.check())
 		if err == nil && int64(len(d.Module)) > s.maxModule {
-			err = fmt.Errorf("a module of %d bytes; the limit is %d", len(d.Module), s.maxModule)
+			err = fmt.Errorf("its module has %d bytes; the limit is %d", len(d.Module), s.maxModule)
 		}
 		if err != nil {
 			return fail(err)
@@ -222,8 +221,8 @@ func (s *Store) Declare(all []Declared) error {
 	return nil
 }
 
-// SetTrust replaces the keys whose releases are taken. Releases of keys that are
-// not trusted any more have no effect from now on.
+// SetTrust replaces the trusted keys. Releases of keys that are no longer trusted lose
+// their effect.
 func (s *Store) SetTrust(trust []PublicKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,14 +235,14 @@ func (s *Store) SetTrust(trust []PublicKey) {
 	s.publish()
 }
 
-// settle follows a change of releases or declarations.
+// settle updates modules and Desired after a change of releases or declarations.
 func (s *Store) settle() {
 	s.adopt()
 	s.collect()
 	s.publish()
 }
 
-// publish shows what should run now.
+// publish updates Desired.
 func (s *Store) publish() {
 	wanted := make(map[function]Function)
 	for f, d := range s.declared {

@@ -23,7 +23,7 @@ import (
 	"perto"
 )
 
-// key returns a signing key that depends on its name only.
+// key returns a signing key that depends only on its name.
 func key(name string) SigningKey {
 	seed := bytes.Repeat([]byte{byte(len(name))}, ed25519.SeedSize)
 	copy(seed, name)
@@ -32,7 +32,7 @@ func key(name string) SigningKey {
 
 var alice = key("alice")
 
-// module returns a module of a few bytes. A Store does not look into it.
+// module returns a module of a few bytes. A Store does not check its content.
 func module(text string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + text) }
 
 func greeting(version uint64, wasm []byte) Release {
@@ -49,7 +49,7 @@ func sign(t testing.TB, r Release) Signed {
 	return s
 }
 
-// signAnything signs a text as alice would never do.
+// signAnything signs any text with alice's key, without the checks of Sign.
 func signAnything(text string) Signed {
 	return Signed{Release: text, Key: alice.Name, Signature: ed25519.Sign(alice.private, signed(text))}
 }
@@ -82,8 +82,8 @@ func put(t testing.TB, s *Store, wasm []byte) {
 	}
 }
 
-// refused checks an error's kind and that it says why.
-func refused(t *testing.T, what string, err error, kind perto.Kind, why string) {
+// rejected checks an error's kind and text.
+func rejected(t *testing.T, what string, err error, kind perto.Kind, why string) {
 	t.Helper()
 	e, ok := errors.AsType[*perto.Error](err)
 	if !ok || e.Kind != kind || !strings.Contains(err.Error(), why) {
@@ -91,7 +91,7 @@ func refused(t *testing.T, what string, err error, kind perto.Kind, why string) 
 	}
 }
 
-// shown is what should run, one line a function.
+// shown lists the functions that should run, one a line.
 func shown(s *Store) string {
 	var b strings.Builder
 	for _, f := range *s.Desired().Load() {
@@ -113,7 +113,7 @@ func files(t *testing.T, dir string) string {
 	return strings.Join(names, " ")
 }
 
-func TestApplyRefuses(t *testing.T) {
+func TestApplyRejects(t *testing.T) {
 	wasm := module("a")
 	good := sign(t, greeting(2, wasm))
 	change := func(f func(*Signed)) Signed { s := good; f(&s); return s }
@@ -138,16 +138,16 @@ func TestApplyRefuses(t *testing.T) {
 	}{
 		{"empty", Signed{}, perto.KindInvalid, "not signed"},
 		{"unsigned", change(func(s *Signed) { s.Signature = nil }), perto.KindInvalid, "not signed"},
-		{"unknown key", mallory, perto.KindInvalid, `nobody here trusts the key "mallory"`},
-		{"another's name", change(func(s *Signed) { s.Signature = mallory.Signature }), perto.KindInvalid, "not that of key alice"},
-		{"signature of half its length", change(func(s *Signed) { s.Signature = s.Signature[:32] }), perto.KindInvalid, "not that of key"},
-		{"signature without the domain", change(func(s *Signed) { s.Signature = ed25519.Sign(alice.private, []byte(s.Release)) }), perto.KindInvalid, "not that of key"},
-		{"a byte changed", change(func(s *Signed) { s.Release = strings.Replace(s.Release, "/greeting", "/greetinh", 1) }), perto.KindInvalid, "not that of key"},
-		{"a space more", change(func(s *Signed) { s.Release += " " }), perto.KindInvalid, "not that of key"},
+		{"unknown key", mallory, perto.KindInvalid, `this node does not trust the key "mallory"`},
+		{"another's name", change(func(s *Signed) { s.Signature = mallory.Signature }), perto.KindInvalid, "does not match key alice"},
+		{"signature of half its length", change(func(s *Signed) { s.Signature = s.Signature[:32] }), perto.KindInvalid, "does not match key"},
+		{"signature without the domain", change(func(s *Signed) { s.Signature = ed25519.Sign(alice.private, []byte(s.Release)) }), perto.KindInvalid, "does not match key"},
+		{"a byte changed", change(func(s *Signed) { s.Release = strings.Replace(s.Release, "/greeting", "/greetinh", 1) }), perto.KindInvalid, "does not match key"},
+		{"a space more", change(func(s *Signed) { s.Release += " " }), perto.KindInvalid, "does not match key"},
 		{"too long", signAnything(strings.Repeat(" ", maxRelease) + "{}"), perto.KindInvalid, "the limit is"},
 		{"not JSON", signAnything("hello"), perto.KindInvalid, "invalid character"},
 		{"not UTF-8", signAnything("{\"note\":\"\xff\"}"), perto.KindInvalid, "UTF-8"},
-		{"two values", signAnything(good.Release + "{}"), perto.KindInvalid, "something follows"},
+		{"two values", signAnything(good.Release + "{}"), perto.KindInvalid, "after the JSON value"},
 		{"unknown field", signAnything(`{"until":"tomorrow",` + good.Release[1:]), perto.KindInvalid, "unknown field"},
 		{"version 0", release(func(r *Release) { r.Version = 0 }), perto.KindInvalid, "version 0"},
 		{"last version", release(func(r *Release) { r.Version = 1 << 63 }), perto.KindInvalid, "version"},
@@ -158,11 +158,11 @@ func TestApplyRefuses(t *testing.T) {
 		{"short digest", release(func(r *Release) { r.Digest = r.Digest[1:] }), perto.KindInvalid, "digest"},
 		{"upper-case digest", release(func(r *Release) { r.Digest = strings.ToUpper(r.Digest) }), perto.KindInvalid, "digest"},
 		{"digest leads elsewhere", release(func(r *Release) { r.Digest = "../../../../etc/passwd" }), perto.KindInvalid, "digest"},
-		{"removed, with code", release(func(r *Release) { r.Removed = true }), perto.KindInvalid, "names code"},
-		{"no service", release(func(r *Release) { r.Service = "" }), perto.KindInvalid, "no name of a service"},
-		{"service leads elsewhere", release(func(r *Release) { r.Service = "../x" }), perto.KindInvalid, "no name of a service"},
-		{"service not canonical", release(func(r *Release) { r.Service = "Shop.cdn.example" }), perto.KindInvalid, "no name of a service"},
-		{"path leads elsewhere", release(func(r *Release) { r.Path = "/a/../../etc" }), perto.KindInvalid, "dots"},
+		{"removed, with code", release(func(r *Release) { r.Removed = true }), perto.KindInvalid, "must not name code"},
+		{"no service", release(func(r *Release) { r.Service = "" }), perto.KindInvalid, "is not a name of a service"},
+		{"service leads elsewhere", release(func(r *Release) { r.Service = "../x" }), perto.KindInvalid, "is not a name of a service"},
+		{"service not canonical", release(func(r *Release) { r.Service = "Shop.cdn.example" }), perto.KindInvalid, "is not a name of a service"},
+		{"path leads elsewhere", release(func(r *Release) { r.Path = "/a/../../etc" }), perto.KindInvalid, "has a segment ."},
 		{"activation", release(func(r *Release) { r.Settings.Activation = "sometimes" }), perto.KindInvalid, "sometimes"},
 		{"phase", release(func(r *Release) { r.Settings.Phase = "later" }), perto.KindInvalid, "later"},
 		{"placement", release(func(r *Release) { r.Settings.Placement = "moon" }), perto.KindInvalid, "moon"},
@@ -175,7 +175,7 @@ func TestApplyRefuses(t *testing.T) {
 			}
 			before, on := shown(s), files(t, dir+"/releases")
 			_, err := s.Apply(tt.signed)
-			refused(t, tt.name, err, tt.kind, tt.why)
+			rejected(t, tt.name, err, tt.kind, tt.why)
 			if shown(s) != before || files(t, dir+"/releases") != on {
 				t.Errorf("it changed something: %s", shown(s))
 			}
@@ -199,7 +199,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestPutRefuses(t *testing.T) {
+func TestPutRejects(t *testing.T) {
 	wasm := module("a")
 	for _, dir := range []string{"", t.TempDir()} {
 		s := open(t, StoreConfig{Dir: dir, MaxModule: 100})
@@ -210,20 +210,20 @@ func TestPutRefuses(t *testing.T) {
 			kind         perto.Kind
 			why          string
 		}{
-			{"other content", Digest(wasm), bytes.NewReader(module("b")), perto.KindInvalid, "what came has the digest"},
-			{"cut", Digest(wasm), bytes.NewReader(wasm[:4]), perto.KindInvalid, "what came has the digest"},
+			{"other content", Digest(wasm), bytes.NewReader(module("b")), perto.KindInvalid, "the received module has the digest"},
+			{"cut", Digest(wasm), bytes.NewReader(wasm[:4]), perto.KindInvalid, "the received module has the digest"},
 			{"empty", Digest(wasm), strings.NewReader(""), perto.KindInvalid, "empty"},
-			{"endless", Digest(wasm), io.MultiReader(bytes.NewReader(wasm), endless{}), perto.KindInvalid, "more than 9 bytes"},
+			{"endless", Digest(wasm), io.MultiReader(bytes.NewReader(wasm), endless{}), perto.KindInvalid, "more than the 9 bytes"},
 			{"broken off", Digest(wasm), io.MultiReader(bytes.NewReader(wasm[:4]), iotest.ErrReader(io.ErrUnexpectedEOF)), perto.KindUnavailable, "unexpected EOF"},
 			{"nobody wants it", Digest(module("c")), bytes.NewReader(module("c")), perto.KindNotFound, "no release names it"},
 			{"digest leads elsewhere", "../../evil", bytes.NewReader(wasm), perto.KindInvalid, "digest"},
 			{"no digest", "", bytes.NewReader(wasm), perto.KindInvalid, "digest"},
 		} {
-			refused(t, tt.name, s.Put(t.Context(), tt.digest, tt.in), tt.kind, tt.why)
+			rejected(t, tt.name, s.Put(t.Context(), tt.digest, tt.in), tt.kind, tt.why)
 		}
 		ended, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
-		refused(t, "ended", s.Put(ended, Digest(wasm), bytes.NewReader(wasm)), perto.KindUnavailable, "enough")
+		rejected(t, "ended", s.Put(ended, Digest(wasm), bytes.NewReader(wasm)), perto.KindUnavailable, "enough")
 		if _, ok := s.Module(Digest(wasm)); ok {
 			t.Error("a refused module is there")
 		}
@@ -242,8 +242,8 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestReleaseWinsOverDeclaration: the file's functions come and go with it, those
-// that were released stay as released.
+// TestReleaseWinsOverDeclaration: declared functions follow the file. Released functions
+// stay as released.
 func TestReleaseWinsOverDeclaration(t *testing.T) {
 	for _, dir := range []string{"", t.TempDir()} {
 		s := open(t, StoreConfig{Dir: dir})
@@ -280,7 +280,7 @@ func TestReleaseWinsOverDeclaration(t *testing.T) {
 		want(line("/greeting", 1, two, "alice pushed", false))
 		put(t, s, two)
 		want(line("/greeting", 1, two, "alice pushed", true))
-		// A release of the file's code keeps it when the file names it no more.
+		// A release of the file's code keeps that code when the file no longer names it.
 		if missing := apply(t, s, greeting(2, one)); missing {
 			t.Error("a module that the file has is missing")
 		}
@@ -294,7 +294,7 @@ func TestReleaseWinsOverDeclaration(t *testing.T) {
 	}
 }
 
-func TestDeclareRefuses(t *testing.T) {
+func TestDeclareRejects(t *testing.T) {
 	s := open(t, StoreConfig{MaxModule: 100})
 	good := Declared{Service: "a.example", Path: "/", Module: module("")}
 	if err := s.Declare([]Declared{good}); err != nil {
@@ -309,14 +309,14 @@ func TestDeclareRefuses(t *testing.T) {
 		"the limit is":   {Service: "a.example", Path: "/b", Module: make([]byte, 101)},
 		"moon":           {Service: "a.example", Path: "/b", Module: module(""), Settings: Settings{Placement: "moon"}},
 	} {
-		refused(t, why, s.Declare([]Declared{good, d}), perto.KindInvalid, why)
+		rejected(t, why, s.Declare([]Declared{good, d}), perto.KindInvalid, why)
 		if shown(s) != before {
 			t.Errorf("%s: it changed something", why)
 		}
 	}
 }
 
-func TestKeepsSoManyReleases(t *testing.T) {
+func TestStoreKeepsLimitedReleases(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, StoreConfig{Dir: dir, Keep: 3})
 	for v := range uint64(6) {
@@ -337,7 +337,7 @@ func TestKeepsSoManyReleases(t *testing.T) {
 	if n := len(strings.Fields(files(t, dir+"/modules"))); n != 3 {
 		t.Errorf("%d modules are kept", n)
 	}
-	// To go back is a new release; nothing has to be sent.
+	// A rollback is a new release, and no module is sent.
 	back := greeting(7, module("3"))
 	back.Note = "rollback to version 4"
 	if missing := apply(t, s, back); missing {
@@ -345,7 +345,7 @@ func TestKeepsSoManyReleases(t *testing.T) {
 	}
 }
 
-// TestReopen: what was there before is there after, whatever a crash left behind.
+// TestReopen: a Store keeps its content over a restart, whatever files a crash left.
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	var logged bytes.Buffer
@@ -360,13 +360,13 @@ func TestReopen(t *testing.T) {
 	apply(t, s, other)
 	before := shown(s)
 
-	// A crash between the steps of Apply or Put leaves files without a name.
+	// A crash within Apply or Put leaves temporary files.
 	for _, name := range []string{"modules/.new-123", "releases/.new-9"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Somebody else's files do not matter.
+	// Files of other programs are ignored.
 	for _, name := range []string{"modules/README", "modules/short.wasm"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
@@ -389,8 +389,7 @@ func TestReopen(t *testing.T) {
 		t.Errorf("logged %s", logged.String())
 	}
 
-	// A crash between a release and the removal of older modules leaves some that
-	// nothing names.
+	// A crash between a release and the removal of older modules leaves unused modules.
 	orphan := module("orphan")
 	if err := os.WriteFile(filepath.Join(dir, "modules", Digest(orphan)+".wasm"), orphan, 0o600); err != nil {
 		t.Fatal(err)
@@ -402,7 +401,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// TestDocumentedRelease: the example of the documentation is one.
+// TestDocumentedRelease: the example of the documentation is valid.
 func TestDocumentedRelease(t *testing.T) {
 	page, err := os.ReadFile("../docs/formats/release.md")
 	if err != nil {
@@ -415,7 +414,7 @@ func TestDocumentedRelease(t *testing.T) {
 	}
 }
 
-// TestDamage: a damaged file costs what is in it, and nothing else.
+// TestDamage: a damaged file costs only its own content.
 func TestDamage(t *testing.T) {
 	wasm := module("a")
 	releases := "releases/" + function{"shop.cdn.example", "/greeting"}.file() + ".json"
@@ -463,7 +462,7 @@ func TestDamage(t *testing.T) {
 			if _, err := os.Stat(path + damagedAfter); err != nil {
 				t.Error(err)
 			}
-			// It can come again.
+			// It can be applied again.
 			apply(t, s, greeting(1, wasm))
 			put(t, s, wasm)
 			if got, ok := open(t, cfg).Module(Digest(wasm)); !ok || !bytes.Equal(got, wasm) {
@@ -483,8 +482,8 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// TestNothingTakesEffectThatIsNotOnTheDisk: a disk that takes nothing.
-func TestNothingTakesEffectThatIsNotOnTheDisk(t *testing.T) {
+// TestEffectsAreDurable: without a writable disk, nothing takes effect.
+func TestEffectsAreDurable(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, StoreConfig{Dir: dir})
 	apply(t, s, greeting(1, module("a")))
@@ -495,14 +494,14 @@ func TestNothingTakesEffectThatIsNotOnTheDisk(t *testing.T) {
 		}
 	}
 	_, err := s.Apply(sign(t, greeting(2, module("b"))))
-	refused(t, "apply", err, perto.KindUnavailable, "no such file")
-	refused(t, "put", s.Put(t.Context(), Digest(module("a")), bytes.NewReader(module("a"))), perto.KindUnavailable, "no such file")
+	rejected(t, "apply", err, perto.KindUnavailable, "no such file")
+	rejected(t, "put", s.Put(t.Context(), Digest(module("a")), bytes.NewReader(module("a"))), perto.KindUnavailable, "no such file")
 	if shown(s) != before {
 		t.Errorf("got %s", shown(s))
 	}
 }
 
-func TestTrustComesAndGoes(t *testing.T) {
+func TestSetTrust(t *testing.T) {
 	dir := t.TempDir()
 	bob := key("bob")
 	both := []PublicKey{alice.Public(), bob.Public()}
@@ -526,7 +525,7 @@ func TestTrustComesAndGoes(t *testing.T) {
 			t.Errorf("%s: trusted again: version %d", name, version(s))
 		}
 	}
-	// The next trusted release replaces what is not.
+	// The next trusted release replaces the untrusted one.
 	only(s)
 	apply(t, s, greeting(2, module("a")))
 	s = open(t, StoreConfig{Dir: dir, Trust: both})
@@ -535,8 +534,8 @@ func TestTrustComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestDesiredIsTheHighestSeen: in whatever order releases come, restarts between.
-func TestDesiredIsTheHighestSeen(t *testing.T) {
+// TestDesiredIsHighestVersion: in any order of releases, with restarts between them.
+func TestDesiredIsHighestVersion(t *testing.T) {
 	var signed []Signed
 	for v := range uint64(12) {
 		signed = append(signed, sign(t, greeting(v+1, module(fmt.Sprint(v%3)))))
@@ -550,7 +549,7 @@ func TestDesiredIsTheHighestSeen(t *testing.T) {
 		s := open(t, cfg)
 		highest := 0
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-			v := rapid.IntRange(0, len(signed)).Draw(rt, "version") // 0 restarts
+			v := rapid.IntRange(0, len(signed)).Draw(rt, "version") // 0 restarts the Store
 			if v == 0 {
 				s = open(t, cfg)
 			} else {
@@ -571,7 +570,8 @@ func TestDesiredIsTheHighestSeen(t *testing.T) {
 	})
 }
 
-// TestParallel: many at once, of the same function; readers never see it go back.
+// TestParallel: many concurrent releases of one function. Readers never see a version
+// go back.
 func TestParallel(t *testing.T) {
 	s := open(t, StoreConfig{Dir: t.TempDir(), Keep: 4})
 	const versions = 20
@@ -608,7 +608,7 @@ func TestParallel(t *testing.T) {
 				}
 			}
 			if _, err := s.Apply(sign(t, greeting(v+1, wasm))); err != nil {
-				return // a newer one was first
+				return // a newer one came first
 			}
 			for range 3 {
 				writers.Go(func() {
@@ -649,7 +649,7 @@ func TestDesiredWakes(t *testing.T) {
 	}
 }
 
-func TestKeysHideTheirSecrets(t *testing.T) {
+func TestSigningKeyHidesSecret(t *testing.T) {
 	k, err := NewSigningKey("ci@example.org")
 	if err != nil {
 		t.Fatal(err)

@@ -141,7 +141,7 @@ func TestFnInALab(t *testing.T) {
 	waitFor("--json fn list --to nrt-1", `"subrequests": 2`)
 	step("key new --sign ana --out KEY", "functions { trust = [\"ana:")
 	for line, want := range map[string]string{
-		"fn push FILE shop.cdn.example/where --key KEY":                            "nobody here trusts the key",
+		"fn push FILE shop.cdn.example/where --key KEY":                            "this node does not trust the key",
 		"fn push FILE shop.cdn.example":                                            "it takes a service and a path",
 		"fn push FILE shop.cdn.exmaple/where":                                      `did you mean "shop.cdn.example"?`,
 		"fn push FILE other.example/where":                                         "no service of this name is configured (known are ",
