@@ -10,12 +10,11 @@ import (
 	"perto"
 )
 
-// Admin changes a running Node, or a lab of them.
+// Admin changes a running Node, or all Nodes of a lab.
 type Admin interface {
-	// Drain changes which edges the answers may name. It returns the edges that it
-	// changed.
+	// Drain changes the administrator's state of edges. It returns the changed edges.
 	Drain(ctx context.Context, d Drain) ([]perto.Replica, error)
-	// Purge removes stored replies. It returns the number of objects by edge.
+	// Purge removes stored responses. It returns the number of objects by edge.
 	Purge(ctx context.Context, p Purge) (map[perto.Replica]int, error)
 }
 
@@ -23,25 +22,26 @@ type Admin interface {
 type Drain struct {
 	Edge     perto.Replica // one edge, or
 	Provider string        // all edges of the PoPs of a provider
-	// State is "drain", "down" or "up"; "" returns to what heartbeats and probes say.
+	// State is "drain", "down" or "up". "" removes the administrator's state, so that
+	// heartbeats and probes decide again.
 	State string
-	Until time.Time // zero: without end
+	Until time.Time // zero: without a time limit
 }
 
-// Purge names stored replies: those of a URL, those with a surrogate key, or all.
+// Purge selects stored responses: those of a URL, those with a surrogate key, or all.
 type Purge struct {
 	URL *url.URL
 	Tag string
 	All bool
 }
 
-// DrainResult is what the API answers to a drain.
+// DrainResult is the API's response to a drain.
 type DrainResult struct {
 	Edges []perto.Replica `json:"edges"`
 	State string          `json:"state"`
 }
 
-// PurgeResult is what the API answers to a purge.
+// PurgeResult is the API's response to a purge.
 type PurgeResult struct {
 	Objects int                   `json:"objects"`
 	Edges   map[perto.Replica]int `json:"edges"` // objects by edge
@@ -52,7 +52,7 @@ type PurgeResult struct {
 //	POST /api/drain    edge= or provider=, state=, for=
 //	POST /api/purge    url=, tag= or all=yes
 //
-// It checks no caller: serve it where only administrators come.
+// It does not authenticate callers. Serve it only where administrators have access.
 func AdminHandler(a Admin) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/drain", func(w http.ResponseWriter, r *http.Request) {
@@ -121,14 +121,14 @@ func parsePurge(value func(string) string) (p Purge, err error) {
 		given++
 	}
 	if given != 1 {
-		return p, &perto.Error{Op: "purge", Kind: perto.KindInvalid, Err: fmt.Errorf("name one of a URL, a tag and all")}
+		return p, &perto.Error{Op: "purge", Kind: perto.KindInvalid, Err: fmt.Errorf("name exactly one of url, tag and all")}
 	}
 	return p, nil
 }
 
-// RefuseAdmin answers requests for [AdminHandler] where it is not served.
+// RefuseAdmin rejects requests for [AdminHandler] where it is not served.
 func RefuseAdmin(hint string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		WriteError(w, &perto.Error{Op: "ask", Path: r.URL.Path, Kind: perto.KindInvalid, Err: fmt.Errorf("this address only answers questions"), Hint: hint})
+		WriteError(w, &perto.Error{Op: "ask", Path: r.URL.Path, Kind: perto.KindInvalid, Err: fmt.Errorf("this address is read-only"), Hint: hint})
 	})
 }

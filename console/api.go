@@ -1,12 +1,13 @@
-// Package console is what people and programs read a running perto by: a
-// read-only API over the snapshots of a Node (or of a lab full of them).
+// Package console is the API of a running perto for people and programs. [Handler] is
+// the read-only part, over the snapshots of a Node or of all Nodes in a lab:
 //
-//	GET /api/status    what serves, and what is known of it
+//	GET /api/status    the state of all roles
 //	GET /api/explain   one decision, step by step: name=, or url=
 //	GET /metrics       OpenMetrics
 //
-// It changes nothing and listens on loopback unless told otherwise; requests
-// from pages of other origins are refused.
+// [AdminHandler] is the part that changes a Node, and [Call] is the client. Handlers are
+// safe for concurrent use. By default the API listens on loopback. [Guard] rejects
+// requests from web pages of other origins.
 package console
 
 import (
@@ -23,13 +24,13 @@ import (
 	"perto/mapping"
 )
 
-// Source is what the API shows.
+// Source provides the values that the API shows.
 type Source interface {
-	// Status returns a value that is shown as JSON.
+	// Status returns the status, which is shown as JSON.
 	Status() any
-	// Explain answers as a query would be answered now.
+	// Explain returns how a query would be answered now, and why.
 	Explain(name string, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (*mapping.Explanation, error)
-	// ExplainURL says what a request for a URL would meet; the value is shown as
+	// ExplainURL returns how a request for a URL would be handled. The value is shown as
 	// JSON.
 	ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error)
 	// Metrics serves the metrics.
@@ -52,7 +53,7 @@ func Handler(s Source) http.Handler {
 	return mux
 }
 
-// explain reads the parameters: name or url, and who asks.
+// explain reads the parameters: name or url, client, resolver and type.
 func explain(s Source, r *http.Request) (any, error) {
 	q, err := ParseQuestion(r.FormValue("client"), r.FormValue("resolver"), r.FormValue("type"))
 	if err != nil {
@@ -75,15 +76,15 @@ func invalid(what, format string, args ...any) error {
 	return &perto.Error{Op: "explain", Path: what, Kind: perto.KindInvalid, Err: fmt.Errorf(format, args...)}
 }
 
-// Question is who asks for a name: what decides its answer.
+// Question is the client and resolver of a query, on which its answer depends.
 type Question struct {
 	Resolver netip.Addr
-	ECS      mapping.Subnet // zero when the resolver tells none
+	ECS      mapping.Subnet // zero when the query has no client subnet
 	Family   mapping.Family
 }
 
-// ParseQuestion reads who asks: client (an address or a subnet), resolver or
-// both; type is A (the default) or AAAA.
+// ParseQuestion reads the client (an address or a subnet), the resolver, or both. qtype is
+// A (the default) or AAAA.
 func ParseQuestion(client, resolver, qtype string) (q Question, err error) {
 	if client != "" {
 		p, err := parseSubnet(client)
@@ -114,7 +115,7 @@ func ParseQuestion(client, resolver, qtype string) (q Question, err error) {
 	return q, nil
 }
 
-// ParseURL reads a URL that edges may be asked for.
+// ParseURL reads a URL of a kind that edges serve.
 func ParseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -123,8 +124,8 @@ func ParseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// parseSubnet reads an address (as its /24 or /56, what resolvers tell) or a
-// prefix.
+// parseSubnet reads a prefix, or an address as its /24 or /56, which resolvers commonly
+// send.
 func parseSubnet(text string) (netip.Prefix, error) {
 	if strings.Contains(text, "/") {
 		return netip.ParsePrefix(text)
@@ -139,13 +140,13 @@ func parseSubnet(text string) (netip.Prefix, error) {
 	return a.Prefix(56)
 }
 
-// Failure is the body of an answer that reports an error.
+// Failure is the body of an error response.
 type Failure struct {
 	Error string `json:"error"`
 	Kind  string `json:"kind"`
 }
 
-// WriteJSON answers with a value.
+// WriteJSON writes a value as the response.
 func WriteJSON(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
@@ -153,7 +154,7 @@ func WriteJSON(w http.ResponseWriter, value any) {
 	enc.Encode(value)
 }
 
-// WriteError answers with an error; its kind decides the status.
+// WriteError writes an error response. The error's kind decides the status.
 func WriteError(w http.ResponseWriter, err error) {
 	kind := perto.KindInternal
 	if e, ok := errors.AsType[*perto.Error](err); ok {
@@ -164,9 +165,9 @@ func WriteError(w http.ResponseWriter, err error) {
 	json.NewEncoder(w).Encode(Failure{Error: err.Error(), Kind: kind.String()})
 }
 
-// Guard refuses requests that a page of another origin could make a browser
-// send: those whose Host is no address and not localhost (DNS rebinding), and
-// cross-origin ones that could change something.
+// Guard rejects requests that a web page of another origin could make a browser send:
+// those whose Host is neither an address nor localhost (DNS rebinding), and cross-origin
+// requests that could change something.
 func Guard(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return protection.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -102,7 +102,7 @@ func TestExplainParameters(t *testing.T) {
 	}
 }
 
-func TestGuardRefusesOtherPages(t *testing.T) {
+func TestGuardRejectsOtherOrigins(t *testing.T) {
 	h := Guard(Handler(&fakeSource{}))
 	if w := get(h, "/api/status", "evil.example"); w.Code != http.StatusMisdirectedRequest {
 		t.Errorf("foreign host: got %d", w.Code)

@@ -28,9 +28,9 @@ func httpClient(address string) (*http.Client, string) {
 	return &http.Client{Transport: transport}, "localhost"
 }
 
-// Call asks an API at "host:port" or "unix:PATH" and decodes its answer into out. An
-// error that the API reports comes back with its kind and text; an API that does not
-// answer is KindUnavailable, with hint.
+// Call sends a request to an API at "host:port" or "unix:PATH" and decodes the response
+// into out. An error of the API keeps its kind and text. When there is no response, the
+// error is of KindUnavailable and has the hint.
 func Call(ctx context.Context, method, address, path string, query url.Values, out any, hint string) error {
 	client, host := httpClient(address)
 	u := url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}
@@ -46,7 +46,7 @@ func Call(ctx context.Context, method, address, path string, query url.Values, o
 	if resp.StatusCode != http.StatusOK {
 		var f Failure
 		if json.NewDecoder(resp.Body).Decode(&f) != nil {
-			return &perto.Error{Op: "ask", Path: address, Kind: perto.KindUnavailable, Err: fmt.Errorf("the API answered %s to %s", resp.Status, path)}
+			return &perto.Error{Op: "ask", Path: address, Kind: perto.KindUnavailable, Err: fmt.Errorf("the API returned %s for %s", resp.Status, path)}
 		}
 		return &remoteError{f}
 	}
@@ -60,12 +60,12 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// remoteError is an error that an API reported, in its own words.
+// remoteError is an error that an API reported, with its text.
 type remoteError struct{ Failure }
 
 func (r *remoteError) Error() string { return r.Failure.Error }
 
-// Unwrap gives the error its kind back, for the exit code.
+// Unwrap returns the error of its kind, for the exit code.
 func (r *remoteError) Unwrap() error {
 	for k := perto.KindInternal; k <= perto.KindUnavailable; k++ {
 		if k.String() == r.Kind {
