@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write catalogue.h and built.txt anew")
 
-// TestCatalogueIsTheShops: the header that guests include is made of the shop's list.
-func TestCatalogueIsTheShops(t *testing.T) {
+// TestCatalogueHeader: the catalogue header of the guests matches the shop's list.
+func TestCatalogueHeader(t *testing.T) {
 	list, err := origin.Products()
 	if err != nil {
 		t.Fatal(err)
@@ -48,13 +48,13 @@ func check(t *testing.T, file string, want []byte) {
 		return
 	}
 	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%s is not what its sources say (%v); go test ./origin/functions -update, after make", file, err)
+		t.Errorf("%s does not match its sources (%v); run make, then go test ./origin/functions -update", file, err)
 	}
 }
 
-// TestModulesAreThoseOfTheirSources: built.txt has the digests of sources and of
-// modules. Where the compiler is the one that it names, the modules are built again.
-func TestModulesAreThoseOfTheirSources(t *testing.T) {
+// TestModulesMatchSources: built.txt has the digests of sources and modules. When the
+// named compiler is installed, the modules are built again and compared.
+func TestModulesMatchSources(t *testing.T) {
 	compiler := "none"
 	if out, err := exec.Command("clang", "--version").Output(); err == nil {
 		compiler, _, _ = strings.Cut(string(out), "\n")
@@ -100,12 +100,12 @@ func TestModulesAreThoseOfTheirSources(t *testing.T) {
 			t.Fatal(err)
 		}
 		if committed, err := Module(name + ".wasm"); err != nil || !bytes.Equal(again, committed) {
-			t.Errorf("%s.wasm built again is another one (%v)", name, err)
+			t.Errorf("%s.wasm differs when built again (%v)", name, err)
 		}
 	}
 }
 
-// makeFlags returns the flags that the Makefile gives the compiler.
+// makeFlags returns the compiler flags of the Makefile.
 func makeFlags(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("guests/Makefile")
@@ -128,7 +128,7 @@ func makeFlags(t *testing.T) []string {
 func names() []string {
 	files, err := fs.Glob(modules, "guests/*.wasm")
 	if err != nil {
-		panic(err) // the pattern is sound
+		panic(err) // the pattern is valid
 	}
 	for i := range files {
 		files[i] = strings.TrimSuffix(path.Base(files[i]), ".wasm")

@@ -1,10 +1,10 @@
-// Package shopcode holds the shop's code that may move: guests in C, and the modules
-// that are built of them. The same module runs at the origin, at the edges and in the
-// browser.
+// Package shopcode holds the shop's functions: the sources of the guests and their
+// compiled modules. The same module runs at the origin, at the edges and in the browser.
+// Start with [Module].
 //
 //	greeting    a fragment that differs for each person (a cookie)
 //	prices      prices in the currency of the client's country
-//	search      search in the catalogue, which ships with the code
+//	search      search in the catalogue, which is part of the module
 //	thumbnail   thumbnails of photos, in front of the photos
 package shopcode
 
@@ -17,6 +17,6 @@ import (
 //go:embed guests/*.wasm
 var modules embed.FS
 
-// Module returns a module by its file's name ("greeting.wasm"). Errors are those of
-// package io/fs.
+// Module returns a module by its file name, for example "greeting.wasm". Errors are those
+// of package io/fs.
 func Module(file string) ([]byte, error) { return modules.ReadFile("guests/" + file) }

@@ -19,7 +19,7 @@ import (
 	"perto/origin"
 )
 
-// load runs a module of the shop at an edge in São Paulo.
+// load loads a module of the shop as at an edge in São Paulo.
 func load(t testing.TB, name string, kv map[string]string) *functions.Module {
 	t.Helper()
 	wasm, err := Module(name + ".wasm")
@@ -51,8 +51,8 @@ func ask(t testing.TB, m *functions.Module, uri string, header ...string) (*func
 	return r, string(r.Body)
 }
 
-// TestGreetingIsTheShops: byte for byte what the shop itself answers.
-func TestGreetingIsTheShops(t *testing.T) {
+// TestGreetingMatchesShop: the guest's response has the same bytes as the shop's own.
+func TestGreetingMatchesShop(t *testing.T) {
 	m := load(t, "greeting", nil)
 	shop, err := origin.New(origin.Config{})
 	if err != nil {
@@ -108,13 +108,13 @@ func TestPrices(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ uri, currency, first string }{
-		{"/prices", "EUR", "82.00"}, // 89 dollars, where the client is
+		{"/prices", "EUR", "82.00"}, // 89 dollars, in the currency of the client's country
 		{"/prices?country=BR", "BRL", "481.00"},
 		{"/prices?country=US", "USD", "89.00"},
-		{"/prices?country=JP", "JPY", "13400.00"}, // what cannot be read is not used
+		{"/prices?country=JP", "JPY", "13400.00"}, // an invalid rate is ignored
 		{"/prices?country=XX", "XXX", "44.50"},
 		{"/prices?country=IR", "IRR", "53000000.00"},
-		{"/prices?country=ZW", "USD", "89.00"}, // nor what is too large to count with
+		{"/prices?country=ZW", "USD", "89.00"}, // a rate that is too large is ignored
 		{"/prices?country=", "USD", "89.00"},
 		{"/prices?country=" + strings.Repeat("%01", 2000), "USD", "89.00"},
 		{"/prices?country=%22%5C", "USD", "89.00"},
@@ -175,9 +175,9 @@ func reference(list []origin.Product, q string, n int) (total int, out []found) 
 	return len(out), out[:min(n, len(out))]
 }
 
-// TestSearchIsTheReference: for questions of words of the catalogue, their parts, in
+// TestSearchMatchesReference: queries are words of the catalogue and parts of them, in
 // any case, with and without accents.
-func TestSearchIsTheReference(t *testing.T) {
+func TestSearchMatchesReference(t *testing.T) {
 	m := load(t, "search", nil)
 	list, err := origin.Products()
 	if err != nil {
@@ -221,9 +221,9 @@ func TestSearchIsTheReference(t *testing.T) {
 	}
 }
 
-// TestGuestsStandAnything: random targets and fields are answered, by JSON that is
-// UTF-8 whatever was asked.
-func TestGuestsStandAnything(t *testing.T) {
+// TestGuestsHandleAnyInput: for random targets and fields the guests respond with JSON
+// that is valid UTF-8.
+func TestGuestsHandleAnyInput(t *testing.T) {
 	const odd = "%?&=q country;name/ \xc3\xa9\"<\\+0Z"
 	rng := rand.New(rand.NewPCG(13, 14))
 	for _, name := range []string{"greeting", "prices", "search"} {

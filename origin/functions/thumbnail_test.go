@@ -28,7 +28,7 @@ func request(uri string) *functions.Request {
 	return &functions.Request{Method: "GET", URI: uri, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("192.0.2.7:1234")}
 }
 
-// shrink asks for a thumbnail of a body.
+// shrink requests a thumbnail of a body.
 func shrink(t testing.TB, m *functions.Module, width int, body []byte) (*functions.Response, error) {
 	return m.Handle(t.Context(), request(fmt.Sprintf("/thumb/%d/a.png", width)), func(q *functions.Request) (*functions.Response, error) {
 		if q.URI != "/a.png" {
@@ -52,7 +52,7 @@ func encoded(t testing.TB, m image.Image) []byte {
 	return b.Bytes()
 }
 
-// photo is a picture with slow and quick changes and some noise, as a camera's.
+// photo draws a picture with slow and quick changes and some noise, like a camera's.
 func photo(w, h int) image.Image {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	m := image.NewRGBA(image.Rect(0, 0, w, h))
@@ -68,7 +68,7 @@ func photo(w, h int) image.Image {
 	return m
 }
 
-// drawn is a picture whose pixels f says.
+// drawn draws a picture from a function of the pixel's position.
 func drawn(w, h int, f func(x, y int) color.NRGBA) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -79,7 +79,7 @@ func drawn(w, h int, f func(x, y int) color.NRGBA) *image.NRGBA {
 	return m
 }
 
-// pictures are one of each kind, in a size.
+// pictures returns one picture of each kind, in one size.
 func pictures(w, h int) map[string]image.Image {
 	rnd := rand.New(rand.NewPCG(uint64(w), uint64(h)))
 	r := image.Rect(0, 0, w, h)
@@ -145,8 +145,8 @@ func boxed(m image.Image, width int) *image.NRGBA {
 	})
 }
 
-// differ says where two pictures differ by more than one in any channel; what cannot
-// be seen may have any colour.
+// differ returns where two pictures differ by more than one in a channel. It ignores the
+// colour of transparent pixels.
 func differ(got image.Image, want *image.NRGBA) string {
 	if got.Bounds().Size() != want.Bounds().Size() {
 		return fmt.Sprintf("size %v, want %v", got.Bounds().Size(), want.Bounds().Size())
@@ -215,7 +215,7 @@ func chunk(b []byte, name string, data []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[start:]))
 }
 
-// built is a PNG of rows that are deflated at a level, in several IDAT chunks.
+// built returns a PNG with rows that are deflated at a level, in several IDAT chunks.
 func built(t testing.TB, w, h, depth, colour, interlace int, level int, before [][2]string, rows []byte) []byte {
 	t.Helper()
 	var z bytes.Buffer
@@ -240,7 +240,8 @@ func built(t testing.TB, w, h, depth, colour, interlace int, level int, before [
 	}
 }
 
-// handmade are the kinds that Go's encoder does not write. Their rows have every filter.
+// handmade returns PNGs of the kinds that Go's encoder does not write. Their rows have
+// every filter.
 func handmade(t testing.TB, w, h int) map[string][]byte {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	palette := strings.Repeat("\x10\x80\xf0\xff\x20\x00\x33\xcc\x44\xa0\xb0\x01", 64)
@@ -271,12 +272,12 @@ func handmade(t testing.TB, w, h int) map[string][]byte {
 			out[fmt.Sprintf("%s at level %d", k.name, level)] = built(t, w, h, k.depth, k.colour, 0, level, k.before, rows)
 		}
 	}
-	tiny := make([]byte, h*(1+3*w)) // so little that it gets fixed codes
+	tiny := make([]byte, h*(1+3*w)) // so small that DEFLATE uses fixed codes
 	out["zeros"] = built(t, w, h, 8, 2, 0, zlib.BestCompression, nil, tiny)
 	return out
 }
 
-func TestWhatIsNotUnderstoodPassesUnchanged(t *testing.T) {
+func TestUnsupportedPicturesPassUnchanged(t *testing.T) {
 	m := thumbnail(t)
 	good := encoded(t, photo(200, 100))
 	var jpg bytes.Buffer
@@ -307,8 +308,8 @@ func TestWhatIsNotUnderstoodPassesUnchanged(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// Few bytes for each pixel of 256 colours become three of noise: more than there is
-	// room for.
+	// Noise of 256 colours has few bytes for each pixel. As three bytes a pixel it needs
+	// more memory than the guest has.
 	colours := make(color.Palette, 256)
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for i := range colours {
@@ -342,7 +343,7 @@ func TestWhatIsNotUnderstoodPassesUnchanged(t *testing.T) {
 	}
 }
 
-func TestThumbnailsHaveNames(t *testing.T) {
+func TestThumbnailEntityTags(t *testing.T) {
 	m := thumbnail(t)
 	for uri, want := range map[string]string{
 		"/thumb/16/a.png": "/a.png", "/thumb/640/img/x.png?v=1": "/img/x.png?v=1", "/thumb/100/": "/",
@@ -369,8 +370,8 @@ func TestThumbnailsHaveNames(t *testing.T) {
 	}
 }
 
-// TestBrokenPicturesBreakNothing: whatever comes, the answer is a picture or what came.
-func TestBrokenPicturesBreakNothing(t *testing.T) {
+// TestDamagedPictures: the response is a picture, or the unchanged body.
+func TestDamagedPictures(t *testing.T) {
 	m := thumbnail(t)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var seeds [][]byte
@@ -407,7 +408,7 @@ func TestBrokenPicturesBreakNothing(t *testing.T) {
 			}
 		}
 		if i%8 > 0 {
-			repair(b) // else the checksums would stop nearly all at the door
+			repair(b) // wrong checksums would reject nearly all of them early
 		}
 		r, err := shrink(t, m, 16+rnd.IntN(60), b)
 		if err != nil {
@@ -427,7 +428,7 @@ func TestBrokenPicturesBreakNothing(t *testing.T) {
 	t.Logf("%d of %d broken pictures were made small", shrunk, tries)
 }
 
-// repair corrects the checksums of chunks as far as there are chunks.
+// repair corrects the checksums of all whole chunks.
 func repair(b []byte) {
 	for at := 8; at+12 <= len(b); {
 		n := int(binary.BigEndian.Uint32(b[at:]))
@@ -439,9 +440,9 @@ func repair(b []byte) {
 	}
 }
 
-// TestThumbnailsArePackedWell: about as well as Go's encoder packs the same pixels,
-// and in bounded memory.
-func TestThumbnailsArePackedWell(t *testing.T) {
+// TestThumbnailCompression: thumbnails are about as small as Go's encoder makes them, in
+// bounded memory.
+func TestThumbnailCompression(t *testing.T) {
 	m := thumbnail(t)
 	for _, width := range []int{160, 320} {
 		r, err := shrink(t, m, width, encoded(t, photo(640, 400)))
@@ -461,8 +462,8 @@ func TestThumbnailsArePackedWell(t *testing.T) {
 	}
 }
 
-// BenchmarkThumbnail is a picture of each kind; a guest that computes long rests, which
-// the time includes.
+// BenchmarkThumbnail shrinks a picture of each kind. The time includes the rests of a
+// guest that computes long.
 func BenchmarkThumbnail(b *testing.B) {
 	m := thumbnail(b)
 	for _, tt := range []struct {

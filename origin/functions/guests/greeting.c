@@ -1,5 +1,5 @@
-// The greeting on every page: it differs for each person, so no cache can keep it,
-// but it needs nothing that only the origin has. Path /greeting, cookie name=...
+// The greeting on every page. It differs for each person, so no cache can store it. It
+// needs no data of the origin. Path /greeting, cookie name=...
 #include "perto.h"
 
 HANDLE_REQUEST {

@@ -1,6 +1,6 @@
-// Prices in the client's currency: /prices, for the country that its address is in,
-// or ?country=XX. The function's data has a rate for each country ("BRL 5.40": so
-// many units for a dollar); a table of usual ones ships with the code.
+// Prices in the client's currency: /prices, for the country of its address, or for
+// ?country=XX. The function's data may have a rate for each country, in units for a
+// dollar ("BRL 5.40"). The table in this file has default rates.
 #include "perto.h"
 #include "catalogue.h"
 
@@ -17,11 +17,11 @@ static const struct {
 };
 
 enum {
-	MOST_RATE = 10000000, // units for a dollar: far from where 64 bits end, whatever a thing costs
+	MOST_RATE = 10000000, // units for a dollar: products of prices stay within 64 bits
 	LONGEST_URI = 8 << 10,
 };
 
-// rate_of finds a country's currency and rate: in the data, in the table, else dollars.
+// rate_of returns a country's currency and rate: from the data, from the table, or dollars.
 static u64 rate_of(str country, str *currency) {
 	int found;
 	str v = kv(country, &found);
@@ -51,7 +51,7 @@ static u64 rate_of(str country, str *currency) {
 	return 10000;
 }
 
-// price rounds to what people write on price tags: 0.90, 9.90, 45, 450, 4,500.
+// price rounds to common prices: 0.90, 9.90, 45, 450, 4,500.
 static u64 price(u64 cents, u64 rate) {
 	u64 v = (cents * rate + 5000) / 10000, step = 1;
 	while (step * 500 < v) step *= 10;
@@ -61,12 +61,12 @@ static u64 price(u64 cents, u64 rate) {
 HANDLE_REQUEST {
 	int asked;
 	str uri = get_uri();
-	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: there is not even room for it
+	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: it is longer than the arena
 		http_set_status(414);
 		return ANSWERED;
 	}
 	str country = query(uri, S("country"), &asked);
-	if (asked && country.len != 2) country.len = 0; // none that there is
+	if (asked && country.len != 2) country.len = 0; // not a country
 	if (!asked) country = json_text(client_info(), S("country"));
 	str currency;
 	u64 rate = rate_of(country, &currency);

@@ -1,14 +1,14 @@
-// Search in the catalogue, which ships with the code as a data segment: /search?q=...
-// Every word of the question has to be in a product, whole or as the beginning of a
-// word, without regard to case and accents. In the name it counts more than in the
-// text about it, whole more than a beginning.
+// Search in the catalogue, which is a data segment of the module: /search?q=...
+// A product matches when it has every word of the query, as a word or as the beginning
+// of a word. Case and accents do not matter. A match in the name scores more than one in
+// the description, and a whole word more than a beginning.
 #include "perto.h"
 #include "catalogue.h"
 
 enum { MAX_WORDS = 8, LONGEST = 200, LONGEST_URI = 8 << 10, MOST = 50, USUAL = 10 };
 
-// fold makes a letter of Latin-1 (in UTF-8) the letter that people type; 0 stands for
-// what is between words. It returns how many bytes it has read.
+// fold converts a letter of Latin-1 (in UTF-8) to lower case without accent. Characters
+// between words become 0. It returns the number of bytes read.
 static u32 fold(const char *s, u32 len, char *out) {
 	static const char latin[64] = "aaaaaaaceeeeiiiidnooooo ouuuuypsaaaaaaaceeeeiiiidnooooo ouuuuypy"; // U+00C0 to U+00FF
 	u8 c = (u8)s[0];
@@ -37,7 +37,7 @@ static str fold_text(const char *s, u32 len) {
 	return t;
 }
 
-// score_in says how well a word fits a folded text: 0 not at all.
+// score_in returns the score of a word in a folded text; 0: no match.
 static u32 score_in(str text, str word) {
 	u32 best = 0;
 	for (u32 i = 0; i + word.len <= text.len; i++) {
@@ -52,13 +52,13 @@ static u32 score_in(str text, str word) {
 
 HANDLE_REQUEST {
 	str uri = get_uri();
-	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: there is not even room for it
+	if (uri.len == 0 || uri.len > LONGEST_URI) { // 0: it is longer than the arena
 		http_set_status(414);
 		return ANSWERED;
 	}
 	str asked = query(uri, S("q"), 0);
 	if (asked.len > LONGEST)
-		for (asked.len = LONGEST; asked.len && ((u8)asked.at[asked.len] & 0xc0) == 0x80;) asked.len--; // not within a character
+		for (asked.len = LONGEST; asked.len && ((u8)asked.at[asked.len] & 0xc0) == 0x80;) asked.len--; // do not cut a character
 	u32 most = str_number(query(uri, S("n"), 0), USUAL);
 	if (most > MOST) most = MOST;
 	str q = fold_text(asked.at, asked.len), words[MAX_WORDS];
@@ -74,7 +74,7 @@ HANDLE_REQUEST {
 	static u16 score[CATALOGUE_LEN];
 	u32 total = 0;
 	for (u32 i = 0; i < CATALOGUE_LEN; i++) {
-		u32 mark = perto_used; // the folded texts are for this round only
+		u32 mark = perto_used; // the folded texts are freed at the end of this round
 		str name = fold_text(catalogue[i].name, catalogue[i].name_len), about = fold_text(catalogue[i].about, catalogue[i].about_len);
 		u32 sum = 0;
 		for (u32 w = 0; w < n; w++) {
@@ -101,7 +101,7 @@ HANDLE_REQUEST {
 	for (u32 k = 0; k < most; k++) {
 		u32 best = 0;
 		for (u32 i = 1; i < CATALOGUE_LEN; i++)
-			if (score[i] > score[best]) best = i; // of equals the first
+			if (score[i] > score[best]) best = i; // the first of equal scores
 		if (score[best] == 0) break;
 		if (k) put_char(&t, ',');
 		put(&t, S("\n{\"id\":"));
