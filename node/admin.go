@@ -12,12 +12,12 @@ import (
 
 var _ console.Admin = (*Node)(nil)
 
-// Drain gives edges an administrator's state in the answers of this name server. Other
-// name servers have a state of their own.
+// Drain sets an administrator's state of edges for the answers of this name server.
+// Each name server has its own states.
 func (n *Node) Drain(ctx context.Context, d console.Drain) ([]perto.Replica, error) {
 	if n.registry == nil {
 		return nil, &perto.Error{Op: "drain", Path: string(d.Edge) + d.Provider, Kind: perto.KindUnavailable,
-			Err: errors.New("this node does not serve DNS"), Hint: "ask every node with the role dns"}
+			Err: errors.New("this node does not serve DNS"), Hint: "send the request to every node with the role dns"}
 	}
 	edges := []perto.Replica{d.Edge}
 	if d.Provider != "" {
@@ -31,7 +31,7 @@ func (n *Node) Drain(ctx context.Context, d console.Drain) ([]perto.Replica, err
 			return nil, err
 		}
 	}
-	n.publisher.update(n.registry.Fleet()) // the caller finds the change in the next answer
+	n.publisher.update(n.registry.Fleet()) // the next answer already has the change
 	n.cfg().Logger.Info("administrator's state", "edges", edges, "state", d.State, "until", d.Until)
 	return edges, nil
 }
@@ -51,16 +51,16 @@ func (n *Node) edgesOf(provider string) (out []perto.Replica, err error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, &perto.Error{Op: "drain", Path: provider, Kind: perto.KindNotFound, Err: fmt.Errorf("no PoP has this provider; the configuration names %v", known)}
+		return nil, &perto.Error{Op: "drain", Path: provider, Kind: perto.KindNotFound, Err: fmt.Errorf("no PoP has this provider; configured providers: %v", known)}
 	}
 	return out, nil
 }
 
-// Purge removes stored replies from this node's edge. Replies that are being fetched
-// meanwhile are not stored if the purge concerns them.
+// Purge removes stored responses from this node's edge. It also prevents the storing of
+// matching responses that are being fetched.
 func (n *Node) Purge(_ context.Context, p console.Purge) (map[perto.Replica]int, error) {
 	if n.edge == nil {
-		return nil, &perto.Error{Op: "purge", Kind: perto.KindUnavailable, Err: errors.New("this node is no edge"), Hint: "ask every node with the role edge"}
+		return nil, &perto.Error{Op: "purge", Kind: perto.KindUnavailable, Err: errors.New("this node is not an edge"), Hint: "send the request to every node with the role edge"}
 	}
 	var objects int
 	switch {

@@ -12,7 +12,7 @@ import (
 	"perto/config"
 )
 
-// ensureData makes the folder for state that survives a restart.
+// ensureData creates the folder for state that survives a restart.
 func ensureData(dir string) error {
 	if dir == "" {
 		return nil
@@ -31,8 +31,8 @@ func pathCause(err error) error {
 	return err
 }
 
-// dataWarnings returns one warning for each data folder that is not there, or is
-// no folder, on the machine that checks the configuration.
+// dataWarnings returns one warning for each data folder that is missing, or is no
+// folder, on the machine that checks the configuration.
 func dataWarnings(nodes []config.Local) []string {
 	users := make(map[string][]string) // nodes by folder
 	var folders []string

@@ -23,7 +23,7 @@ import (
 const edgeNameTTL = 300
 
 // decider holds the zones and maps of one configuration, and the newest answers of
-// its services. Its publisher owns it.
+// its services. It belongs to its publisher.
 type decider struct {
 	zones    []builtZone
 	policies []*mapping.Policy
@@ -31,14 +31,14 @@ type decider struct {
 	answers  []*mapping.Answers
 }
 
-// builtZone is a zone and the indices of its services among the policies.
+// builtZone is a zone with the indexes of its services among the policies.
 type builtZone struct {
 	zone     *zone.Zone
 	services []int
 }
 
-// newDecider builds zones and maps. Mistakes in zone files and policies are errors:
-// a configuration is served whole or not at all.
+// newDecider builds zones and maps. Mistakes in zone files and policies are errors: a
+// configuration is never served in part.
 func newDecider(w *config.World, geo *geodata.Map) (*decider, error) {
 	d := &decider{}
 	var errs []error
@@ -110,7 +110,7 @@ func sitesOf(w *config.World) []replicas.Site {
 	return out
 }
 
-// zoneConfig returns what a zone is built from, and which services it holds.
+// zoneConfig returns the configuration of a zone, and the indexes of its services.
 func zoneConfig(w *config.World, z *config.Zone) (zone.Config, []int) {
 	cfg := zone.Config{Name: z.Name, File: z.File, Data: z.Data, HostTTL: edgeNameTTL, Hosts: make(map[string][]netip.Addr)}
 	var services []int
@@ -120,7 +120,7 @@ func zoneConfig(w *config.World, z *config.Zone) (zone.Config, []int) {
 			services = append(services, i)
 		}
 	}
-	if len(services) > 0 { // a zone without services is not about the CDN
+	if len(services) > 0 { // a zone without services has no names of edges
 		if z.Whoami != "" {
 			cfg.Whoami = z.Whoami + "." + z.Name
 		}
@@ -135,7 +135,7 @@ func zoneConfig(w *config.World, z *config.Zone) (zone.Config, []int) {
 	return cfg, services
 }
 
-// zoneOf returns the zone with the longest name that holds a name.
+// zoneOf returns the zone with the longest name that contains a name.
 func zoneOf(w *config.World, name string) string {
 	best, found := "", false
 	for i := range w.Zones {
@@ -161,7 +161,7 @@ func buildZone(w *config.World, z *config.Zone) (builtZone, error) {
 }
 
 // view decides the answers of all services for a Fleet and returns them packed. prev
-// may be nil; unchanged answers are taken from it.
+// may be nil. Unchanged answers are taken from it.
 func (d *decider) view(f *replicas.Fleet, prev *dnsserver.View) *dnsserver.View {
 	for i, p := range d.policies {
 		d.answers[i] = mapping.Decide(d.maps[i], p, f, d.answers[i])
@@ -177,7 +177,7 @@ func (d *decider) view(f *replicas.Fleet, prev *dnsserver.View) *dnsserver.View 
 	return dnsserver.NewView(zones, prev)
 }
 
-// publisher gives the name server a View for every new Fleet and configuration.
+// publisher sets the name server's View for every new Fleet and configuration.
 type publisher struct {
 	server *dnsserver.Server
 
@@ -192,8 +192,8 @@ func (p *publisher) update(fleet *snapshot.Var[replicas.Fleet]) {
 	p.server.SetView(p.decider.view(fleet.Load(), p.server.View()))
 }
 
-// replace changes the configuration. change makes the registry publish a Fleet of the
-// new one: no View is made of one configuration and the other's Fleet.
+// replace changes the configuration. change makes the registry publish a Fleet for it.
+// So no View mixes one configuration with the Fleet of another.
 func (p *publisher) replace(d *decider, fleet *snapshot.Var[replicas.Fleet], change func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,8 +218,8 @@ func (p *publisher) run(ctx context.Context, fleet *snapshot.Var[replicas.Fleet]
 	}
 }
 
-// CheckZones builds the zones of a World for their mistakes and returns how many
-// names each holds; it is what "perto zone check" and "perto config check" run.
+// CheckZones builds the zones of a World to find their mistakes, and returns the number
+// of names in each. "perto zone check" and "perto config check" run it.
 func CheckZones(w *config.World) (map[string]int, error) {
 	names := make(map[string]int)
 	var errs []error

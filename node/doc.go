@@ -1,7 +1,6 @@
-// Package node is the only wiring: it turns a configuration into a running Node
-// with the roles that its Local names. The command line, the lab and tests all
-// start Nodes with it, on the operating system's network, the lab's or a
-// simulated one.
+// Package node builds a running Node from a configuration, with the roles that its
+// Local names. The command line, the lab and tests start Nodes with it: on the operating
+// system's network, the lab's or a simulated one. Start with [New], then [Node.Start].
 //
 //	config.World, config.Local
 //	     |
@@ -9,5 +8,6 @@
 //	     +--> edge                                                         (role edge)
 //	     +--> console: the read-only API over all of them
 //
-// Snapshots go down, function values go up; the rooms do not know each other.
+// The packages that do the work do not import each other. This package connects them: it
+// passes snapshots down and function values up. A Node is safe for concurrent use.
 package node

@@ -11,17 +11,16 @@ import (
 	"perto/edge/fetch"
 )
 
-// newEdge builds the edge of a node, with the services that its PoP serves and their
-// functions.
+// newEdge builds the edge of a node, with the services of its PoP and their functions.
 func (n *Node) newEdge() error {
 	cfg := n.cfg()
-	room, err := newFunctionRoom(context.Background(), n, placeEdge)
+	host, err := newFunctionHost(context.Background(), n, placeEdge)
 	if err != nil {
 		return err
 	}
-	n.functions = room
+	n.functions = host
 	pop, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	n.edge, err = edge.New(edgeConfig(cfg, pop, capacity, room, n))
+	n.edge, err = edge.New(edgeConfig(cfg, pop, capacity, host, n))
 	if err != nil {
 		return err
 	}
@@ -31,13 +30,13 @@ func (n *Node) newEdge() error {
 		return err
 	}
 	n.edge.SetSites(sites)
-	room.changed = n.setSites
+	host.changed = n.setSites
 	return nil
 }
 
-// setSites gives the edge the services that its PoP serves now, with their functions.
+// setSites gives the edge the current services of its PoP, with their functions.
 func (n *Node) setSites() {
-	n.setting.Lock() // the sites that are set last are the newest
+	n.setting.Lock() // so that the newest sites are set last
 	defer n.setting.Unlock()
 	sites, err := sitesOfEdge(n.cfg(), n.hosts, n.functions)
 	if err != nil {
@@ -47,11 +46,11 @@ func (n *Node) setSites() {
 	n.edge.SetSites(sites)
 }
 
-// edgeConfig puts together the configuration of an edge.
-func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, room *functionRoom, n *Node) edge.Config {
+// edgeConfig returns the configuration of an edge.
+func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, host *functionHost, n *Node) edge.Config {
 	l := &cfg.Local.Limits
 	return edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
-		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: room.store.Module,
+		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: host.store.Module,
 		Logger: cfg.Logger, Metrics: n.metrics,
 		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,
 		UploadRate: int64(l.UploadRate), MaxObjectBytes: int64(l.Object), RangeFillBytes: int64(l.RangeFill), MaxVariants: l.Variants,
@@ -60,8 +59,8 @@ func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, room *functionRoom,
 			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}
 }
 
-// zoneHosts returns the names in the zones, besides services and their aliases,
-// that lead to services: CNAMEs, also with "*". DNS sends their clients to the edges.
+// zoneHosts returns the names in zones that lead to services by CNAME, also with "*".
+// Their clients reach the edges too. Services and aliases are not among them.
 func zoneHosts(w *config.World) map[perto.Service][]string {
 	out := make(map[perto.Service][]string)
 	declared := make(map[string]bool)
@@ -91,9 +90,9 @@ func zoneHosts(w *config.World) map[perto.Service][]string {
 	return out
 }
 
-// sitesOfEdge returns the services that an edge's PoP serves. hosts are those of
-// zoneHosts; functions may be nil.
-func sitesOfEdge(cfg *Config, hosts map[perto.Service][]string, functions *functionRoom) (*edge.Sites, error) {
+// sitesOfEdge returns the services of an edge's PoP. hosts is the result of zoneHosts.
+// functions may be nil.
+func sitesOfEdge(cfg *Config, hosts map[perto.Service][]string, functions *functionHost) (*edge.Sites, error) {
 	pop, _ := edgeOf(&cfg.World, cfg.Local.Name)
 	var sites []edge.Site
 	for i := range cfg.World.Services {

@@ -16,7 +16,7 @@ import (
 	"perto/config"
 )
 
-// edgeOnly makes the node of testConfig an edge whose zone has data.
+// edgeOnly turns the node of testConfig into an edge whose zone has data.
 func edgeOnly(t *testing.T, origin, more string) Config {
 	cfg := testConfig(t, func(src string) string {
 		src = strings.Replace(src, `origin "http://127.0.0.1:1" {}`, "origin \""+origin+"\" {}\n"+more, 1)
@@ -42,7 +42,7 @@ func started(t *testing.T, cfg Config) *Node {
 	return n
 }
 
-// askEdge sends a request for a host and returns the reply.
+// askEdge requests a target of a host and returns the response.
 func askEdge(t *testing.T, n *Node, host, target string) *http.Response {
 	t.Helper()
 	c, err := net.Dial("tcp", n.edge.Addrs()[0].String())
@@ -60,9 +60,8 @@ func askEdge(t *testing.T, n *Node, host, target string) *http.Response {
 	return res
 }
 
-// TestEdgeServesEveryHostThatDNSSendsHere: services, wildcard services, aliases and
-// the CNAMEs of the zones.
-func TestEdgeServesEveryHostThatDNSSendsHere(t *testing.T) {
+// TestEdgeServesAllHosts: services, wildcard services, aliases and CNAMEs of the zones.
+func TestEdgeServesAllHosts(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, q.Host) }))
 	defer origin.Close()
 	n := started(t, edgeOnly(t, origin.URL, ""))
@@ -77,7 +76,7 @@ func TestEdgeServesEveryHostThatDNSSendsHere(t *testing.T) {
 	}
 }
 
-// TestCookieRulesReachTheEdge: the keys of the file decide.
+// TestCookieRulesReachTheEdge: the configuration's keys take effect.
 func TestCookieRulesReachTheEdge(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=60")
@@ -92,7 +91,7 @@ func TestCookieRulesReachTheEdge(t *testing.T) {
 	}
 }
 
-// TestLimitsReachTheEdge: keys of the limits block decide.
+// TestLimitsReachTheEdge: keys of the limits block take effect.
 func TestLimitsReachTheEdge(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/slow" {
@@ -137,9 +136,9 @@ func TestLimitsReachTheEdge(t *testing.T) {
 	}
 }
 
-// TestProbesOfAWildcardAskForAHost: a host with "*" is no host, and each edge would
-// count as failed.
-func TestProbesOfAWildcardAskForAHost(t *testing.T) {
+// TestProbeOfWildcardUsesHost: "*" is no host name, and with it all edges would fail the
+// probe.
+func TestProbeOfWildcardUsesHost(t *testing.T) {
 	s := &config.Service{Name: "*.tenants.cdn.example", Probes: []config.Probe{{Kind: "http", Path: "/"}, {Kind: "http", Path: "/", Name: "a.tenants.cdn.example"}}}
 	got := probesOf(s, 80)
 	if got[0].Host != "perto-probe.tenants.cdn.example" || got[1].Host != "a.tenants.cdn.example" {

@@ -15,12 +15,12 @@ import (
 	"perto/replicas"
 )
 
-// Explain returns how a query for a service, or an alias of one, would be decided
-// now, and why. On a Node that was not started every edge counts as up.
+// Explain returns how a query for a service, or its alias, would be decided now, and
+// why. On a Node that was not started, every edge counts as up.
 func (n *Node) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (*mapping.Explanation, error) {
 	if n.dns == nil {
 		return nil, &perto.Error{Op: "explain", Path: name, Kind: perto.KindUnavailable,
-			Err: errors.New("this node does not serve DNS"), Hint: "ask a node with the role dns"}
+			Err: errors.New("this node does not serve DNS"), Hint: "send the request to a node with the role dns"}
 	}
 	if n.dns.View() == nil {
 		n.dns.SetView(n.publisher.decider.view(assumedUp(&n.cfg().World), nil))
@@ -42,13 +42,13 @@ func assumedUp(w *config.World) *replicas.Fleet {
 	return f
 }
 
-// Offline returns a Node that serves nothing and explains what a World would
-// answer while every edge is up.
+// Offline returns a Node that is not started. It explains the answers of a World while
+// every edge is up.
 func Offline(w config.World, geo *geodata.Map) (*Node, error) {
 	return New(Config{Local: config.Local{Name: "offline", Roles: config.RoleDNS}, World: w, Geo: geo})
 }
 
-// serviceOf returns the service that a name is an alias of, else the name.
+// serviceOf returns the service of an alias, or else the name itself.
 func (n *Node) serviceOf(name string) string {
 	for _, s := range n.cfg().World.Services {
 		if slices.Contains(s.Aliases, name) {
@@ -58,17 +58,17 @@ func (n *Node) serviceOf(name string) string {
 	return name
 }
 
-// URLExplanation is how a request for a URL would be decided and answered now.
+// URLExplanation explains how a request for a URL would be decided and answered now.
 type URLExplanation struct {
 	URL string `json:"url"`
-	// DNS is how the client is sent to an edge; nil when nobody was asked who
-	// serves DNS, or when the URL's host is an address.
+	// DNS explains how the client reaches an edge. It is nil when no name server was
+	// asked, or when the URL's host is an address.
 	DNS *mapping.Explanation `json:"dns,omitempty"`
-	// Edges is what the edges would do that were asked.
+	// Edges explains the handling at each edge that was asked.
 	Edges []*edge.Explanation `json:"edges,omitempty"`
 }
 
-// ExplainURL returns a *URLExplanation with the parts that the Node's roles know.
+// ExplainURL returns a *URLExplanation with the parts that the Node's roles provide.
 func (n *Node) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error) {
 	x := &URLExplanation{URL: u.String()}
 	if n.dns != nil {
@@ -83,8 +83,8 @@ func (n *Node) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, f
 	return x, nil
 }
 
-// ExplainCache returns what the Node's edge would do with a GET for a URL; nil on
-// a Node without an edge.
+// ExplainCache returns how the Node's edge would handle a GET for a URL. It is nil on a
+// Node without an edge.
 func (n *Node) ExplainCache(u *url.URL) *edge.Explanation {
 	if n.edge == nil {
 		return nil

@@ -21,56 +21,56 @@ import (
 	"perto/mobility"
 )
 
-// functionRoom runs the functions of a Node: those that the World declares and those
-// that were pushed to it. What should run comes from the store; a function whose
-// code is not here yet is pulled when it is first asked for.
-type functionRoom struct {
+// functionHost runs the functions of a Node: those of the World and those that were
+// pushed. The store lists them. A function whose code is missing is pulled at its first
+// request.
+type functionHost struct {
 	node      *Node
-	placement string // which functions run here: "edge" or "origin"
+	placement string // the placement of this Node: "edge" or "origin"
 	store     *mobility.Store
 	puller    *mobility.Puller
 	host      *functions.Host
-	cache     *functions.Cache // nil when it is somebody else's
-	changed   func()           // called when the set of functions, or a version, is another one
+	cache     *functions.Cache // nil when the cache belongs to another owner
+	changed   func()           // called when the functions or their running versions have changed
 
-	mu    sync.Mutex
-	slots map[slotName]*slot
+	mu          sync.Mutex
+	deployments map[functionName]*deployment
 }
 
-type slotName struct {
+type functionName struct {
 	service perto.Service
 	path    string
 }
 
-// slot is a function at this Node. Its versions come and go; its counters, its logs
-// and the requests that it answers do not notice.
-type slot struct {
-	room  *functionRoom
-	name  slotName
-	stats functions.Stats
-	logs  functions.Logs
+// deployment is a function at this Node. Its counters, logs and requests continue when
+// its version changes.
+type deployment struct {
+	functions *functionHost
+	name      functionName
+	stats     functions.Stats
+	logs      functions.Logs
 
-	running atomic.Pointer[running] // nil: its code was never here
+	running atomic.Pointer[running] // nil before the first load
 	loading sync.Mutex              // one load at a time
 
 	mu      sync.Mutex
 	desired mobility.Function
 	failed  error // why desired does not run
-	gone    bool  // the function was removed: nothing is loaded any more
+	gone    bool  // the function was removed and is not loaded again
 }
 
-// running is a version that answers.
+// running is the version that handles requests.
 type running struct {
 	version mobility.Function
 	module  *functions.Module
 }
 
-// functionsFolder is where a Node keeps functions in its data folder.
+// functionsFolder is the folder for functions in a Node's data folder.
 const functionsFolder = "functions"
 
-func newFunctionRoom(ctx context.Context, n *Node, placement string) (*functionRoom, error) {
+func newFunctionHost(ctx context.Context, n *Node, placement string) (*functionHost, error) {
 	cfg := n.cfg()
-	r := &functionRoom{node: n, placement: placement, slots: make(map[slotName]*slot), changed: func() {}}
+	r := &functionHost{node: n, placement: placement, deployments: make(map[functionName]*deployment), changed: func() {}}
 	trust, err := trustOf(cfg)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func trustOf(cfg *Config) ([]mobility.PublicKey, error) {
 	return trust, nil
 }
 
-// declaredFunctions are those of the World's file.
+// declaredFunctions returns the functions of the World's file.
 func declaredFunctions(w *config.World) []mobility.Declared {
 	var out []mobility.Declared
 	for _, s := range w.Services {
@@ -148,16 +148,16 @@ func cutDigest(module string) (digest string, ok bool) {
 	return "", false
 }
 
-// self is what functions hear of where they run.
-func (r *functionRoom) self() functions.Self {
+// self describes the Node to its functions.
+func (r *functionHost) self() functions.Self {
 	local := &r.node.cfg().Local
 	pop, _ := edgeOf(&r.node.cfg().World, local.Name)
 	return functions.Self{Name: local.Name, PoP: string(pop), City: local.Place.Name, Country: local.Place.Country, Placement: r.placement}
 }
 
-// sources are where code is pulled from: the other edges of the PoP, which are near,
-// and the origins.
-func (r *functionRoom) sources(service perto.Service) (out []string) {
+// sources returns the URLs from which code is pulled: the other edges of the PoP, which
+// are near, then the origins.
+func (r *functionHost) sources(service perto.Service) (out []string) {
 	w := &r.node.cfg().World
 	for _, p := range w.PoPs {
 		if !slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return string(e.Name) == r.node.cfg().Local.Name }) {
@@ -189,21 +189,21 @@ func httpPort(w *config.World, server string) uint16 {
 	return 80
 }
 
-// Where functions run.
+// Placements of functions.
 const (
 	placeEdge   = "edge"
 	placeOrigin = "origin"
 )
 
-// begin loads what is here; run follows what changes.
-func (r *functionRoom) begin(ctx context.Context) uint64 {
+// begin loads the functions that are present. run then follows changes.
+func (r *functionHost) begin(ctx context.Context) uint64 {
 	desired, version := r.store.Desired().LoadVersion()
 	r.follow(ctx, *desired)
 	return version
 }
 
 // run follows the store until the context ends.
-func (r *functionRoom) run(ctx context.Context, version uint64) {
+func (r *functionHost) run(ctx context.Context, version uint64) {
 	for {
 		desired, v, err := r.store.Desired().Wait(ctx, version)
 		if err != nil {
@@ -214,23 +214,23 @@ func (r *functionRoom) run(ctx context.Context, version uint64) {
 	}
 }
 
-// follow makes the slots what is desired. A version whose code is here is loaded and
-// then takes over from the one before; one whose code is not is pulled, at once when
-// another version answers meanwhile, else when it is first asked for.
-func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) {
-	wanted := make(map[slotName]bool)
-	var load, pull []*slot
+// follow updates the deployments to the desired functions. A version whose code is
+// present is loaded and then replaces the older one. Missing code is pulled at once when
+// an older version runs. Otherwise it is pulled at the first request.
+func (r *functionHost) follow(ctx context.Context, desired []mobility.Function) {
+	wanted := make(map[functionName]bool)
+	var load, pull []*deployment
 	r.mu.Lock()
 	for _, f := range desired {
 		if !r.runsHere(&f) {
 			continue
 		}
-		name := slotName{f.Service, f.Path}
+		name := functionName{f.Service, f.Path}
 		wanted[name] = true
-		s := r.slots[name]
+		s := r.deployments[name]
 		if s == nil {
-			s = &slot{room: r, name: name}
-			r.slots[name] = s
+			s = &deployment{functions: r, name: name}
+			r.deployments[name] = s
 		}
 		s.mu.Lock()
 		s.desired, s.failed = f, nil
@@ -242,11 +242,11 @@ func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) 
 			pull = append(pull, s)
 		}
 	}
-	var gone []*slot
-	for name, s := range r.slots {
+	var gone []*deployment
+	for name, s := range r.deployments {
 		if !wanted[name] {
 			gone = append(gone, s)
-			delete(r.slots, name)
+			delete(r.deployments, name)
 		}
 	}
 	r.mu.Unlock()
@@ -266,9 +266,9 @@ func (r *functionRoom) follow(ctx context.Context, desired []mobility.Function) 
 	}
 }
 
-// runsHere tells whether a function runs at this Node. The origin has all of them: what
-// comes through an edge has met those of the edges, what comes to it directly has not.
-func (r *functionRoom) runsHere(f *mobility.Function) bool {
+// runsHere reports whether a function runs at this Node. The origin runs all functions.
+// Its direct requests have passed no function of an edge.
+func (r *functionHost) runsHere(f *mobility.Function) bool {
 	return r.placement == placeOrigin || placementOf(f) == r.placement
 }
 
@@ -276,13 +276,13 @@ func placementOf(f *mobility.Function) string {
 	return cmp.Or(f.Settings.Placement, placeEdge)
 }
 
-// load makes the desired version run, and pulls its code first where it is not here.
-func (s *slot) load(ctx context.Context) (*running, error) {
+// load loads the desired version and pulls its code when that is missing.
+func (s *deployment) load(ctx context.Context) (*running, error) {
 	for {
 		f := s.wanted()
-		// Outside of the lock: who waits for a source must not hold up a version whose
-		// code is here. The puller lets all who want one module share a fetch.
-		wasm, err := s.room.puller.Get(ctx, f.Service, f.Digest)
+		// Without the lock, because a slow source must not delay a version whose code is
+		// present. Concurrent pulls of one module share a fetch.
+		wasm, err := s.functions.puller.Get(ctx, f.Service, f.Digest)
 		if now, current, err := s.take(ctx, &f, wasm, err); current {
 			return now, err
 		}
@@ -290,15 +290,15 @@ func (s *slot) load(ctx context.Context) (*running, error) {
 }
 
 // wanted returns the version that should run.
-func (s *slot) wanted() mobility.Function {
+func (s *deployment) wanted() mobility.Function {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.desired
 }
 
-// take makes a version run whose code was asked for; err says why it could not be had.
-// current is false when another version has been desired meanwhile.
-func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err error) (_ *running, current bool, _ error) {
+// take loads a version. err is the error of the pull. current is false when another
+// version is desired by now.
+func (s *deployment) take(ctx context.Context, f *mobility.Function, wasm []byte, err error) (_ *running, current bool, _ error) {
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	if desired := s.wanted(); !sameCode(&desired, f) {
@@ -317,7 +317,7 @@ func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err 
 	if err == nil {
 		next, err = s.compile(ctx, f, wasm)
 	}
-	log := s.room.node.cfg().Logger.With("service", f.Service, "path", f.Path, "version", f.Version)
+	log := s.functions.node.cfg().Logger.With("service", f.Service, "path", f.Path, "version", f.Version)
 	s.mu.Lock()
 	if sameCode(&s.desired, f) {
 		s.failed = err
@@ -335,12 +335,12 @@ func (s *slot) take(ctx context.Context, f *mobility.Function, wasm []byte, err 
 	return next, true, nil
 }
 
-// errGone is the end of a load for a function that was removed meanwhile.
+// errGone is the error of a load when the function was removed.
 var errGone = errors.New("the function was removed")
 
-// end ends the instances of a function that was removed. A request that has found the
-// slot before must not load it again.
-func (s *slot) end() {
+// end ends the instances of a removed function. A request that already has the
+// deployment must not load the function again.
+func (s *deployment) end() {
 	s.mu.Lock()
 	s.gone = true
 	s.mu.Unlock()
@@ -351,12 +351,12 @@ func (s *slot) end() {
 	}
 }
 
-// sameCode tells whether two versions do the same.
+// sameCode reports whether two versions are the same release.
 func sameCode(a, b *mobility.Function) bool {
 	return a.Version == b.Version && a.Digest == b.Digest && a.Source == b.Source
 }
 
-func (s *slot) compile(ctx context.Context, f *mobility.Function, wasm []byte) (*running, error) {
+func (s *deployment) compile(ctx context.Context, f *mobility.Function, wasm []byte) (*running, error) {
 	activation := functions.Pooled
 	if f.Settings.Activation != "" {
 		var err error
@@ -364,7 +364,7 @@ func (s *slot) compile(ctx context.Context, f *mobility.Function, wasm []byte) (
 			return nil, err
 		}
 	}
-	m, err := s.room.host.Load(ctx, string(f.Service)+f.Path, wasm, functions.ModuleOptions{Activation: activation, Config: []byte(f.Settings.Config), KV: f.Settings.KV,
+	m, err := s.functions.host.Load(ctx, string(f.Service)+f.Path, wasm, functions.ModuleOptions{Activation: activation, Config: []byte(f.Settings.Config), KV: f.Settings.KV,
 		Limits: functions.Limits{Wall: f.Settings.Wall, Memory: f.Settings.Memory, Subrequests: f.Settings.Subrequests}, Stats: &s.stats, Logs: &s.logs})
 	if err != nil {
 		return nil, err
@@ -372,17 +372,17 @@ func (s *slot) compile(ctx context.Context, f *mobility.Function, wasm []byte) (
 	return &running{version: *f, module: m}, nil
 }
 
-// handle answers a request, or lets next.
-func (s *slot) handle(ctx context.Context, q *functions.Request, next functions.Next) (*functions.Response, error) {
+// handle runs the function for a request. When it was removed, next handles the request.
+func (s *deployment) handle(ctx context.Context, q *functions.Request, next functions.Next) (*functions.Response, error) {
 	now := s.running.Load()
-	if now == nil { // code on demand: the first who asks waits for it
+	if now == nil { // code on demand: the first request waits for it
 		var err error
 		if now, err = s.load(ctx); errors.Is(err, errGone) {
-			return next(q) // what is behind it answers
+			return next(q) // as if there were no function
 		} else if err != nil {
 			return nil, &edge.FunctionError{Status: http.StatusServiceUnavailable, Detail: "fn-missing", Err: err}
 		}
-		s.room.changed()
+		s.functions.changed()
 	}
 	a, err := now.module.Handle(ctx, q, next)
 	if err == nil {
@@ -399,18 +399,18 @@ func (s *slot) handle(ctx context.Context, q *functions.Request, next functions.
 	case errors.Is(err, functions.ErrTrap):
 		f.Detail = "fn-crash"
 	default:
-		return nil, err // of the next one
+		return nil, err // an error of next
 	}
 	s.logs.Add(q.Source.Addr(), slog.LevelError, err.Error())
 	return nil, f
 }
 
 // ofService returns the functions of a service for its edge site.
-func (r *functionRoom) ofService(service perto.Service) []edge.Function {
+func (r *functionHost) ofService(service perto.Service) []edge.Function {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []edge.Function
-	for _, s := range r.slots {
+	for _, s := range r.deployments {
 		if s.name.service != service {
 			continue
 		}
@@ -428,13 +428,13 @@ func (r *functionRoom) ofService(service perto.Service) []edge.Function {
 	return out
 }
 
-// versionText names a version: its number and the beginning of its digest.
+// versionText formats a version: its number and the beginning of its digest.
 func versionText(f *mobility.Function) string {
 	return strconv.FormatUint(f.Version, 10) + "-" + f.Digest[:min(len(f.Digest), 12)]
 }
 
-// handleAtEdge is handle in the words of the edge: the types have the same fields.
-func (s *slot) handleAtEdge(ctx context.Context, q *edge.Ask, next func(*edge.Ask) (*edge.Answer, error)) (*edge.Answer, error) {
+// handleAtEdge is handle with the edge's types, which have the same fields.
+func (s *deployment) handleAtEdge(ctx context.Context, q *edge.Ask, next func(*edge.Ask) (*edge.Answer, error)) (*edge.Answer, error) {
 	a, err := s.handle(ctx, (*functions.Request)(q), func(q *functions.Request) (*functions.Response, error) {
 		a, err := next((*edge.Ask)(q))
 		return (*functions.Response)(a), err
@@ -443,7 +443,7 @@ func (s *slot) handleAtEdge(ctx context.Context, q *edge.Ask, next func(*edge.As
 }
 
 // close ends all instances.
-func (r *functionRoom) close() error {
+func (r *functionHost) close() error {
 	err := r.host.Close()
 	if r.cache != nil {
 		err = errors.Join(err, r.cache.Close())

@@ -23,7 +23,7 @@ import (
 	"perto/mobility"
 )
 
-// where is a guest that says who runs it and what it was configured to say.
+// where returns a guest that responds with edge_info, client_info and its configuration.
 func where(t testing.TB) []byte {
 	t.Helper()
 	wasm, err := os.ReadFile("../functions/testdata/guests/where/where.wasm")
@@ -33,7 +33,7 @@ func where(t testing.TB) []byte {
 	return wasm
 }
 
-// cdn is two edges of a PoP and an origin, in memory.
+// cdn is two edges of a PoP and an origin, on a simulated network.
 type cdn struct {
 	*testing.T
 	net   *simnet.Net
@@ -129,7 +129,7 @@ func (c *cdn) start(name string) {
 	c.nodes[name], c.api[name] = n, mobility.Client{Base: server.URL}
 }
 
-// get asks an edge, as a client.
+// get requests a path of the shop from an edge.
 func (c *cdn) get(edge, path string) (status int, body string, header http.Header) {
 	c.Helper()
 	local, err := c.cfg.Find(edge)
@@ -139,7 +139,7 @@ func (c *cdn) get(edge, path string) (status int, body string, header http.Heade
 	return c.ask(local.Addresses[0].String(), "shop.cdn.example", path)
 }
 
-// direct asks the origin without an edge.
+// direct requests a path of the shop from the origin.
 func (c *cdn) direct(path string) (status int, body string) {
 	c.Helper()
 	status, body, _ = c.ask("origin", "origin", path)
@@ -182,7 +182,7 @@ func (c *cdn) release(version uint64, wasm []byte, settings mobility.Settings) m
 	return s
 }
 
-// until waits for functions to change until something holds.
+// until waits until a condition holds, and checks it at each change of functions.
 func (c *cdn) until(what string, holds func() bool) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -198,7 +198,7 @@ func (c *cdn) until(what string, holds func() bool) {
 	}
 }
 
-// answers waits until an edge answers with some text.
+// answers waits until the response of an edge contains a text.
 func (c *cdn) answers(edge, path, want string) {
 	c.Helper()
 	c.until(edge+path+" "+want, func() bool {
@@ -207,9 +207,9 @@ func (c *cdn) answers(edge, path, want string) {
 	})
 }
 
-// TestOneModuleTwoPlaces: the same module runs at the edge or at the origin, as the
-// configuration says, and stands before the shop in both.
-func TestOneModuleTwoPlaces(t *testing.T) {
+// TestFunctionPlacement: the same module runs at the edge or at the origin, as
+// configured, in front of the shop.
+func TestFunctionPlacement(t *testing.T) {
 	for _, placement := range []string{"edge", "origin"} {
 		c := newCDN(t, `function "/where/*" {
     module    = "where"
@@ -228,7 +228,7 @@ func TestOneModuleTwoPlaces(t *testing.T) {
 			t.Errorf("%s: Server-Timing %q", placement, at)
 		}
 		if _, body, _ := c.get("one", "/where/+"); !strings.Contains(body, "<") || !strings.Contains(body, ">") {
-			t.Errorf("%s: what the shop answers was not wrapped: %q", placement, body)
+			t.Errorf("%s: the shop's response was not wrapped: %q", placement, body)
 		}
 		if _, body, _ := c.get("one", "/nowhere"); strings.Contains(body, "placement") {
 			t.Errorf("%s: another path: %q", placement, body)
@@ -249,10 +249,9 @@ func TestOneModuleTwoPlaces(t *testing.T) {
 	}
 }
 
-// TestAGuestCannotSplitRequests: a client passes a request through a guest that
-// decodes a query and uses it as target, method or path to fetch. The request fails,
-// and the pages that later clients get are the right ones.
-func TestAGuestCannotSplitRequests(t *testing.T) {
+// TestGuestsCannotSplitRequests: a guest decodes a query and uses it as target, method or
+// path to fetch. A malicious query fails, and later clients get the right pages.
+func TestGuestsCannotSplitRequests(t *testing.T) {
 	for _, where := range []string{`phase = "client"`, `phase = "origin"`, `placement = "origin"`} {
 		c := newCDN(t, `function "/p" {
     module = "says"
@@ -290,8 +289,8 @@ func TestAGuestCannotSplitRequests(t *testing.T) {
 	}
 }
 
-// TestTheMostSpecificFunctionAnswers at both placements.
-func TestTheMostSpecificFunctionAnswers(t *testing.T) {
+// TestMostSpecificFunctionHandles: at both placements.
+func TestMostSpecificFunctionHandles(t *testing.T) {
 	for _, placement := range []string{"edge", "origin"} {
 		function := func(path, config string) string {
 			return fmt.Sprintf("function %q {\n module = \"where\"\n config = %q\n placement = %q\n}\n", path, config, placement)
@@ -305,8 +304,8 @@ func TestTheMostSpecificFunctionAnswers(t *testing.T) {
 	}
 }
 
-// TestHEADThroughAFunctionAtTheOrigin: the length is that of GET.
-func TestHEADThroughAFunctionAtTheOrigin(t *testing.T) {
+// TestHEADOfFunctionAtOrigin: Content-Length is that of GET.
+func TestHEADOfFunctionAtOrigin(t *testing.T) {
 	c := newCDN(t, `function "/product/*" {
     module    = "says"
     placement = "origin"
@@ -319,15 +318,15 @@ func TestHEADThroughAFunctionAtTheOrigin(t *testing.T) {
 	}
 }
 
-// TestPushAndRollback: a push takes over without a request that fails; an older
-// release and a foreign key are refused; to go back is a new release of older code.
+// TestPushAndRollback: no request fails during a push. An older release and an unknown
+// key are rejected. A rollback is a new release of older code.
 func TestPushAndRollback(t *testing.T) {
 	c := newCDN(t, `function "/where/*" {
     module = "where"
     config = "world "
   }`, t.TempDir())
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // somebody asks all the time
+	go func() { // a client that sends requests all the time
 		defer close(stopped)
 		for {
 			select {
@@ -341,7 +340,7 @@ func TestPushAndRollback(t *testing.T) {
 			}
 		}
 	}()
-	second := append(where(t), 0, 2, 1, 'x') // the same with a custom section: another digest
+	second := append(where(t), 0, 2, 1, 'x') // the same code with a custom section: another digest
 	for _, r := range mobility.Push(t.Context(), []mobility.Client{c.api["one"], c.api["two"]}, c.release(1, second, mobility.Settings{Config: "first "}), second, false) {
 		if r.Err != nil || r.SentBytes != int64(len(second)) {
 			t.Errorf("%s: sent %d, %v", r.Target, r.SentBytes, r.Err)
@@ -360,7 +359,7 @@ func TestPushAndRollback(t *testing.T) {
 	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(1, second, mobility.Settings{}), second, false); r[0].Err == nil || !strings.Contains(r[0].Err.Error(), "not newer") {
 		t.Errorf("an older release: %v", r[0].Err)
 	}
-	mallory, err := mobility.NewSigningKey("ana") // the name of another
+	mallory, err := mobility.NewSigningKey("ana") // the same name with another key
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +379,7 @@ func TestPushAndRollback(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
-	// A restart goes on with what was pushed.
+	// Pushed functions survive a restart.
 	c.nodes["two"].Close()
 	c.start("two")
 	if _, body, _ := c.get("two", "/where/x"); !strings.HasPrefix(body, "first {") {
@@ -388,18 +387,18 @@ func TestPushAndRollback(t *testing.T) {
 	}
 }
 
-// TestARemovedFunctionStaysAway: a request that has found it before gets what is behind
-// it, and does not load it again.
-func TestARemovedFunctionStaysAway(t *testing.T) {
+// TestRemovedFunctionIsNotReloaded: a request that already has the removed function goes
+// to the next handler, and does not load the function again.
+func TestRemovedFunctionIsNotReloaded(t *testing.T) {
 	c := newCDN(t, "", "")
 	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(1, where(t), mobility.Settings{}), where(t), false); r[0].Err != nil {
 		t.Fatal(r[0].Err)
 	}
 	c.answers("one", "/where/x", "placement")
-	room := c.nodes["one"].functions
-	room.mu.Lock()
-	s := room.slots[slotName{"shop.cdn.example", "/where/*"}]
-	room.mu.Unlock()
+	host := c.nodes["one"].functions
+	host.mu.Lock()
+	s := host.deployments[functionName{"shop.cdn.example", "/where/*"}]
+	host.mu.Unlock()
 	removal, err := mobility.Sign(c.key, mobility.Release{Service: "shop.cdn.example", Path: "/where/*", Version: 2, Removed: true, Time: time.Now()})
 	if err != nil {
 		t.Fatal(err)
@@ -408,7 +407,7 @@ func TestARemovedFunctionStaysAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.until("it is gone", func() bool { return len(c.nodes["one"].FunctionStatus()) == 0 })
-	s.end() // as the Node does, now or soon
+	s.end() // as the Node does in follow
 	r, err := s.handle(t.Context(), &functions.Request{Method: "GET", URI: "/where/x"}, func(*functions.Request) (*functions.Response, error) {
 		return &functions.Response{Status: 203}, nil
 	})
@@ -420,8 +419,8 @@ func TestARemovedFunctionStaysAway(t *testing.T) {
 	}
 }
 
-// TestCodeOnDemand: an edge that is told of code which it does not have pulls it when
-// it is first asked, from another edge of its PoP or from the origin.
+// TestCodeOnDemand: an edge with a release but without its code pulls the code at the
+// first request, from another edge of its PoP or from the origin.
 func TestCodeOnDemand(t *testing.T) {
 	c := newCDN(t, "", "")
 	wasm := where(t)
@@ -439,14 +438,13 @@ func TestCodeOnDemand(t *testing.T) {
 		t.Fatalf("before the first request: %+v", f)
 	}
 	c.answers("one", "/where/x", "pulled {")
-	c.nodes["origin"].Close() // the other edge has it from the first
+	c.nodes["origin"].Close() // the other edge has pulled it
 	c.answers("two", "/where/x", "pulled {")
 }
 
-// TestASilentSourceHoldsUpNobody: while code is pulled from an origin that does not
-// answer, another version whose code comes with it takes over, and answers those who
-// wait too.
-func TestASilentSourceHoldsUpNobody(t *testing.T) {
+// TestSilentSourceDelaysNoOtherVersion: one version waits for an origin that does not
+// respond. A newer version with its code takes over and also serves the waiting requests.
+func TestSilentSourceDelaysNoOtherVersion(t *testing.T) {
 	c := newCDN(t, "", "")
 	c.nodes["origin"].Close()
 	silent, err := c.net.Named("origin").Listen(t.Context(), "tcp", ":80")
@@ -474,7 +472,7 @@ func TestASilentSourceHoldsUpNobody(t *testing.T) {
 		_, body, _ := c.get("one", "/where/x")
 		waited <- body
 	}()
-	conn := <-asked // the pull is under way
+	conn := <-asked // the pull is in progress
 	if r := mobility.Push(t.Context(), []mobility.Client{c.api["one"]}, c.release(2, where(t), mobility.Settings{Config: "second "}), where(t), false); r[0].Err != nil {
 		t.Fatal(r[0].Err)
 	}
@@ -489,12 +487,13 @@ func TestASilentSourceHoldsUpNobody(t *testing.T) {
 	c.answers("one", "/where/x", "second {")
 	conn.Close()
 	if body := <-waited; !strings.HasPrefix(body, "second {") {
-		t.Errorf("who waited got %q", body)
+		t.Errorf("the waiting client received %q", body)
 	}
 }
 
-// TestAFunctionThatFailsFailsAlone: with a status and a reason; metrics and logs tell.
-func TestAFunctionThatFailsFailsAlone(t *testing.T) {
+// TestFunctionFailureIsIsolated: only that request fails, with a status and a reason.
+// Metrics and logs show it.
+func TestFunctionFailureIsIsolated(t *testing.T) {
 	c := newCDN(t, `function "/where/*" {
     module = "where"
     wall   = "300ms"

@@ -14,14 +14,14 @@ import (
 	"perto/mobility"
 )
 
-// FunctionStatus is a function as it runs at a Node.
+// FunctionStatus is the state of a function at a Node.
 type FunctionStatus struct {
 	Service   perto.Service     `json:"service"`
 	Path      string            `json:"path"`
-	Version   uint64            `json:"version"`          // that runs; 0 is the World's
-	Digest    string            `json:"digest"`           // of it
-	State     string            `json:"state"`            // "running", "absent" (pulled when asked for) or "failed"
-	Wanted    string            `json:"wanted,omitempty"` // the version that should run, when another one does
+	Version   uint64            `json:"version"`          // the running version; 0 is the World's
+	Digest    string            `json:"digest"`           // of the running version
+	State     string            `json:"state"`            // "running", "absent" (pulled at the first request) or "failed"
+	Wanted    string            `json:"wanted,omitempty"` // the desired version, when another one runs
 	Error     string            `json:"error,omitempty"`
 	Placement string            `json:"placement"`
 	Phase     string            `json:"phase"`
@@ -32,34 +32,34 @@ type FunctionStatus struct {
 	Memory    int64             `json:"memory_bytes"`
 }
 
-// FunctionStatus returns what runs here, sorted by service and path; nil on a Node
-// that runs none.
+// FunctionStatus returns the functions at this Node, sorted by service and path. It is
+// nil on a Node that runs none.
 func (n *Node) FunctionStatus() []FunctionStatus {
 	if n.functions == nil {
 		return nil
 	}
 	out := []FunctionStatus{}
-	n.functions.each(func(s *slot) { out = append(out, s.status()) })
+	n.functions.each(func(s *deployment) { out = append(out, s.status()) })
 	return out
 }
 
-// each calls f for the slots, sorted by name.
-func (r *functionRoom) each(f func(*slot)) {
+// each calls f for the deployments, sorted by name.
+func (r *functionHost) each(f func(*deployment)) {
 	r.mu.Lock()
-	all := make([]*slot, 0, len(r.slots))
-	for _, s := range r.slots {
+	all := make([]*deployment, 0, len(r.deployments))
+	for _, s := range r.deployments {
 		all = append(all, s)
 	}
 	r.mu.Unlock()
-	slices.SortFunc(all, func(a, b *slot) int { return strings.Compare(a.name.String(), b.name.String()) })
+	slices.SortFunc(all, func(a, b *deployment) int { return strings.Compare(a.name.String(), b.name.String()) })
 	for _, s := range all {
 		f(s)
 	}
 }
 
-func (n slotName) String() string { return string(n.service) + n.path }
+func (n functionName) String() string { return string(n.service) + n.path }
 
-func (s *slot) status() FunctionStatus {
+func (s *deployment) status() FunctionStatus {
 	s.mu.Lock()
 	f, failed := s.desired, s.failed
 	s.mu.Unlock()
@@ -84,30 +84,30 @@ func (s *slot) status() FunctionStatus {
 	return x
 }
 
-// measure registers what functions are counted by.
-func (r *functionRoom) measure() {
+// measure registers the metrics of functions.
+func (r *functionHost) measure() {
 	m := r.node.metrics
 	for end, name := range functions.EndNames {
-		m.CounterSetFunc("perto_function_"+name+"_total", fmt.Sprintf("Requests to a function that ended so: %s.", name), "function", func(sample func(string, uint64)) {
-			r.each(func(s *slot) { sample(s.name.String(), s.stats.Ended[end].Value()) })
+		m.CounterSetFunc("perto_function_"+name+"_total", fmt.Sprintf("Requests to a function with the result %s.", name), "function", func(sample func(string, uint64)) {
+			r.each(func(s *deployment) { sample(s.name.String(), s.stats.Ended[end].Value()) })
 		})
 	}
 	m.CounterSetFunc("perto_function_cold_starts_total", "Instances of a function that were made.", "function", func(sample func(string, uint64)) {
-		r.each(func(s *slot) { sample(s.name.String(), s.stats.Cold.Value()) })
+		r.each(func(s *deployment) { sample(s.name.String(), s.stats.Cold.Value()) })
 	})
-	m.HistogramSetFunc("perto_function_seconds", "A function's own time for a request, without what it let pass.", "function", func(sample func(string, *metrics.Histogram)) {
-		r.each(func(s *slot) { sample(s.name.String(), &s.stats.Seconds) })
+	m.HistogramSetFunc("perto_function_seconds", "Time of a function for a request, without the time of the next handler and of subrequests.", "function", func(sample func(string, *metrics.Histogram)) {
+		r.each(func(s *deployment) { sample(s.name.String(), &s.stats.Seconds) })
 	})
 	m.GaugeSet("perto_function_instances", "Instances of a function that exist.", "function", func(sample func(string, float64)) {
-		r.each(func(s *slot) { sample(s.name.String(), float64(s.stats.Instances.Load())) })
+		r.each(func(s *deployment) { sample(s.name.String(), float64(s.stats.Instances.Load())) })
 	})
-	m.GaugeSet("perto_function_memory_bytes", "Size of the memories of a function's instances; pages that none has written to are shared.", "function", func(sample func(string, float64)) {
-		r.each(func(s *slot) { sample(s.name.String(), float64(s.stats.Memory.Load())) })
+	m.GaugeSet("perto_function_memory_bytes", "Size of the memories of a function's instances. Instances share pages that they have not written to.", "function", func(sample func(string, float64)) {
+		r.each(func(s *deployment) { sample(s.name.String(), float64(s.stats.Memory.Load())) })
 	})
 }
 
-// FunctionAPI returns the API by which functions are pushed to the Node; nil on one
-// that runs none. writeError answers with an error.
+// FunctionAPI returns the API that receives pushed functions, or nil on a Node that runs
+// none. writeError writes an error response.
 func (n *Node) FunctionAPI(writeError func(http.ResponseWriter, error)) http.Handler {
 	if n.functions == nil {
 		return nil
@@ -116,8 +116,8 @@ func (n *Node) FunctionAPI(writeError func(http.ResponseWriter, error)) http.Han
 		Observed: func() any { return n.FunctionStatus() }, Check: func(s perto.Service) error { return checkService(&n.cfg().World, s) }, Logs: n.functions.logs})
 }
 
-// checkService returns an error for a name that is no service of a World: a function
-// there would answer nothing.
+// checkService returns an error when a name is no service of the World. A function there
+// would never run.
 func checkService(w *config.World, name perto.Service) error {
 	e := &perto.Error{Op: "find service", Path: string(name), Kind: perto.KindInvalid}
 	var known []string
@@ -126,12 +126,12 @@ func checkService(w *config.World, name perto.Service) error {
 			return nil
 		}
 		if slices.Contains(s.Aliases, string(name)) {
-			e.Err, e.Hint = errors.New("this is an alias"), "functions are those of the service: "+string(s.Name)
+			e.Err, e.Hint = errors.New("this is an alias"), "functions belong to the service: "+string(s.Name)
 			return e
 		}
 		known = append(known, string(s.Name))
 	}
-	e.Err, e.Hint = errors.New("no service of this name is configured"), "known are "+strings.Join(known, ", ")
+	e.Err, e.Hint = errors.New("no service of this name is configured"), "configured services: "+strings.Join(known, ", ")
 	if len(known) == 0 {
 		e.Hint = ""
 	}
@@ -141,10 +141,10 @@ func checkService(w *config.World, name perto.Service) error {
 	return e
 }
 
-// logs returns what a function has logged here.
-func (r *functionRoom) logs(service perto.Service, path string, after uint64) (lines []mobility.LogLine, next uint64) {
+// logs returns log lines of a function at this Node.
+func (r *functionHost) logs(service perto.Service, path string, after uint64) (lines []mobility.LogLine, next uint64) {
 	r.mu.Lock()
-	s := r.slots[slotName{service, path}]
+	s := r.deployments[functionName{service, path}]
 	r.mu.Unlock()
 	next = after
 	if s == nil {

@@ -5,8 +5,8 @@ import (
 	"perto/geodata"
 )
 
-// LoadMap returns the map that a World names: a file, or else the one that is
-// given, with the World's overrides.
+// LoadMap returns the World's map with the World's overrides: a file, or embedded when
+// none is named.
 func LoadMap(g *config.Geodata, embedded *geodata.Map) (*geodata.Map, error) {
 	m := embedded
 	if g.Database != "" {
@@ -30,7 +30,7 @@ func OpenMap(file string) (*geodata.Map, error) {
 	return geodata.Open(file, cities)
 }
 
-// WithOverrides returns a map on which the World's overrides win.
+// WithOverrides returns the map with the World's overrides applied.
 func WithOverrides(m *geodata.Map, g *config.Geodata) (*geodata.Map, error) {
 	if len(g.Overrides) == 0 {
 		return m, nil

@@ -12,11 +12,11 @@ import (
 	"perto/replicas"
 )
 
-// stateFile is what the registry keeps in a node's data folder.
+// stateFile is the registry's file in a node's data folder.
 const stateFile = "replicas.state"
 
-// newRegistry builds the registry of a node that serves DNS and opens its
-// heartbeat port. Without keys nobody can report, and probes alone decide.
+// newRegistry builds the registry of a node that serves DNS and opens its heartbeat
+// port. Without keys there are no heartbeats, and only probes decide.
 func newRegistry(ctx context.Context, cfg *Config, n *Node) (*replicas.Registry, error) {
 	rc := replicas.Config{Network: cfg.Network, Listen: cfg.Local.Heartbeat, Settings: registrySettings(cfg), Logger: cfg.Logger, Metrics: n.metrics}
 	if cfg.Local.Roles.Has(config.RoleEdge) {
@@ -40,8 +40,8 @@ func registrySettings(cfg *Config) replicas.Settings {
 	return s
 }
 
-// declaredOf returns the edges of a World with the probes of the services that
-// they serve. Where heartbeats are off, an edge without any gets a plain one.
+// declaredOf returns the edges of a World with the probes of their services. Without
+// heartbeats, an edge that has no probe gets a TCP probe.
 func declaredOf(w *config.World, heartbeats bool) []replicas.Declared {
 	servers := make(map[string]*config.Server)
 	for i := range w.Servers {
@@ -72,25 +72,23 @@ func declaredOf(w *config.World, heartbeats bool) []replicas.Declared {
 	return out
 }
 
-// fallbackInterval is how often an edge is asked when nothing else is known of
-// it.
+// fallbackInterval is the interval of that TCP probe.
 const fallbackInterval = 2 * time.Second
 
-// usualPorts are those of the probes' kinds, where nothing else is said.
+// usualPorts are the default ports of probe kinds.
 var usualPorts = map[string]uint16{"https": 443, "dns": 53}
 
-// probesOf returns the probes that a service declares; port is where the edge
-// serves HTTP.
+// probesOf returns the probes of a service. port is the edge's HTTP port.
 func probesOf(s *config.Service, port uint16) []replicas.Probe {
 	var out []replicas.Probe
 	for _, p := range s.Probes {
-		kind, _ := replicas.ParseProbeKind(p.Kind) // config has checked it
+		kind, _ := replicas.ParseProbeKind(p.Kind) // package config has checked it
 		probe := replicas.Probe{Kind: kind, Host: string(s.Name), Path: p.Path, Port: p.Port, Interval: p.Interval, Timeout: p.Timeout, Up: p.Up, Down: p.Down}
 		if p.Name != "" {
 			probe.Host = p.Name
 		}
 		if below, ok := strings.CutPrefix(probe.Host, "*."); ok {
-			probe.Host = "perto-probe." + below // no request has a host with "*"
+			probe.Host = "perto-probe." + below // "*" is no host name of a request
 		}
 		if probe.Port == 0 {
 			probe.Port = port
@@ -103,7 +101,7 @@ func probesOf(s *config.Service, port uint16) []replicas.Probe {
 	return out
 }
 
-// target is where a DNS node hears heartbeats.
+// target is the heartbeat port of a DNS node.
 type target struct {
 	name string
 	at   netip.AddrPort
@@ -143,8 +141,8 @@ func edgeOf(w *config.World, name string) (perto.PoP, uint64) {
 	return "", 0
 }
 
-// newSender makes the heartbeats of an edge, or returns nil when there is no key to
-// sign with.
+// newSender returns the heartbeat sender of an edge, or nil when there is no key to sign
+// with.
 func newSender(cfg *Config, n *Node) (*replicas.Sender, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, nil
@@ -161,7 +159,7 @@ func senderTargets(cfg *Config) (out []netip.AddrPort) {
 	return out
 }
 
-// report is what the node's edge says of itself: one listener, HTTP.
+// report returns the status of the node's edge for heartbeats: one listener, HTTP.
 func (n *Node) report() replicas.Status {
 	_, capacity := edgeOf(&n.cfg().World, n.cfg().Local.Name)
 	s := replicas.Status{Listeners: 1, Load: n.edge.Load(), Capacity: capacity}

@@ -22,21 +22,21 @@ import (
 	"perto/replicas"
 )
 
-// Config is what a Node is made from.
+// Config configures a Node.
 type Config struct {
 	Local   config.Local
 	World   config.World
 	Network netx.Network
 	Geo     *geodata.Map // shared by the Nodes of a process
-	// Keys sign and verify heartbeats; none: nobody reports, probes alone decide.
+	// Keys sign and verify heartbeats. Without keys only probes decide.
 	Keys   []replicas.Key
-	Trust  []mobility.PublicKey // who may push functions, beside those of the World
-	Code   *functions.Cache     // of compiled functions, shared by the Nodes of a process; nil: its own
-	Logger *slog.Logger         // nil: silent
+	Trust  []mobility.PublicKey // keys that may sign functions, in addition to those of the World
+	Code   *functions.Cache     // compiled functions, shared by the Nodes of a process; nil: its own
+	Logger *slog.Logger         // nil: no logs
 }
 
-// Node is one running perto. New builds it, Start opens its sockets, Close ends
-// it; a Node runs once.
+// Node is one running perto. New builds it, Start opens its sockets, Close ends it. A
+// Node runs once.
 type Node struct {
 	current atomic.Pointer[Config] // replaced by Reload
 	metrics *metrics.Registry
@@ -44,7 +44,7 @@ type Node struct {
 
 	reloading sync.Mutex // one Reload at a time
 	reloads   []metrics.Counter
-	loaded    atomic.Int64 // when the current configuration was taken over, in nanoseconds since 1970
+	loaded    atomic.Int64 // when the current configuration took effect, in nanoseconds since 1970
 
 	dns       *dnsserver.Server // role dns
 	publisher *publisher
@@ -55,7 +55,7 @@ type Node struct {
 	sender    *replicas.Sender
 	origin    *origin.Shop // role origin
 
-	functions *functionRoom // roles edge and origin
+	functions *functionHost // roles edge and origin
 
 	beating  context.CancelFunc
 	cancel   context.CancelFunc
@@ -65,8 +65,8 @@ type Node struct {
 	endError error
 }
 
-// New checks a configuration and builds the rooms that the Local's roles ask
-// for. It opens nothing.
+// New checks a configuration and builds the components of the Local's roles. It opens no
+// socket.
 func New(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -99,11 +99,11 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// cfg returns the configuration that is in force.
+// cfg returns the current configuration.
 func (n *Node) cfg() *Config { return n.current.Load() }
 
-// Start opens the sockets and runs the Node until Close. What cannot be opened
-// is an error, and then nothing is left running.
+// Start opens the sockets and runs the Node until Close. When it returns an error,
+// nothing is left running.
 func (n *Node) Start(ctx context.Context) error {
 	n.started = time.Now()
 	run, cancel := context.WithCancel(context.Background())
@@ -116,7 +116,7 @@ func (n *Node) Start(ctx context.Context) error {
 }
 
 func (n *Node) start(ctx, run context.Context) error {
-	if n.functions != nil { // code is there before the first request
+	if n.functions != nil { // load code before the first request
 		version := n.functions.begin(run)
 		n.running.Go(func() { n.functions.run(run, version) })
 	}
@@ -147,7 +147,7 @@ func (n *Node) start(ctx, run context.Context) error {
 		}
 		n.registry = registry
 		n.running.Go(func() { registry.Run(run) })
-		n.publisher.update(registry.Fleet()) // answers are there before the first question
+		n.publisher.update(registry.Fleet()) // publish answers before the first query
 		if err := n.dns.Start(ctx); err != nil {
 			return err
 		}
@@ -156,12 +156,12 @@ func (n *Node) start(ctx, run context.Context) error {
 	return nil
 }
 
-// Close ends the Node in good order: the name servers are told first, running
-// requests finish. It waits until everything that it started is gone.
+// Close ends the Node in order: it sends a farewell to the name servers and finishes
+// running requests. It waits until all goroutines have ended.
 func (n *Node) Close() error { return n.end(true) }
 
-// Kill ends the Node without a word to the name servers: as a crash would, or
-// because a successor takes its sockets over at once.
+// Kill ends the Node without a farewell, like a crash. It is also for a Node whose
+// successor takes its sockets over at once.
 func (n *Node) Kill() error { return n.end(false) }
 
 func (n *Node) end(farewell bool) error {
@@ -199,7 +199,7 @@ func (n *Node) end(farewell bool) error {
 	return n.endError
 }
 
-// Fleet returns what is known of the replicas now; nil on a node that does not
+// Fleet returns the current state of the replicas. It is nil on a node that does not
 // serve DNS.
 func (n *Node) Fleet() *replicas.Fleet {
 	if n.registry == nil {
@@ -208,7 +208,7 @@ func (n *Node) Fleet() *replicas.Fleet {
 	return n.registry.Fleet().Load()
 }
 
-// WaitFleet waits until what is known of the replicas satisfies a condition.
+// WaitFleet waits until the state of the replicas satisfies a condition.
 func (n *Node) WaitFleet(ctx context.Context, ok func(*replicas.Fleet) bool) error {
 	var version uint64
 	for {
@@ -226,7 +226,7 @@ func (n *Node) WaitFleet(ctx context.Context, ok func(*replicas.Fleet) bool) err
 // Edge returns the node's edge, or nil.
 func (n *Node) Edge() *edge.Edge { return n.edge }
 
-// DNSAddrs returns the addresses that DNS is served on.
+// DNSAddrs returns the addresses of the DNS sockets.
 func (n *Node) DNSAddrs() []netip.AddrPort {
 	if n.dns == nil {
 		return nil

@@ -22,7 +22,7 @@ import (
 
 var world = sync.OnceValues(geodata.World)
 
-// testConfig is a node that is everything, on ports of the system's choice.
+// testConfig is a node with all roles, on ports that the system chooses.
 func testConfig(t *testing.T, edit func(src string) string) Config {
 	t.Helper()
 	src := `
@@ -46,7 +46,7 @@ service "shop.cdn.example" {
   origin "http://127.0.0.1:1" {}
 }
 `
-	// Heartbeats go to a port that is named, so it must be a real one.
+	// The configuration names the heartbeat port, so it must be a real one.
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +74,9 @@ service "shop.cdn.example" {
 	return Config{Local: *local, World: cfg.World, Network: &netx.OS{}, Geo: geo, Keys: []replicas.Key{replicas.NewKey()}}
 }
 
-// TestNodeLeavesNothingBehind starts and stops nodes, in good order and by
-// crash, several in one process.
-func TestNodeLeavesNothingBehind(t *testing.T) {
+// TestNodeEndsCompletely starts and stops several nodes in one process, by Close and by
+// Kill.
+func TestNodeEndsCompletely(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for i, end := range []func(*Node) error{(*Node).Close, (*Node).Kill} {
 		n, err := New(testConfig(t, nil))
@@ -110,7 +110,7 @@ func TestNodeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestNodeThatCannotStartLeavesNothingBehind(t *testing.T) {
+func TestFailedStartEndsCompletely(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	first, err := New(testConfig(t, nil))
 	if err != nil {
@@ -133,7 +133,7 @@ func TestNodeThatCannotStartLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatThisVersionCannotDo(t *testing.T) {
+func TestNewRejectsUnsupportedSettings(t *testing.T) {
 	tests := []struct {
 		name string
 		edit func(*config.Zone)
@@ -154,8 +154,7 @@ func TestNewRefusesWhatThisVersionCannotDo(t *testing.T) {
 	}
 }
 
-// TestAbsentEdgeIsLeftOut: the second edge never was there; its
-// clients are sent to the first.
+// TestAbsentEdgeIsLeftOut: the second edge never runs. Its clients are sent to the first.
 func TestAbsentEdgeIsLeftOut(t *testing.T) {
 	n, err := New(testConfig(t, nil))
 	if err != nil {
@@ -170,7 +169,7 @@ func TestAbsentEdgeIsLeftOut(t *testing.T) {
 	if err := n.WaitFleet(ctx, func(f *replicas.Fleet) bool { return f.Member("two").State == replicas.StateDown }); err != nil {
 		t.Fatalf("%v: %+v", err, n.Fleet().Members)
 	}
-	for { // its own goroutine publishes the view that follows from this Fleet
+	for { // another goroutine publishes the view for this Fleet
 		e, err := n.Explain("shop.cdn.example", netip.MustParseAddr("200.144.248.1"), mapping.Subnet{}, mapping.IPv4)
 		if err != nil {
 			t.Fatal(err)

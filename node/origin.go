@@ -22,41 +22,41 @@ import (
 	"perto/origin"
 )
 
-// newOrigin builds the origin of a node: the demo shop, with the functions that run
-// there, and the modules that edges pull.
+// newOrigin builds the origin of a node: the demo shop, the functions that run there, and
+// the modules that edges pull.
 func (n *Node) newOrigin() error {
-	room, err := newFunctionRoom(context.Background(), n, placeOrigin)
+	host, err := newFunctionHost(context.Background(), n, placeOrigin)
 	if err != nil {
 		return err
 	}
-	n.functions = room
-	modules := mobility.ServeModules(room.store)
+	n.functions = host
+	modules := mobility.ServeModules(host.store)
 	n.origin, err = origin.New(origin.Config{Network: n.cfg().Network, Listen: n.cfg().Local.HTTP, Logger: n.cfg().Logger,
-		Around: func(shop http.Handler) http.Handler {
+		Wrap: func(shop http.Handler) http.Handler {
 			mux := http.NewServeMux()
 			mux.Handle(mobility.ModulePath, modules)
-			mux.Handle("/", room.around(shop))
+			mux.Handle("/", host.wrap(shop))
 			return mux
 		}})
 	return err
 }
 
-// maxOriginBody is how large a body may be that a function at the origin gets, and
-// that it lets pass, as at the edge.
+// maxOriginRequest and maxOriginResponse are the largest bodies that a function at the
+// origin receives from the client and from the next handler, in bytes, as at the edge.
 const (
-	maxOriginAsk    = 1 << 20
-	maxOriginAnswer = 16 << 20
+	maxOriginRequest  = 1 << 20
+	maxOriginResponse = 16 << 20
 )
 
-// around returns a handler in which functions stand before another one.
-func (r *functionRoom) around(shop http.Handler) http.Handler {
+// wrap returns a handler that runs functions in front of another handler.
+func (r *functionHost) wrap(shop http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		s := r.find(q)
 		if s == nil {
 			shop.ServeHTTP(w, q)
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, maxOriginAsk))
+		body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, maxOriginRequest))
 		if err != nil {
 			http.Error(w, "the body cannot be read", http.StatusRequestEntityTooLarge)
 			return
@@ -91,8 +91,8 @@ func (r *functionRoom) around(shop http.Handler) http.Handler {
 	})
 }
 
-// find returns the function that a request belongs to, or nil.
-func (r *functionRoom) find(q *http.Request) *slot {
+// find returns the function for a request, or nil.
+func (r *functionHost) find(q *http.Request) *deployment {
 	host, _, err := net.SplitHostPort(q.Host)
 	if err != nil {
 		host = q.Host
@@ -103,9 +103,9 @@ func (r *functionRoom) find(q *http.Request) *slot {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var found *slot
-	for name, s := range r.slots {
-		if s.placement() == placeEdge && cameThroughAnEdge(q) {
+	var found *deployment
+	for name, s := range r.deployments {
+		if s.placement() == placeEdge && fromEdge(q) {
 			continue
 		}
 		if name.service == service && edge.Matches(name.path, q.URL.EscapedPath()) && (found == nil || edge.Closer(name.path, found.name.path)) {
@@ -115,8 +115,8 @@ func (r *functionRoom) find(q *http.Request) *slot {
 	return found
 }
 
-// cameThroughAnEdge tells whether an edge of perto's has sent a request (RFC 8586).
-func cameThroughAnEdge(q *http.Request) bool {
+// fromEdge reports whether an edge of perto has forwarded a request (RFC 8586).
+func fromEdge(q *http.Request) bool {
 	for _, line := range q.Header.Values("CDN-Loop") {
 		for id := range strings.SplitSeq(line, ",") {
 			if strings.HasPrefix(strings.TrimSpace(id), "perto-") {
@@ -127,13 +127,14 @@ func cameThroughAnEdge(q *http.Request) bool {
 	return false
 }
 
-// placement returns where the function should run.
-func (s *slot) placement() string {
+// placement returns the placement of the desired version.
+func (s *deployment) placement() string {
 	f := s.wanted()
 	return placementOf(&f)
 }
 
-// sourceOf returns the client: whom the edge before us has seen, or who asks.
+// sourceOf returns the client's address: the last one in X-Forwarded-For, which the edge
+// writes, or the peer's.
 func sourceOf(q *http.Request) netip.AddrPort {
 	if via := q.Header.Values("X-Forwarded-For"); len(via) > 0 {
 		last := via[len(via)-1]
@@ -157,7 +158,7 @@ func headerFields(h http.Header) fields.Header {
 	return out
 }
 
-// serveTo lets a handler answer what a function lets pass.
+// serveTo runs a handler for a request that a function lets pass.
 func serveTo(q *http.Request, shop http.Handler, ask *functions.Request) (*functions.Response, error) {
 	next, err := http.NewRequestWithContext(q.Context(), ask.Method, "http://"+q.Host+ask.URI, bytes.NewReader(ask.Body))
 	if err != nil {
@@ -172,19 +173,19 @@ func serveTo(q *http.Request, shop http.Handler, ask *functions.Request) (*funct
 	w := &recorder{header: make(http.Header)}
 	shop.ServeHTTP(w, next)
 	if w.over {
-		return nil, &edge.FunctionError{Status: http.StatusBadGateway, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
+		return nil, &edge.FunctionError{Status: http.StatusBadGateway, Detail: "fn-input-too-large", Err: errors.New("the response for the function is too large")}
 	}
 	w.WriteHeader(http.StatusOK)
 	if ask.Method != http.MethodHead {
 		w.header.Del("Content-Length")
-	} else if w.body.Len() > 0 { // the handler writes what net/http would discard
+	} else if w.body.Len() > 0 { // the handler writes a body that net/http would discard
 		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
 		w.body.Reset()
 	}
 	return &functions.Response{Status: w.status, Header: headerFields(w.header), Body: w.body.Bytes()}, nil
 }
 
-// recorder keeps what a handler answers.
+// recorder records the response of a handler.
 type recorder struct {
 	header http.Header
 	status int
@@ -202,7 +203,7 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
-	if r.body.Len()+len(p) > maxOriginAnswer {
+	if r.body.Len()+len(p) > maxOriginResponse {
 		r.over = true
 		return 0, io.ErrShortWrite
 	}

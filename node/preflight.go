@@ -14,10 +14,10 @@ import (
 	"perto/replicas"
 )
 
-// Preflight checks the part of a configuration that depends on the machine on which it
-// runs. A key file that cannot be used is an error. A data folder that cannot be written
-// and addresses that cannot be listened on are warnings: the check may run as another
-// user, or beside the node.
+// Preflight checks the parts of a configuration that depend on this machine. A key file
+// that cannot be used is an error. A data folder that cannot be written, and addresses
+// that cannot be bound, are warnings: the check may run as another user, or while the
+// node runs.
 func Preflight(ctx context.Context, local *config.Local) (warnings []string, err error) {
 	if local.KeyFile != "" {
 		if _, err := replicas.LoadKeys(local.KeyFile); err != nil {
@@ -47,7 +47,7 @@ func Preflight(ctx context.Context, local *config.Local) (warnings []string, err
 	return warnings, nil
 }
 
-// writable returns a warning when files cannot be made in a folder that exists.
+// writable returns a warning when no file can be created in an existing folder.
 func writable(dir string) string {
 	if dir == "" {
 		return ""
@@ -55,7 +55,7 @@ func writable(dir string) string {
 	f, err := os.CreateTemp(dir, ".perto-check-*")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "" // perto run makes it
+		return "" // perto run creates it
 	case err != nil:
 		return fmt.Sprintf("data folder %s cannot be written: %v", dir, pathCause(err))
 	}

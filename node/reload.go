@@ -11,16 +11,15 @@ import (
 	"perto/config"
 )
 
-// ErrRestart is wrapped by the error of a [Node.Reload] that the running Node cannot
-// carry out: it concerns sockets, roles or folders, which a Node has for life. A new
-// Node with the configuration can take over.
-var ErrRestart = errors.New("this change takes a new process")
+// ErrRestart is wrapped by the error of a [Node.Reload] that needs a new Node: sockets,
+// roles and folders cannot change in a running Node.
+var ErrRestart = errors.New("this change needs a new process")
 
-// reloadTimeout bounds how long a reload waits for the registry. The registry answers
-// within milliseconds unless the machine is stalled.
+// reloadTimeout is the longest time that a reload waits for the registry. The registry
+// responds within milliseconds unless the machine is stalled.
 const reloadTimeout = 10 * time.Second
 
-// What became of reloads, as the metric's label.
+// Results of reloads, for the metric's label.
 const (
 	reloadDone = iota
 	reloadRefused
@@ -30,25 +29,25 @@ var reloadNames = [...]string{"done", "refused"}
 
 func (n *Node) measureReloads() {
 	n.reloads = n.metrics.CounterSet("perto_config_reloads_total", "Reloads of the configuration, by result.", "result", reloadNames[:]...)
-	n.metrics.Gauge("perto_config_loaded_timestamp_seconds", "When the configuration in force was taken over, in seconds since 1970.", func() float64 {
+	n.metrics.Gauge("perto_config_loaded_timestamp_seconds", "When the current configuration took effect, in seconds since 1970.", func() float64 {
 		return float64(n.loaded.Load()) / float64(time.Second)
 	})
 }
 
-// use makes a configuration the one in force.
+// use makes a configuration the current one.
 func (n *Node) use(cfg *Config) {
 	n.current.Store(cfg)
 	n.loaded.Store(time.Now().UnixNano())
 }
 
-// ReloadRefused counts a reload that failed before there was a configuration for
-// [Node.Reload], for example because the file has a mistake.
+// ReloadRefused counts a reload that failed before [Node.Reload] was called, for example
+// because the file has a mistake.
 func (n *Node) ReloadRefused() { n.reloads[reloadRefused].Inc() }
 
-// Reload replaces the configuration of a started Node while it serves. The sockets, the
-// cache, the connections and the state of the replicas stay; requests that run finish
-// with the old configuration. When it returns an error nothing has changed; the error
-// wraps [ErrRestart] when only a new Node can carry the change out.
+// Reload replaces the configuration of a started Node while it serves. Sockets, cache,
+// connections and the state of the replicas stay. Running requests finish with the old
+// configuration. When it returns an error, nothing has changed. The error wraps
+// [ErrRestart] when the change needs a new Node.
 func (n *Node) Reload(ctx context.Context, cfg Config) error {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
@@ -74,7 +73,7 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 	if what := restartFor(n.cfg(), cfg); what != "" {
 		return &perto.Error{Op: "reload", Path: cfg.Local.Name, Kind: perto.KindConflict, Err: fmt.Errorf("%s changed: %w", what, ErrRestart)}
 	}
-	// First everything that can fail.
+	// First all steps that can fail.
 	var decided *decider
 	var hosts map[perto.Service][]string
 	if n.dns != nil {
@@ -128,8 +127,7 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 	return nil
 }
 
-// restartFor names the first difference that a running Node cannot take over, or
-// returns "".
+// restartFor names the first difference that needs a new Node, or returns "".
 func restartFor(old, cfg *Config) string {
 	a, b := &old.Local, &cfg.Local
 	popBefore, _ := edgeOf(&old.World, a.Name)

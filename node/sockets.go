@@ -9,8 +9,8 @@ import (
 	"perto/internal/netx"
 )
 
-// Sockets returns what a machine listens on with fixed ports: what a parent
-// process can open for a Node and keep while Nodes come and go.
+// Sockets returns the addresses with fixed ports on which a machine listens. A parent
+// process can open them and keep them while Nodes are replaced.
 func Sockets(local *config.Local, heartbeats bool) []netx.Address {
 	var out []netx.Address
 	add := func(network string, addresses ...string) {
@@ -38,8 +38,8 @@ func Sockets(local *config.Local, heartbeats bool) []netx.Address {
 // controlSocket is the name of a node's control socket in its data folder.
 const controlSocket = "perto.sock"
 
-// ControlSocket returns the path of a machine's control socket: the API that also
-// changes things, for its owner only. It is "" for a machine without a data folder.
+// ControlSocket returns the path of a machine's control socket: the API with changes, for
+// the owner only. It is "" for a machine without a data folder.
 func ControlSocket(local *config.Local) string {
 	if local.Data == "" {
 		return ""

@@ -13,13 +13,13 @@ import (
 	"perto/replicas"
 )
 
-// Status is what a Node says of itself.
+// Status is the status of a Node.
 type Status struct {
 	Name     string           `json:"name"`
 	Roles    []string         `json:"roles"`
 	Started  time.Time        `json:"started"`
-	Loaded   time.Time        `json:"loaded"`        // when the configuration in force was taken over
-	DNS      []string         `json:"dns,omitempty"` // addresses served on
+	Loaded   time.Time        `json:"loaded"`        // when the current configuration took effect
+	DNS      []string         `json:"dns,omitempty"` // addresses of the DNS sockets
 	Zones    []ZoneStatus     `json:"zones,omitempty"`
 	Services []ServiceStatus  `json:"services,omitempty"`
 	Replicas []ReplicaStatus  `json:"replicas"`
@@ -27,33 +27,33 @@ type Status struct {
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
 }
 
-// EdgeStatus is what an edge says of itself.
+// EdgeStatus is the status of an edge.
 type EdgeStatus struct {
 	Listening bool    `json:"listening"`
 	Load      float64 `json:"load"`
 	Objects   int64   `json:"objects"` // stored
 	Bytes     int64   `json:"bytes"`   // stored
-	// Origins is the state of the servers that replies come from.
+	// Origins is the state of the origin servers.
 	Origins []fetch.Health `json:"origins,omitempty"`
 	// Rejections are the name servers that reject the edge's heartbeats.
 	Rejections []replicas.Rejection `json:"rejections,omitempty"`
 }
 
-// ZoneStatus is one zone.
+// ZoneStatus is the status of a zone.
 type ZoneStatus struct {
 	Name   string `json:"name"`
 	Serial uint32 `json:"serial"`
 	Names  int    `json:"names"`
 }
 
-// ServiceStatus is one service as it is answered now.
+// ServiceStatus is the status of a service's answers.
 type ServiceStatus struct {
 	Name    perto.Service    `json:"name"`
 	Classes int              `json:"classes"`
 	Answers []mapping.Answer `json:"answers"`
 }
 
-// ReplicaStatus is one edge as this Node sees it.
+// ReplicaStatus is the state of an edge in this Node's registry.
 type ReplicaStatus struct {
 	Name      perto.Replica  `json:"name"`
 	PoP       perto.PoP      `json:"pop"`
@@ -116,5 +116,5 @@ func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
 	return out
 }
 
-// Metrics serves what the Node counts.
+// Metrics serves the Node's metrics.
 func (n *Node) Metrics() http.Handler { return n.metrics.Handler() }

@@ -10,8 +10,8 @@ import (
 	"perto/mapping"
 )
 
-// Warnings returns settings that are legal and often mistakes, such as a fence without
-// addresses of a family. "perto config check" prints them.
+// Warnings returns a text for each setting that is valid but often a mistake, for example
+// a fence without addresses of a family. "perto config check" prints them.
 func Warnings(cfg *config.Config) []string {
 	var out []string
 	for i := range cfg.World.Services {
@@ -20,8 +20,8 @@ func Warnings(cfg *config.Config) []string {
 	return append(out, dataWarnings(cfg.Nodes)...)
 }
 
-// fenceWarnings reports fences whose PoPs have no address of a family that other
-// PoPs of the service have: clients of these countries get NODATA for it.
+// fenceWarnings returns a warning for a fence whose PoPs have no address of a family that
+// other PoPs of the service have. Clients of these countries get NODATA for that family.
 func fenceWarnings(w *config.World, s *config.Service) []string {
 	if !slices.Contains(s.Map.Policy, mapping.StepFence.String()) {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"perto/dnsserver/zone"
 )
 
-// ZoneChanges compares the zones of a configuration with those that it replaces, both
-// without mistakes. It returns warnings for the log, and an error when a reload must
+// ZoneChanges compares the zones of a configuration with the current ones. Both must be
+// free of mistakes. It returns warnings for the log, and an error when the reload must
 // not happen: see [zone.Compare].
 func ZoneChanges(old, next []config.Zone) (warnings []string, err error) {
 	now := make(map[string]*config.Zone, len(next))

@@ -18,8 +18,8 @@ const (
 	photoHeight = 400
 )
 
-// photo is a large picture of a product, as a camera would make it: some hundred
-// kilobytes. It is made when it is first asked for.
+// photo serves a large picture of a product, some hundred kilobytes like a camera's. It
+// is drawn at the first request.
 func (s *Shop) photo(w http.ResponseWriter, r *http.Request) {
 	id, ok := strings.CutSuffix(r.PathValue("file"), ".png")
 	p := s.find(id)
@@ -37,13 +37,13 @@ func (s *Shop) photoOf(p *Product) []byte {
 		return b
 	}
 	var b bytes.Buffer
-	png.Encode(&b, drawPhoto(p)) // to memory: it cannot fail
+	png.Encode(&b, drawPhoto(p)) // writing to memory does not fail
 	s.photos[p.ID] = b.Bytes()
 	return b.Bytes()
 }
 
-// drawPhoto draws light from a window on some round things, with the grain of a
-// sensor, all from the product's number.
+// drawPhoto draws light from a window on some round things, with the noise of a sensor.
+// All depends only on the product's number.
 func drawPhoto(p *Product) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, photoWidth, photoHeight))
 	rng := rand.New(rand.NewPCG(uint64(p.ID), 7))
@@ -71,7 +71,7 @@ func drawPhoto(p *Product) image.Image {
 	return img
 }
 
-// shade is a hue in degrees at a lightness of 0 to 1.
+// shade returns the colour of a hue in degrees at a lightness of 0 to 1.
 func shade(hue, light float64) color.RGBA {
 	channel := func(offset float64) uint8 {
 		k := math.Mod(offset+hue/30+120, 12)

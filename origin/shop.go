@@ -1,17 +1,17 @@
-// Package origin is the demo shop: the server that holds the truth, and that
-// edges fetch from. It is small but real: pages with images, a catalogue as
-// JSON, a fragment that differs for each person, a large download with ranges,
-// entity tags, surrogate tags, and a health endpoint. Every answer says how it
-// may be cached.
+// Package origin is the demo shop: the origin server from which edges fetch. It is small
+// but complete: pages with images, a catalogue as JSON, a fragment that differs for each
+// person, a large download with ranges, entity tags, surrogate keys, and a health check.
+// Every response has a Cache-Control field. Start with [New]. A Shop is safe for
+// concurrent use.
 //
 //	/                   the home page
 //	/product/ID         a page for each product
 //	/img/ID.svg         its picture
 //	/photo/ID.png       its photo, large
 //	/catalogue.json     all products
-//	/greeting           for one person (cookie name=...): never shared
-//	/download/book.txt  a large file, in ranges if asked
-//	/healthz            whether the shop is well
+//	/greeting           for one person (cookie name=...): not shared
+//	/download/book.txt  a large file, also in ranges
+//	/healthz            the health check
 package origin
 
 import (
@@ -38,22 +38,22 @@ import (
 //go:embed pages
 var pages embed.FS
 
-// Product is one thing that the shop sells.
+// Product is a product of the shop.
 type Product struct {
 	ID    int    `json:"id"`
 	Name  string `json:"name"`
 	About string `json:"about"`
 	Cents int    `json:"price_cents"`
-	Hue   int    `json:"-"` // of its picture, in degrees
+	Hue   int    `json:"-"` // colour of its picture, in degrees
 }
 
-// Price returns the price as people write it.
+// Price returns the price in dollars, for example "8.20".
 func (p Product) Price() string { return fmt.Sprintf("%d.%02d", p.Cents/100, p.Cents%100) }
 
 //go:embed catalogue.tsv
 var catalogue string
 
-// Products returns what the shop sells; ids count from 1.
+// Products returns the shop's products. Their ids count from 1.
 func Products() ([]Product, error) {
 	var out []Product
 	for n, line := range strings.Split(strings.TrimSpace(catalogue), "\n") {
@@ -62,7 +62,7 @@ func Products() ([]Product, error) {
 		}
 		f := strings.Split(line, "\t")
 		if len(f) != 5 || f[0] != strconv.Itoa(len(out)+1) {
-			return nil, fmt.Errorf("catalogue.tsv:%d: it takes the next id, name, about, cents and hue", n+1)
+			return nil, fmt.Errorf("catalogue.tsv:%d: a line must have the next id, name, about, cents and hue", n+1)
 		}
 		cents, err := strconv.Atoi(f[3])
 		if err != nil {
@@ -77,13 +77,13 @@ func Products() ([]Product, error) {
 	return out, nil
 }
 
-// Config is what a shop needs.
+// Config configures a Shop.
 type Config struct {
 	Network netx.Network
 	Listen  []string // "host:port" each
 	Logger  *slog.Logger
-	// Around stands before the shop, if it is not nil.
-	Around func(http.Handler) http.Handler
+	// Wrap returns the handler to serve, given the shop's own; nil: the shop's own.
+	Wrap func(http.Handler) http.Handler
 }
 
 // Shop is the running origin.
@@ -102,7 +102,7 @@ type Shop struct {
 	photos   map[int][]byte // PNG, by product
 }
 
-// New builds a shop that does not listen yet.
+// New returns a shop that does not listen yet.
 func New(cfg Config) (*Shop, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -117,8 +117,8 @@ func New(cfg Config) (*Shop, error) {
 	}
 	s := &Shop{cfg: cfg, template: t, list: list, photos: make(map[int][]byte), book: makeBook(), changed: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)}
 	handler := s.Handler()
-	if cfg.Around != nil {
-		handler = cfg.Around(handler)
+	if cfg.Wrap != nil {
+		handler = cfg.Wrap(handler)
 	}
 	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug)}
 	return s, nil
@@ -148,7 +148,7 @@ func (s *Shop) Close() error {
 	return err
 }
 
-// Handler returns the shop as a handler.
+// Handler returns the shop's handler.
 func (s *Shop) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.home)
@@ -168,13 +168,13 @@ func (s *Shop) Handler() http.Handler {
 	return mux
 }
 
-// How long what may be kept: by browsers (max-age) and by the CDN (s-maxage).
+// How long browsers (max-age) and the CDN (s-maxage) may store responses.
 const (
 	cachePage  = "public, max-age=10, s-maxage=60, stale-while-revalidate=30, stale-if-error=86400"
 	cacheImage = "public, max-age=3600, s-maxage=86400, stale-if-error=86400"
 )
 
-// serve answers with a body: with an entity tag, conditional requests and ranges.
+// serve responds with a body, an entity tag, conditional requests and ranges.
 func (s *Shop) serve(w http.ResponseWriter, r *http.Request, contentType, cacheControl, tags string, body []byte) {
 	sum := sha256.Sum256(body)
 	h := w.Header()
@@ -195,7 +195,7 @@ func (s *Shop) page(w http.ResponseWriter, r *http.Request, name, tags string, d
 	s.serve(w, r, "text/html; charset=utf-8", cachePage, tags, b.Bytes())
 }
 
-// shownAtHome is how many products the home page shows.
+// shownAtHome is the number of products on the home page.
 const shownAtHome = 8
 
 func (s *Shop) home(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +223,7 @@ func (s *Shop) find(id string) *Product {
 	return &s.list[n-1]
 }
 
-// image draws a product: a picture of its own that weighs a few kilobytes.
+// image draws the picture of a product, a few kilobytes.
 func (s *Shop) image(w http.ResponseWriter, r *http.Request) {
 	id, ok := strings.CutSuffix(r.PathValue("file"), ".svg")
 	p := s.find(id)
@@ -233,7 +233,7 @@ func (s *Shop) image(w http.ResponseWriter, r *http.Request) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 200" role="img" aria-label="%s"><rect width="320" height="200" fill="hsl(%d 45%% 88%%)"/>`, p.Name, p.Hue)
-	for i := range 60 { // a quilt that is the product's own
+	for i := range 60 { // a pattern that differs for each product
 		x, y := (i*53+p.ID*37)%320, (i*97+p.ID*61)%200
 		fmt.Fprintf(&b, `<circle cx="%d" cy="%d" r="%d" fill="hsl(%d 60%% %d%%)" fill-opacity=".35"/>`, x, y, 6+(i*p.ID)%26, (p.Hue+i*3)%360, 35+i%40)
 	}
@@ -250,7 +250,7 @@ func (s *Shop) catalogue(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, "application/json", cachePage, "shop catalogue", append(b, '\n'))
 }
 
-// greeting is for one person: nobody else may get it.
+// greeting responds for one person, so the response must not be shared.
 func (s *Shop) greeting(w http.ResponseWriter, r *http.Request) {
 	name := "you"
 	if c, err := r.Cookie("name"); err == nil && c.Value != "" {
@@ -274,7 +274,7 @@ func (s *Shop) style(w http.ResponseWriter, r *http.Request) {
 // bookBytes is the size of the large download.
 const bookBytes = 8 << 20
 
-// makeBook writes a text of numbered lines: any range of it can be checked.
+// makeBook returns a text of numbered lines, so that tests can check any range.
 func makeBook() []byte {
 	b := make([]byte, 0, bookBytes+64)
 	for i := 0; len(b) < bookBytes; i++ {

@@ -32,7 +32,7 @@ func get(s *Shop, path string, header ...string) *http.Response {
 	return w.Result()
 }
 
-func TestEveryAnswerSaysHowItMayBeCached(t *testing.T) {
+func TestResponsesHaveCacheControl(t *testing.T) {
 	s := newShop(t)
 	tests := []struct {
 		path, cacheControl string
@@ -94,8 +94,8 @@ func TestShopServes(t *testing.T) {
 	}
 }
 
-// TestProducts: ids count from one, names differ and need no escape in the pictures,
-// and the first eight are those that pages and examples have always named.
+// TestProducts: ids count from one, and names differ and need no escape in the pictures.
+// The first eight stay the same, because pages and examples name them.
 func TestProducts(t *testing.T) {
 	list, err := Products()
 	if err != nil {
@@ -116,7 +116,7 @@ func TestProducts(t *testing.T) {
 	}
 }
 
-// TestPhotos: those of any shop are the same, are kept, and weigh what photos weigh.
+// TestPhotos: all shops have the same photos. They are kept, and have the size of photos.
 func TestPhotos(t *testing.T) {
 	a, b := newShop(t), newShop(t)
 	for _, id := range []int{1, 75, 150} {

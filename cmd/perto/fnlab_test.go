@@ -144,7 +144,7 @@ func TestFnInALab(t *testing.T) {
 		"fn push FILE shop.cdn.example/where --key KEY":                            "this node does not trust the key",
 		"fn push FILE shop.cdn.example":                                            "it takes a service and a path",
 		"fn push FILE shop.cdn.exmaple/where":                                      `did you mean "shop.cdn.example"?`,
-		"fn push FILE other.example/where":                                         "no service of this name is configured (known are ",
+		"fn push FILE other.example/where":                                         "no service of this name is configured (configured services: ",
 		"fn push FILE www.shop.example/where":                                      "this is an alias (functions are those of the service: shop.cdn.example)",
 		"fn rollback shop.cdn.exmaple/where":                                       "did you mean",
 		"fn logs shop.cdn.exmaple/where":                                           "did you mean",
