@@ -8,35 +8,36 @@ import (
 )
 
 const (
-	// maxChunk is the size of the chunks of long bodies in bytes: large enough
-	// that one writev carries a lot, small enough that a lying Content-Length
-	// costs little.
+	// maxChunk is the size of the chunks of long bodies in bytes. It is large
+	// enough that one writev carries a lot. It is small enough that a false
+	// Content-Length costs little memory.
 	maxChunk = 256 << 10
-	// firstChunk is the first chunk of a body of unknown length in bytes; each
-	// next one doubles.
+	// firstChunk is the size of the first chunk of a body of unknown length, in
+	// bytes. Each next chunk doubles.
 	firstChunk = 4 << 10
-	// window is how much of a body too large to store is kept for its readers in
-	// bytes. More than a chunk: a reader at the end of the last one still holds it.
+	// window is how many bytes are kept for readers of a body too large to store.
+	// It is more than one chunk, because a reader at the end of the last chunk still
+	// holds that chunk.
 	window = 2 * maxChunk
-	// fillShare is the part of the memory for bodies that fill: a half. Beyond it
-	// those that are longer than a window are not stored, or many large replies at
-	// once, to clients that read slowly, would take all memory there is.
+	// fillShare is the part of the memory for bodies that fill: a half. Beyond it,
+	// bodies longer than a window are not stored. Without this limit, many large
+	// replies to slow clients would take all memory.
 	fillShare = 2
 )
 
-// ErrAbandoned ends the filling of a body that cannot be stored and that nobody
-// reads any more.
+// ErrAbandoned ends the filling of a body that cannot be stored and has no readers
+// left.
 var ErrAbandoned = errors.New("body has no readers left")
 
 // Body is the bytes of one reply, which may still be arriving.
 type Body struct {
 	cache *Cache
-	whole atomic.Bool // after it chunks, size and capacity never change
+	whole atomic.Bool // once set, chunks, size and capacity never change
 
 	mu       sync.Mutex
 	moved    sync.Cond // more bytes, the end, or a reader moved in a window
-	chunks   [][]byte  // those before dropped are nil
-	dropped  int       // chunks that all readers have passed
+	chunks   [][]byte  // chunks[:dropped] are nil
+	dropped  int       // number of chunks that all readers have passed
 	size     int64
 	capacity int64 // memory held by the chunks in bytes
 	length   int64 // as promised, or -1
@@ -49,15 +50,15 @@ type Body struct {
 	filed filed
 }
 
-// NewBody returns an empty body that one goroutine will fill. length is what the
-// origin promised in bytes, or -1.
+// NewBody returns an empty body that one goroutine will fill. length is the
+// Content-Length of the origin's reply, or -1.
 func (c *Cache) NewBody(length int64) *Body {
 	b := &Body{cache: c, length: length, limit: c.maxObject.Load(), readers: make(map[*Reader]struct{})}
 	b.moved.L = &b.mu
 	return b
 }
 
-// BodyOf returns a whole body made of p, which it keeps.
+// BodyOf returns a whole body made of p. The body keeps p.
 func (c *Cache) BodyOf(p []byte) *Body {
 	b := c.NewBody(int64(len(p)))
 	if len(p) > 0 {
@@ -68,18 +69,18 @@ func (c *Cache) BodyOf(p []byte) *Body {
 	return b
 }
 
-// Fill appends everything from src until its end, or until the promised length
-// is there, and ends the body. It returns
-// nil when the body is whole and may be stored; [ErrAbandoned] when it outgrew
-// the cache and its readers left; or why it is not whole. A body whose promised
-// length was not met is not whole.
+// Fill appends all bytes of src until its end or until the promised length, and
+// ends the body. It returns nil when the body is whole and may be stored. It returns
+// [ErrAbandoned] when the body outgrew the cache and its readers left. Other errors
+// are the reason why the body is not whole. A body shorter than its promised length is
+// not whole.
 func (b *Body) Fill(src io.Reader) error {
 	for b.length < 0 || b.size < b.length {
-		room, err := b.room()
+		free, err := b.free()
 		if err != nil {
 			return b.end(err)
 		}
-		n, err := src.Read(room)
+		n, err := src.Read(free)
 		if n > 0 {
 			b.extend(n)
 		}
@@ -93,13 +94,13 @@ func (b *Body) Fill(src io.Reader) error {
 	return b.end(nil)
 }
 
-// room returns free space after the last byte, at least one byte of it.
-func (b *Body) room() ([]byte, error) {
+// free returns unused space after the last byte: at least one byte.
+func (b *Body) free() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.size > b.limit || b.size >= window && b.cache.filling.Load() > b.cache.maxBytes.Load()/fillShare {
 		b.windowed = true
-		b.moved.Broadcast() // who waits for bytes without reading them must begin
+		b.moved.Broadcast() // a caller of Await that reads nothing must start to read
 	}
 	for b.windowed {
 		if len(b.readers) == 0 {
@@ -139,7 +140,7 @@ func (b *Body) extend(n int) {
 	b.moved.Broadcast()
 }
 
-// drop forgets chunks that every reader has passed.
+// drop releases the chunks that every reader has passed.
 func (b *Body) drop() {
 	first := len(b.chunks) - 1
 	for r := range b.readers {
@@ -160,8 +161,8 @@ func (b *Body) kept() (n int64) {
 	return n
 }
 
-// end closes the body. What the filling took from the cache's memory is given
-// back; a Put that follows takes it again.
+// end closes the body. It returns the memory that the filling took from the cache's
+// budget. A Put that follows takes that memory again.
 func (b *Body) end(err error) error {
 	b.mu.Lock()
 	if err == nil && b.length >= 0 && b.size != b.length {
@@ -180,8 +181,8 @@ func (b *Body) end(err error) error {
 	return err
 }
 
-// trim gives back what the last chunk has too much, when that is a lot. Readers
-// hold views of the old memory; the bytes are the same.
+// trim moves the last chunk to a smaller one when a large part of it is unused.
+// Readers may still hold views of the old memory, with the same bytes.
 func (b *Body) trim() {
 	k := len(b.chunks)
 	if k == 0 || b.windowed {
@@ -199,8 +200,8 @@ func (b *Body) trim() {
 	b.chunks[k-1] = append(make([]byte, 0, len(last)), last...)
 }
 
-// Whole returns the chunks and the size of a body that is complete; ok is false
-// when it is not, or never will be. The chunks must not be changed.
+// Whole returns the chunks and the size of a complete body. ok is false when the
+// body is not complete yet or ended early. The caller must not change the chunks.
 func (b *Body) Whole() (chunks [][]byte, size int64, ok bool) {
 	if !b.whole.Load() {
 		return nil, 0, false
@@ -208,8 +209,8 @@ func (b *Body) Whole() (chunks [][]byte, size int64, ok bool) {
 	return b.chunks, b.size, true
 }
 
-// Length returns the size in bytes as far as it is known: of a whole body, or
-// what the origin promised; else -1.
+// Length returns the size of a whole body, in bytes. Before the body is whole, it
+// returns the length that the origin promised, or -1.
 func (b *Body) Length() int64 {
 	if b.whole.Load() {
 		return b.size
@@ -224,9 +225,9 @@ func (b *Body) Filled() int64 {
 	return b.size
 }
 
-// Await waits until n bytes have arrived, or that many never will. It returns how
-// many have, and whether the body is whole with them. ok is false when there is
-// nothing to wait for: the body ended early, or is too large to store and its
+// Await waits until n bytes have arrived or the body has ended. It returns the number
+// of bytes that arrived, and whether the body is whole with them. ok is false when
+// the caller must not wait: the body ended early, or is too large to store and its
 // writer waits for readers.
 func (b *Body) Await(n int64) (size int64, whole, ok bool) {
 	b.mu.Lock()
@@ -251,7 +252,8 @@ type Reader struct {
 	at    int // offset in the chunk
 }
 
-// Follow returns a reader, or false when the beginning of the body is gone.
+// Follow returns a reader. It returns false when the first bytes of the body may
+// have been dropped.
 func (b *Body) Follow() (*Reader, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -263,9 +265,9 @@ func (b *Body) Follow() (*Reader, bool) {
 	return r, true
 }
 
-// Next returns the next bytes, waiting for them when they are still to come:
-// io.EOF after the last of a whole body, else why the body ended early. The
-// bytes must not be changed.
+// Next returns the next bytes, and waits for them if necessary. After the last byte
+// of a whole body it returns io.EOF. When the body ended early, it returns the
+// reason. The caller must not change the bytes.
 func (r *Reader) Next() ([]byte, error) {
 	b := r.b
 	b.mu.Lock()
@@ -296,7 +298,7 @@ func (r *Reader) Next() ([]byte, error) {
 	}
 }
 
-// Close lets the body go.
+// Close ends the reader, so that a windowed body no longer waits for it.
 func (r *Reader) Close() {
 	r.b.mu.Lock()
 	delete(r.b.readers, r)

@@ -9,15 +9,15 @@ import (
 	"perto/internal/fields"
 )
 
-// Config says how much to keep.
+// Config has the limits of a cache.
 type Config struct {
 	// MaxBytes bounds the memory of all objects and of bodies that fill.
 	MaxBytes int64
-	// MaxObjectBytes bounds one body; 0 means a quarter of MaxBytes.
+	// MaxObjectBytes bounds one body. 0 means a quarter of MaxBytes.
 	MaxObjectBytes int64
-	// MaxVariants bounds the objects under one key; 0: 64. An origin that varies by
-	// something unbounded (User-Agent, Cookie) must not fill the cache with one page.
-	// The oldest goes first.
+	// MaxVariants bounds the objects under one key. 0 means 64. Without it, an origin
+	// that varies by an unbounded field (User-Agent, Cookie) could fill the cache with
+	// one page. The oldest object is removed first.
 	MaxVariants int
 }
 
@@ -35,10 +35,10 @@ type Cache struct {
 	shards    [shardCount]shard
 	filling   atomic.Int64 // bytes held by bodies that fill
 	files     atomic.Int64 // bodies that have a file
-	fileBytes atomic.Int64 // and what those hold
+	fileBytes atomic.Int64 // size of these files
 	evictions atomic.Uint64
 
-	mu          sync.Mutex // guards what follows, and is taken before a shard's
+	mu          sync.Mutex // guards the fields below; locked before a shard's
 	small, main queue
 	ghost       ghost
 	tags        map[string]map[*Object]struct{}
@@ -47,10 +47,10 @@ type Cache struct {
 type shard struct {
 	mu     sync.RWMutex
 	groups map[uint64]*group
-	_      [32]byte // shards on cache lines of their own
+	_      [32]byte // padding: no two shards share a cache line
 }
 
-// group is the objects of one key, newest first.
+// group holds the objects of one key, newest first.
 type group struct {
 	key      string
 	variants []*Object // replaced, never changed
@@ -76,8 +76,8 @@ func (c *Cache) limit(cfg Config) {
 	c.maxObject.Store(cfg.MaxObjectBytes)
 }
 
-// Resize replaces the limits. A smaller cache evicts at once; bodies that already
-// fill keep the limit that they began with.
+// Resize replaces the limits. A smaller cache evicts at once. Bodies that already
+// fill keep the limit that they started with.
 func (c *Cache) Resize(cfg Config) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,9 +88,9 @@ func (c *Cache) Resize(cfg Config) {
 // MaxObjectBytes returns the greatest size of a body that is stored.
 func (c *Cache) MaxObjectBytes() int64 { return c.maxObject.Load() }
 
-// Lookup returns the newest object under key that fits the request. When none
-// does, near is one of the others under that key, from which a caller learns
-// what the resource varies by; nil when there is nothing.
+// Lookup returns the newest object under key that fits the request. When none fits,
+// near is another object under that key, or nil. A caller finds in near the fields
+// that the resource varies by.
 func (c *Cache) Lookup(key []byte, request fields.Header) (hit, near *Object) {
 	variants := c.Variants(key)
 	if len(variants) == 0 {
@@ -105,8 +105,8 @@ func (c *Cache) Lookup(key []byte, request fields.Header) (hit, near *Object) {
 	return nil, variants[0]
 }
 
-// Variants returns the objects under a key, the newest first. The caller must not
-// change the slice.
+// Variants returns the objects under a key, newest first. The caller must not change
+// the slice.
 func (c *Cache) Variants(key []byte) []*Object {
 	h := maphash.Bytes(c.seed, key)
 	s := &c.shards[h%shardCount]
@@ -120,9 +120,9 @@ func (c *Cache) Variants(key []byte) []*Object {
 	return nil
 }
 
-// Put stores an object in place of those that it replaces, and makes room for
-// it. It returns false, and stores nothing, when its body is not whole or larger
-// than an object may be.
+// Put stores an object, removes the objects that it replaces, and evicts others if
+// necessary. It returns false and stores nothing when the body is not whole or too
+// large.
 func (c *Cache) Put(o *Object) bool {
 	if _, n, whole := o.Body.Whole(); !whole || n > c.maxObject.Load() {
 		return false
@@ -140,7 +140,7 @@ func (c *Cache) Put(o *Object) bool {
 	}
 	o.Body.retain() // before it replaces one with the same body
 	for _, old := range c.insert(o) {
-		// A freshened reply inherits the place of the one that it replaces.
+		// A freshened reply gets the queue and the hits of the reply it replaces.
 		if old.queue == &c.main {
 			target = &c.main
 		}
@@ -158,8 +158,8 @@ func (c *Cache) Put(o *Object) bool {
 	return true
 }
 
-// insert puts o in front of its group and returns the variants that it
-// displaces: the one for the same requests, and the oldest of too many.
+// insert puts o in front of its group and returns the variants that it displaces.
+// These are the variant for the same requests and the oldest ones above the limit.
 func (c *Cache) insert(o *Object) (displaced []*Object) {
 	s := &c.shards[o.hash%shardCount]
 	s.mu.Lock()
@@ -216,7 +216,7 @@ func (c *Cache) remove(o *Object) {
 	}
 }
 
-// forget takes o, which is no longer in the index, out of queues and tags.
+// forget removes o from queues and tags. The caller has removed it from the index.
 func (c *Cache) forget(o *Object) {
 	if o.queue == nil {
 		return
@@ -231,7 +231,7 @@ func (c *Cache) forget(o *Object) {
 	}
 }
 
-// Purge removes everything under a key and returns how many objects that were.
+// Purge removes all objects under a key and returns their number.
 func (c *Cache) Purge(key []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +243,7 @@ func (c *Cache) Purge(key []byte) int {
 	return len(variants)
 }
 
-// PurgeTag removes every object with the tag and returns how many that were.
+// PurgeTag removes all objects with the tag and returns their number.
 func (c *Cache) PurgeTag(tag string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,7 +256,7 @@ func (c *Cache) PurgeTag(tag string) int {
 	return n
 }
 
-// PurgeAll removes every object and returns how many that were.
+// PurgeAll removes all objects and returns their number.
 func (c *Cache) PurgeAll() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,7 +271,7 @@ func (c *Cache) PurgeAll() int {
 	return n
 }
 
-// Stats is a count of what the cache holds.
+// Stats has the counts and sizes of a cache.
 type Stats struct {
 	Objects   int
 	Bytes     int64 // of stored objects

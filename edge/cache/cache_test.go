@@ -30,7 +30,7 @@ func has(c *Cache, key string) bool {
 	return o != nil
 }
 
-// TestFillingIsBounded: many large replies at once whose clients read nothing.
+// TestFillingIsBounded fills many large bodies at once whose clients read nothing.
 func TestFillingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, bodies, size = 16 << 20, 32, 4 << 20
@@ -77,7 +77,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-func TestLookupFindsWhatWasPut(t *testing.T) {
+func TestLookupFindsObject(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	o := put(t, c, "a", 100)
 	if got, _ := c.Lookup([]byte("a"), nil); got != o {
@@ -92,7 +92,7 @@ func TestLookupFindsWhatWasPut(t *testing.T) {
 	}
 }
 
-func TestVariantsLiveUnderOneKey(t *testing.T) {
+func TestVariantsShareKey(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	variant := func(lang string) *Object {
 		req := fields.Of("Lang", lang)
@@ -130,7 +130,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatalf("after %d: %+v", i, s)
 		}
 	}
-	// The index and the queues must agree to the last object.
+	// The index and the queues must have the same objects.
 	n := 0
 	for i := range c.shards {
 		for _, g := range c.shards[i].groups {
@@ -144,7 +144,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestAScanDoesNotFlushWhatIsHot(t *testing.T) {
+func TestScanKeepsHotObjects(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	for i := range 20 {
 		key := fmt.Sprintf("hot%d", i)
@@ -166,7 +166,7 @@ func TestAScanDoesNotFlushWhatIsHot(t *testing.T) {
 	}
 }
 
-func TestWhatComesAgainSoonGoesToTheMainQueue(t *testing.T) {
+func TestGhostHitEntersMainQueue(t *testing.T) {
 	c := New(Config{MaxBytes: 100 << 10})
 	put(t, c, "again", 5000)
 	for i := range 25 {
@@ -180,7 +180,7 @@ func TestWhatComesAgainSoonGoesToTheMainQueue(t *testing.T) {
 	}
 }
 
-func TestTagsFindTheirObjects(t *testing.T) {
+func TestPurgeTagRemovesItsObjects(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	put(t, c, "a", 1, "shop", "p1")
 	put(t, c, "b", 1, "shop")
@@ -193,7 +193,7 @@ func TestTagsFindTheirObjects(t *testing.T) {
 	}
 }
 
-func TestHalfABodyIsNeverStored(t *testing.T) {
+func TestTruncatedBodyIsNotStored(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	broken := errors.New("connection reset")
 	for _, tc := range []struct {
@@ -229,9 +229,9 @@ func TestHalfABodyIsNeverStored(t *testing.T) {
 	}
 }
 
-// TestReadersFollowAFill reads one body from many readers that start at
-// different moments, at different speeds, while it arrives in pieces.
-func TestReadersFollowAFill(t *testing.T) {
+// TestReadersFollowFill reads one body while it arrives in pieces. Its readers start at
+// different times and have different speeds.
+func TestReadersFollowFill(t *testing.T) {
 	c := New(Config{MaxBytes: 8 << 20})
 	want := make([]byte, 1<<20)
 	for i := range want {
@@ -289,11 +289,11 @@ func TestReadersFollowAFill(t *testing.T) {
 	}
 }
 
-func TestASlowReaderDoesNotSlowTheFill(t *testing.T) {
+func TestSlowReaderDoesNotSlowFill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Config{MaxBytes: 8 << 20})
 		b := c.NewBody(-1)
-		r, _ := b.Follow() // and never reads
+		r, _ := b.Follow() // a reader that never reads
 		defer r.Close()
 		if err := b.Fill(bytes.NewReader(make([]byte, 1<<20))); err != nil {
 			t.Fatal(err)
@@ -301,9 +301,9 @@ func TestASlowReaderDoesNotSlowTheFill(t *testing.T) {
 	})
 }
 
-// TestATooLargeBodyPassesThrough: it reaches its reader whole, through a window,
-// and is not stored.
-func TestATooLargeBodyPassesThrough(t *testing.T) {
+// TestTooLargeBodyPassesThrough sends a body through a window: its reader gets all of
+// it, and it is not stored.
+func TestTooLargeBodyPassesThrough(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20, MaxObjectBytes: 64 << 10})
 	const size = 8 << 20
 	b := c.NewBody(-1)
@@ -336,7 +336,7 @@ func TestATooLargeBodyPassesThrough(t *testing.T) {
 	}
 }
 
-func TestATooLargeBodyEndsWithItsLastReader(t *testing.T) {
+func TestTooLargeBodyEndsWithLastReader(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20, MaxObjectBytes: 64 << 10})
 	b := c.NewBody(-1)
 	r, _ := b.Follow()
@@ -353,7 +353,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestALookupAllocatesNothing(t *testing.T) {
+func TestLookupAllocatesNothing(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	put(t, c, "key", 100)
 	key := []byte("key")
@@ -365,7 +365,7 @@ func TestALookupAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestManyAtOnce(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
 	c := New(Config{MaxBytes: 256 << 10})
 	var wg sync.WaitGroup
 	for w := range 8 {

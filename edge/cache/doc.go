@@ -7,23 +7,28 @@
 //	                                  S3-FIFO queues        Body: chunks
 //	                                  small | main | ghost
 //
-// A group of objects shares one key; the objects are the variants that Vary
-// makes (RFC 9111, section 4.1), each with the Selector of the requests it fits.
-// An [Object] never changes once it was put; a reply freshened by a 304 is a new
-// object with the old [Body]. The index holds whole bodies only: [Cache.Put]
-// refuses others, so half a body cannot be taken for a whole one.
+// The edge looks up each request here, and package fetch puts the replies that it
+// fetched. Start with [New], [Cache.Lookup] and [Cache.Put].
 //
-// A [Body] is readable while it fills: one writer appends, any number of readers
-// follow at their own pace and never make it wait. A body that grows beyond the
-// greatest object size, or while others that fill hold half of the memory, stops
-// being storable: from then on only a window of it is kept, and the writer waits
-// for the slowest reader.
+// The objects of a group share one key. They are the variants that Vary makes (RFC
+// 9111, section 4.1), each with the Selector of the requests it fits. An [Object] does
+// not change after Put. A reply freshened by a 304 is a new object with the old
+// [Body]. The index holds whole bodies only: [Cache.Put] refuses all others, so a
+// truncated body is never served as a whole one.
 //
-// A large body that is hit often has a second form, a [File] in memory, from which
-// the kernel sends without copying. It goes when its last object leaves the index.
+// A [Body] is readable while it fills. One writer appends. Any number of readers
+// follow at their own pace, and the writer does not wait for them. A body stops being
+// storable when it grows beyond the maximum object size. The same happens to a body
+// longer than a window while the bodies that fill hold more than half of the memory.
+// From then on only a window of the body is kept, and the writer waits for the
+// slowest reader.
 //
-// Lookup takes one read lock, allocates nothing and bumps one atomic counter.
-// Put, Purge and eviction take one lock for the whole cache, on the miss path.
-// All methods may be called from any goroutine. Memory of bodies is left to the
-// collector, so a reader may hold chunks of an object that was evicted.
+// A large body that is hit often has a second form, a [File] in memory. The kernel
+// sends from it without copying. The file is closed when the last object with the
+// body leaves the index.
+//
+// Lookup takes one read lock, allocates nothing and updates one atomic counter. Put,
+// Purge and eviction take one lock for the whole cache, on the miss path. All methods
+// may be called from any goroutine. The garbage collector frees the memory of bodies,
+// so a reader may hold chunks of an evicted object.
 package cache

@@ -7,42 +7,42 @@ import (
 	"syscall"
 )
 
-// Large bodies that are hit often get a second form: a file in memory, from which
-// the kernel sends pages to a socket without copying them (sendfile). At 100 KiB
-// the copy is a third of what a hit costs. The bytes in chunks stay: they serve
-// connections that are no sockets, and whoever comes when the file is gone.
+// Large bodies that are hit often get a second form: a file in memory. The kernel
+// sends its pages to a socket without copying them (sendfile). At 100 KiB the copy is
+// a third of the cost of a hit. The chunks stay too: they serve connections that are
+// not sockets, and requests that come after the file was closed.
 
 const (
-	// fileMinBytes is the smallest body that gets a file. At 16 KiB one gathered
-	// write costs as much as two calls without the copy (measured).
+	// fileMinBytes is the smallest body that gets a file, in bytes. At 16 KiB one
+	// gathered write costs as much as two calls without the copy (measured).
 	fileMinBytes = 32 << 10
 	// fileShare is the part of the memory for files: a quarter.
 	fileShare = 4
-	// maxFiles bounds the descriptors: connections need some too.
+	// maxFiles bounds the file descriptors, because connections need some too.
 	maxFiles = 2048
 )
 
-// File is a body's bytes in a file without name. It may be closed at any time:
-// see [File.Use].
+// File has the bytes of a body in a file without a name. The cache may close it at
+// any time: see [File.Use].
 type File struct {
 	file *os.File
 	raw  syscall.RawConn
 }
 
-// Use calls f with the descriptor, which stays open meanwhile. It returns an
-// error, and does not call f, when the file was closed.
+// Use calls f with the descriptor, which stays open during the call. When the file
+// was closed, Use returns an error and does not call f.
 func (m *File) Use(f func(fd uintptr)) error { return m.raw.Control(f) }
 
-// filed is the file of a body and what decides about it.
+// filed is the file of a body and the state that decides whether it exists.
 type filed struct {
 	mu     sync.Mutex
 	file   atomic.Pointer[File]
 	stored int  // objects in the index that have the body
-	failed bool // it could not be made, and is not tried again
+	failed bool // the file could not be made; there is no second attempt
 }
 
-// File returns the file of the object's body; nil when it has none. The hit that
-// finds the object hot enough makes it.
+// File returns the file of the object's body, or nil when it has none. The first hit
+// on an object with enough hits makes the file.
 func (o *Object) File() *File {
 	b := o.Body
 	if m := b.filed.file.Load(); m != nil || b.size < fileMinBytes || o.freq.Load() < maxFreq {
@@ -97,15 +97,16 @@ func newFile(chunks [][]byte) (*File, error) {
 	return &File{file, raw}, nil
 }
 
-// retain counts an object that has come into the index with the body.
+// retain counts an object with the body that entered the index.
 func (b *Body) retain() {
 	b.filed.mu.Lock()
 	defer b.filed.mu.Unlock()
 	b.filed.stored++
 }
 
-// release counts one that has left. With the last one the file goes: its memory
-// is not the collector's, and would not be free before it next runs.
+// release counts an object with the body that left the index. After the last one it
+// closes the file, because the garbage collector does not count the file's memory
+// and would free it only at its next run.
 func (b *Body) release() {
 	f := &b.filed
 	f.mu.Lock()

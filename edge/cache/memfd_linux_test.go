@@ -17,7 +17,7 @@ func fileOf(c *Cache, key string) *File {
 	return m
 }
 
-func TestHotLargeBodiesGetAFile(t *testing.T) {
+func TestHotLargeBodyGetsFile(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	o := &Object{Key: "a", Status: 200, Body: c.NewBody(-1)}
 	want := bytes.Repeat([]byte("0123456789"), 10_000)
@@ -38,7 +38,7 @@ func TestHotLargeBodiesGetAFile(t *testing.T) {
 	if fresh.File() != m {
 		t.Error("the fresher object has lost the file")
 	}
-	// Whoever uses it when it is purged keeps it, and nobody waits for that.
+	// A purge does not wait for the users of the file, and does not close it under them.
 	err := m.Use(func(fd uintptr) {
 		if n := c.Purge([]byte("a")); n != 1 || c.Stats().Files != 0 {
 			t.Errorf("purged %d, %+v", n, c.Stats())
@@ -76,9 +76,9 @@ func TestFilesAreBounded(t *testing.T) {
 	}
 }
 
-// TestABodyWithoutAFileIsReadFromItsChunks: what the file system refuses is not tried
-// again.
-func TestABodyWithoutAFileIsReadFromItsChunks(t *testing.T) {
+// TestFailedFileIsNotTriedAgain: when the file cannot be made, the body is read from
+// its chunks.
+func TestFailedFileIsNotTriedAgain(t *testing.T) {
 	c := New(Config{MaxBytes: 1 << 20})
 	o := put(t, c, "a", fileMinBytes)
 	o.Body.filed.failed = true

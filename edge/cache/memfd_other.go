@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-// memoryFile is for systems with memfd_create; on others hits are sent from the
+// memoryFile needs memfd_create. On systems without it, hits are sent from the
 // chunks.
 func memoryFile() (*os.File, error) { return nil, errors.ErrUnsupported }

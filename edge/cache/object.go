@@ -7,18 +7,17 @@ import (
 	"perto/internal/fields"
 )
 
-// Object is one stored reply. Its exported fields are set before it is put and
-// never changed after.
+// Object is one stored reply. Its exported fields do not change after Put.
 type Object struct {
 	Key      string
 	Selector rfc9111.Selector
 	Policy   rfc9111.Policy
 	Status   int
 	Reason   string        // as the origin wrote it; may be empty
-	Header   fields.Header // the end-to-end fields as they came, in memory of their own
-	// Head is the head in wire form as far as it is the same for every hit: from
-	// the status line to the last neutral field, without the empty line. The cache
-	// does not look into it.
+	Header   fields.Header // the end-to-end fields as received, in the object's memory
+	// Head is the part of the head that is the same for every hit, in wire form. It
+	// reaches from the status line to the last field that does not depend on the
+	// request, without the empty line. The cache does not read it.
 	Head []byte
 	Tags []string // surrogate keys, for purges
 	Body *Body
@@ -31,11 +30,11 @@ type Object struct {
 	size  int64
 }
 
-// objectOverhead is what an object costs beside its bytes: the structs, the
-// place in the index, allocator slack. In bytes, roughly.
+// objectOverhead is roughly the cost of an object beside its bytes, in bytes: the
+// structs, the entry in the index and unused space of the allocator.
 const objectOverhead = 512
 
-// memory returns what the object occupies in bytes.
+// memory returns the size of the object in memory, in bytes.
 func (o *Object) memory() int64 {
 	n := objectOverhead + len(o.Key) + len(o.Head) + len(o.Reason)
 	for i := range o.Header {
@@ -47,7 +46,7 @@ func (o *Object) memory() int64 {
 	return int64(n) + o.Body.memory()
 }
 
-// maxFreq is where the hit counter of an object stops (S3-FIFO: two bits).
+// maxFreq is the maximum of an object's hit counter (S3-FIFO: two bits).
 const maxFreq = 3
 
 func (o *Object) touch() {

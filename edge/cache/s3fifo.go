@@ -1,22 +1,23 @@
 package cache
 
-// Eviction is S3-FIFO (Yang et al., SOSP 2023), counted in bytes: what comes in
-// waits in a small queue; only what was asked for again while it waited moves to
-// the main queue; what did not leaves its hash in the ghost queue, and goes to
-// main directly when it comes again soon. Hits touch a counter and no queue, so
-// they need no lock. In our simulation on a web trace it had the best hit ratio
-// of LRU, SIEVE and S3-FIFO at every size (docs/rationale.md#eviction-is-s3-fifo).
+// Eviction is S3-FIFO (Yang et al., SOSP 2023), counted in bytes. New objects enter a
+// small queue. Objects that are hit again in that queue move to the main queue. The
+// others are evicted, and their hashes enter the ghost queue. An object whose hash is
+// in the ghost queue enters the main queue directly. Hits change a counter and no
+// queue, so they need no lock. In our simulation on a web trace it had the best hit
+// ratio of LRU, SIEVE and S3-FIFO at every size
+// (docs/rationale.md#eviction-is-s3-fifo).
 
 const (
 	// smallShare is the part of the memory for the small queue: a tenth, as in the
 	// paper.
 	smallShare = 10
-	// moveAbove is how many hits, exceeded while waiting, move an object to main
-	// (the paper's Algorithm 1: more than one).
+	// moveAbove is the number of hits that an object must exceed in the small queue to
+	// move to the main queue (the paper's Algorithm 1: more than one).
 	moveAbove = 1
 )
 
-// queue is a first-in first-out list of objects, linked through them.
+// queue is a first-in first-out list of objects, linked by their prev and next.
 //
 //	oldest -> next -> ... -> newest
 type queue struct {
@@ -53,8 +54,8 @@ func (q *queue) unlink(o *Object) {
 	q.count--
 }
 
-// ghost remembers the hashes of what left the small queue, as many as would
-// fill the main queue.
+// ghost holds the hashes of objects that were evicted from the small queue. Together
+// these objects had at most the size of the cache.
 type ghost struct {
 	seen  map[uint64]int64 // hash -> size
 	fifo  []ghostEntry
@@ -66,7 +67,8 @@ type ghostEntry struct {
 	size int64
 }
 
-// maxGhosts bounds the list whatever the sizes: 24 bytes each, and the map.
+// maxGhosts bounds the number of hashes, also when the objects were small. Each costs
+// 24 bytes and an entry of the map.
 const maxGhosts = 1 << 18
 
 func (g *ghost) add(hash uint64, size, limit int64) {
@@ -84,15 +86,15 @@ func (g *ghost) add(hash uint64, size, limit int64) {
 	}
 }
 
-// take tells whether the hash was there, and forgets it. Its place in the list
-// runs out by itself.
+// take removes the hash and reports whether it was there. Its entry in the list stays
+// until it is the oldest.
 func (g *ghost) take(hash uint64) bool {
 	_, ok := g.seen[hash]
 	delete(g.seen, hash)
 	return ok
 }
 
-// grow accounts for n bytes more of a body that fills, making room for them.
+// grow counts n more bytes of a body that fills, and evicts objects if necessary.
 func (c *Cache) grow(n int64) {
 	if c.filling.Add(n) > c.maxBytes.Load()/smallShare {
 		c.mu.Lock()
