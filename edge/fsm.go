@@ -286,7 +286,7 @@ func (r *request) want() *fetch.Want {
 		Request:  rfc9111.Request{Method: "GET", Header: asked},
 		Exchange: fetch.Exchange{Method: "GET", Target: string(r.target()), Host: string(r.authority),
 			Header: asked, Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Shared: true,
-			Around: r.originFunction(), StripCookies: r.stripsCookies()},
+			Wrap: r.originFunction(), StripCookies: r.stripsCookies()},
 		Stale:   r.stale,
 		Near:    r.near,
 		Compose: r.composer(),
@@ -384,7 +384,7 @@ const scheme = "http"
 // pass lets the origin answer this one request.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
-		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Interim: r.interim, Around: r.originFunction(),
+		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Interim: r.interim, Wrap: r.originFunction(),
 		StripCookies: r.readsOnly() && r.stripsCookies()}
 	var up *upload
 	if len(r.body) > 0 { // a function has read it

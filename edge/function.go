@@ -334,11 +334,11 @@ func (r *request) originFunction() func(context.Context, *fetch.Exchange, func(*
 	if f == nil {
 		return nil
 	}
-	return r.around(f)
+	return r.wrap(f)
 }
 
-// around returns what lets a function of the origin phase stand before the upstream.
-func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
+// wrap returns the Wrap of an exchange that runs a function of the origin phase.
+func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
 	protocol := "HTTP/" + r.protocol()
 	return func(ctx context.Context, x *fetch.Exchange, do func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
 		if x.Body != nil {
@@ -360,7 +360,7 @@ func (r *request) around(f *Function) func(context.Context, *fetch.Exchange, fun
 			if !ok {
 				return nil, &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("it asks for %q, which has no safe meaning", q.URI)}
 			}
-			y.Around, y.Method, y.Target, y.Header = nil, q.Method, string(target), fetch.Forwarded(q.Header, false)
+			y.Wrap, y.Method, y.Target, y.Header = nil, q.Method, string(target), fetch.Forwarded(q.Header, false)
 			reply, err := do(&y)
 			if err != nil {
 				return nil, err

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestTimeoutsOpenTheBreaker: an origin that takes connections and does not answer
-// is like one that cannot be reached, unless other URLs answer meanwhile.
-func TestTimeoutsOpenTheBreaker(t *testing.T) {
+// TestTimeoutsOpenBreaker checks that an origin which accepts connections and sends no
+// reply counts as unreachable, unless other URLs get a reply.
+func TestTimeoutsOpenBreaker(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			if q.URL.Path == "/hang" {
@@ -44,7 +44,7 @@ func TestTimeoutsOpenTheBreaker(t *testing.T) {
 			t.Errorf("health %+v", h)
 		}
 		time.Sleep(breakFirst)
-		hang(ReplyTimeout, 3*time.Second) // the one that tests
+		hang(ReplyTimeout, 3*time.Second) // the exchange that tests the half-open breaker
 		hang(Broken, 0)
 		time.Sleep(2 * breakFirst)
 		if got, err := w.do(u, get("/")); got != "200 hi" || err != nil {

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Check is a health check of an origin: a GET of a path that is answered with a status
-// from 200 to 299 while the origin is well.
+// Check is a health check of an origin: a GET of a path. A well origin replies with a
+// status from 200 to 299.
 type Check struct {
 	URL  string // of the origin, as in [Origin]
 	Path string
-	Host string // Host field to send; "": the URL's host
+	Host string // Host field to send; "" means the host of URL
 }
 
 const (
@@ -24,7 +24,8 @@ const (
 	checkEvery = 5 * time.Second
 	// checkTimeout bounds one health check.
 	checkTimeout = 2 * time.Second
-	// checksDown failures in a row make an origin unwell, checksUp successes well again.
+	// After checksDown failures in a row an origin is unwell. After checksUp successes
+	// in a row it is well again.
 	checksDown, checksUp = 3, 2
 )
 
@@ -40,7 +41,7 @@ type checker struct {
 // checked is a check and its results so far. Only the checker's goroutine changes it.
 type checked struct {
 	server *server
-	stop   context.CancelFunc // nil: not started
+	stop   context.CancelFunc // nil when the check has not started
 }
 
 func newChecker(c *Client) *checker {
@@ -48,7 +49,7 @@ func newChecker(c *Client) *checker {
 }
 
 // SetChecks replaces the health checks. An origin without a check counts as well.
-// [Client.RunChecks] runs them.
+// [Client.RunChecks] runs the checks.
 func (c *Client) SetChecks(list []Check) error {
 	k := c.checker
 	k.mu.Lock()
@@ -171,11 +172,11 @@ func checkOnce(ctx context.Context, transport *http.Transport, check Check) erro
 	return nil
 }
 
-// maxCheckBody is how much of the body of a health check is read, in bytes.
+// maxCheckBody bounds the part of a health check's body that is read, in bytes.
 const maxCheckBody = 64 << 10
 
-// setWell notes the result of health checks: the reason why the server is unwell, or
-// "". It reports whether that is a change.
+// setWell stores the result of health checks: the reason why the server is unwell, or
+// "". It reports whether the server became well or unwell.
 func (s *server) setWell(unwell string) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

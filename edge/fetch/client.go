@@ -14,24 +14,25 @@ import (
 	"perto/internal/netx"
 )
 
-// Config says how origins are talked to. Zero values take the defaults.
+// Config has the limits and the network for exchanges with origins. Zero values mean
+// the defaults.
 type Config struct {
-	// Name is this node in Via and CDN-Loop ("perto-gru-1"): a token, the same for
-	// the node's whole life.
+	// Name identifies this node in Via and CDN-Loop ("perto-gru-1"). It is a token and
+	// must not change during the life of the node.
 	Name    string
 	Network netx.Network
 
-	ConnectTimeout time.Duration // to be connected, TLS included; default 5 s
+	ConnectTimeout time.Duration // to connect, TLS included; default 5 s
 	ReplyTimeout   time.Duration // from the end of the request to the head; default 60 s
 	StallTimeout   time.Duration // between two pieces of a body, either way; default 2 min
-	QueueTimeout   time.Duration // for a place among the exchanges; default 10 s
-	IdleTimeout    time.Duration // for which an unused connection is kept; default 30 s
+	QueueTimeout   time.Duration // to wait for a permit; default 10 s
+	IdleTimeout    time.Duration // until an unused connection is closed; default 30 s
 
-	MaxExchanges int // at a time with one origin; default 1,024
-	MaxIdle      int // connections kept for one origin; default 128
+	MaxExchanges int // concurrent exchanges with one origin; default 1,024
+	MaxIdle      int // idle connections kept for one origin; default 128
 	// Changed is called when an origin becomes well or unwell. It must not block.
 	Changed func(Health)
-	TLS     *tls.Config // for https origins; ServerName is set by us
+	TLS     *tls.Config // for https origins; this package sets ServerName
 }
 
 func (c *Config) defaults() {
@@ -54,24 +55,25 @@ func (c *Config) defaults() {
 	}
 }
 
-// Origin is a server that has the truth.
+// Origin is a server that has the original of a site's resources.
 type Origin struct {
-	// URL is scheme, host and port: "http://origin.example:8080". A path is not
-	// allowed: requests keep theirs.
+	// URL is scheme, host and port, for example "http://origin.example:8080". It must
+	// not have a path, because requests keep theirs.
 	URL string
-	// Host is what origin requests carry as Host; empty: the host that the client
-	// asked for.
+	// Host is the Host field of requests to the origin. When empty, they carry the host
+	// of the client's request.
 	Host string
-	// ReplyTimeout is how long the head of a reply may take; 0: [Config]'s.
+	// ReplyTimeout bounds the time to the head of a reply. 0 means the value in
+	// [Config].
 	ReplyTimeout time.Duration
-	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded ones.
+	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded fields.
 	Forwarded bool
 	// Health is the path of the origin's health check; "" for none.
 	Health string
 }
 
-// Client holds what lasts longer than one site's configuration: connections,
-// limits and breakers of each origin server.
+// Client holds the state of each origin server that outlives a site's configuration:
+// connections, limits and circuit breakers.
 type Client struct {
 	cfg Config
 
@@ -112,8 +114,8 @@ func (u *Upstream) Health() []Health {
 	return out
 }
 
-// Upstream returns the upstream made of origins. Those with the same scheme and
-// address share connections, also with other upstreams.
+// Upstream returns the upstream made of origins. Origins with the same scheme and
+// address share connections, also those of different upstreams.
 func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
 	if len(origins) == 0 {
 		return nil, fmt.Errorf("upstream without origins")
@@ -151,7 +153,7 @@ func (c *Client) server(raw string) (*server, error) {
 	key := u.Scheme + "://" + address
 	s := c.servers[key]
 	if s == nil {
-		s = &server{cfg: &c.cfg, address: address, slots: make(chan struct{}, c.cfg.MaxExchanges)}
+		s = &server{cfg: &c.cfg, address: address, permits: make(chan struct{}, c.cfg.MaxExchanges)}
 		if u.Scheme == "https" {
 			s.tls = c.cfg.TLS.Clone()
 			if s.tls == nil {
@@ -165,8 +167,8 @@ func (c *Client) server(raw string) (*server, error) {
 	return s, nil
 }
 
-// Close closes the idle connections. Exchanges that run are left alone; their
-// connections are closed when they end.
+// Close closes the idle connections. Running exchanges go on, and their connections
+// are closed when they end.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,15 +190,15 @@ func (c *Client) Abort() {
 // Health is the state of one origin server for pages and explanations.
 type Health struct {
 	Origin   string `json:"origin"`           // "host:port"
-	Failures int    `json:"failures"`         // to connect, in a row
+	Failures int    `json:"failures"`         // failed connections in a row
 	Timeouts int    `json:"timeouts"`         // exchanges without a head in time, in a row
-	Open     bool   `json:"open"`             // the breaker keeps requests away
+	Open     bool   `json:"open"`             // the circuit breaker stops requests
 	Unwell   string `json:"unwell,omitempty"` // why its health checks fail; "" while they succeed
-	Idle     int    `json:"idle"`             // connections waiting
-	Running  int    `json:"running"`          // exchanges
+	Idle     int    `json:"idle"`             // idle connections
+	Running  int    `json:"running"`          // running exchanges
 }
 
-// Well reports whether the origin answers.
+// Well reports whether the origin replies and passes its health checks.
 func (h *Health) Well() bool { return max(h.Failures, h.Timeouts) < breakAfter && h.Unwell == "" }
 
 // String returns the state in words.

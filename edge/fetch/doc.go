@@ -1,19 +1,23 @@
-// Package fetch is the miss path: it brings replies from origins.
+// Package fetch is the miss path: it fetches replies from origins and fills the cache.
 //
-//	[Client]    origins with their idle connections, limits and breakers
+//	[Client]    origins with their idle connections, limits and circuit breakers
 //	[Upstream]  the origins of one site in order of preference; Do is one exchange
-//	[Fetcher]   collapse: however many want a key, one leader fetches it
+//	[Fetcher]   request coalescing: one leader fetches for all requests for a key
 //
-// Followers of a leader read the object while it fills. When the head says that
-// it is not for them (not storable, or another variant) they are released at
-// once and fetch for themselves; for a while after, nobody waits for that key.
-// The filling goes on when the leader's client is gone.
+// The edge calls [Fetcher.Fetch] for a miss and [Upstream.Do] for a request that
+// bypasses the cache.
 //
-// What is sent is made anew from the parsed request, never copied: hop-by-hop
-// fields and those that origins are known to trust blindly are left out, the
-// target is the normal form that the cache key is made of. Replies are read as
-// strictly as requests (package http1); a body that is not whole ends with an
-// error, and is never stored. A connection is used again only after a whole
+// Followers of a leader read the object while it fills. When the head shows that the
+// reply cannot be shared (not storable, or another variant), the followers stop
+// waiting and fetch by themselves. For some time after, requests for that key do not
+// wait for each other (hit-for-miss). The filling goes on when the leader's client
+// disconnects.
+//
+// Requests to origins are composed from the parsed request and contain no bytes
+// copied from the client's message. They lack hop-by-hop fields and the fields that
+// many origins trust without a check. The target is the normal form that the cache key
+// also has. Replies are read as strictly as requests (package http1). A truncated body
+// ends with an error and is never stored. A connection is reused only after a whole
 // reply.
 //
 // All types may be used from any goroutine.

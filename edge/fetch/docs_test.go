@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRemovedFieldsAreDocumented: docs/edge.md lists exactly the fields that are
-// removed from requests.
+// TestRemovedFieldsAreDocumented checks that docs/edge.md lists exactly the fields that
+// are removed from requests.
 func TestRemovedFieldsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/edge.md")
 	if err != nil {

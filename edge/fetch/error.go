@@ -10,8 +10,8 @@ import (
 	"perto/edge/http1"
 )
 
-// Cause says why an exchange with an origin failed; the edge shows it as detail
-// of Cache-Status.
+// Cause is the reason why an exchange with an origin failed. The edge sends it as
+// detail of Cache-Status.
 type Cause uint8
 
 // The causes.
@@ -20,14 +20,14 @@ const (
 	ConnectTimeout              // no connection in time
 	ReplyTimeout                // no head in time
 	Closed                      // the connection ended before a head
-	BadReply                    // what came is no acceptable head
+	BadReply                    // the head of the reply is not acceptable
 	BodyTimeout                 // the body stalled
-	BodyCut                     // the body is not whole
+	BodyCut                     // the body is truncated
 	Busy                        // too many exchanges run already
-	Broken                      // the breaker is open: it failed a moment ago
-	ServerError                 // 500, 502, 503 or 504 where something stale will do
+	Broken                      // the circuit breaker is open, or the origin is unwell
+	ServerError                 // 500, 502, 503 or 504 while a stale reply may be used
 	ClientGone                  // the client's request body ended early
-	Unsendable                  // the request has a form that must not be sent
+	Unsendable                  // the parts of the request make no valid request
 )
 
 var causes = [...]struct {
@@ -59,7 +59,7 @@ func Causes() (out []string) {
 // String returns the cause as a token.
 func (c Cause) String() string { return causes[c].name }
 
-// Status returns the status code that a client gets for it.
+// Status returns the status code that a client receives for the cause.
 func (c Cause) Status() int { return causes[c].status }
 
 // Error is a failed exchange.
@@ -81,8 +81,8 @@ func (e *Error) Error() string {
 // Unwrap returns the underlying error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CauseOf returns the cause of an error of this package; [Unreachable] for
-// others.
+// CauseOf returns the cause of an error of this package, and [Unreachable] for other
+// errors.
 func CauseOf(err error) Cause {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Cause
@@ -98,7 +98,7 @@ func isTimeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-// replyCause classifies an error of reading a head.
+// replyCause returns the cause for an error of reading a head.
 func replyCause(err error) Cause {
 	if _, ok := errors.AsType[http1.Refusal](err); ok {
 		return BadReply
@@ -109,7 +109,7 @@ func replyCause(err error) Cause {
 	return Closed
 }
 
-// bodyError classifies an error of reading a body.
+// bodyError adds the cause to an error of reading a body.
 func bodyError(origin string, err error) error {
 	if err == nil || err == io.EOF {
 		return err

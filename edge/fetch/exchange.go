@@ -19,52 +19,54 @@ import (
 type Exchange struct {
 	Method string
 	Target string        // in the form of AppendTarget
-	Host   string        // what the client asked for
+	Host   string        // the host of the client's request
 	Header fields.Header // see [Forwarded]
-	// Via is the protocol that the request came with ("1.1").
+	// Via is the HTTP version of the client's request ("1.1").
 	Via string
-	// Client is the address of the client, for X-Forwarded-For; of a fetch that many
-	// wait for, that of the one which began it. Empty: not told.
+	// Client is the address of the client, for X-Forwarded-For. When many clients wait
+	// for one fetch, it is the address of the leader's client. When empty, the field is
+	// not sent.
 	Client string
 	// Scheme is that of the client's request ("http"), for X-Forwarded-Proto.
 	Scheme string
-	// Shared tells that the reply may be stored, and so be for other clients too.
+	// Shared is set when the reply may be stored and sent to other clients too.
 	Shared bool
 	// StripCookies removes the fields that set cookies from the reply.
 	StripCookies bool
 
 	Body   io.Reader // nil when there is none
 	Length int64     // of the body in bytes, -1 to send it chunked
-	// Interim is called for each 1xx reply but 100, within Do; may be nil.
+	// Interim is called within Do for each 1xx reply except 100. It may be nil.
 	Interim func(status int, header fields.Header)
-	// Around stands before the upstream, if it is not nil: it makes the reply, and
-	// may ask do for the upstream's. Errors of do pass through it.
-	Around func(ctx context.Context, x *Exchange, do func(*Exchange) (*Reply, error)) (*Reply, error)
+	// Wrap, if it is not nil, makes the reply instead of the upstream. It may call do to
+	// get the upstream's reply, and must return the errors of do unchanged.
+	Wrap func(ctx context.Context, x *Exchange, do func(*Exchange) (*Reply, error)) (*Reply, error)
 }
 
-// Reply is the answer of an origin. Its head lives as long as it does; whoever
-// gets it must close it.
+// Reply is the reply of an origin. Its head is valid until Close. The caller must
+// close it.
 type Reply struct {
 	http1.Response
-	Origin      string        // that answered, "host:port"; empty: a function did without it
+	Origin      string        // that replied, "host:port"; empty when a function made the reply
 	RequestTime time.Time     // when the request was sent
-	ReplyTime   time.Time     // when the head had come
+	ReplyTime   time.Time     // when the head was complete
 	conn        *conn         // nil after Close
-	kept        time.Duration // for which the origin keeps the connection, 0: it does not say
-	body        io.Reader     //
+	kept        time.Duration // the timeout in the origin's Keep-Alive field; 0 without it
+	body        io.Reader
 	origin      rfc9111.Reply // the head as the caching rules see it
 }
 
-// NewReply returns a reply that no upstream sent, as if one had: status, fields and
-// a whole body, which it keeps. asked is when the work on it began.
+// NewReply returns a reply that was made without an upstream, from a status, fields
+// and a whole body. The reply keeps header and body. asked is the time at which the
+// work on it began.
 func NewReply(status int, header fields.Header, body []byte, asked time.Time) *Reply {
 	r := &Reply{Response: http1.Response{Status: status, Header: header, ContentLength: int64(len(body))}, RequestTime: asked, ReplyTime: time.Now(), body: bytes.NewReader(body)}
 	r.origin = rfc9111.Reply{Status: status, Header: header, RequestTime: asked, ReplyTime: r.ReplyTime}
 	return r
 }
 
-// Asked returns the status of the reply and the time to its head, zero when no
-// origin was asked for it.
+// Asked returns the status of the origin's reply and the time to its head. Both are
+// zero when the reply came from a function and not from an origin.
 func (r *Reply) Asked() (status int, took time.Duration) {
 	if r.Origin == "" {
 		return 0, 0
@@ -72,19 +74,19 @@ func (r *Reply) Asked() (status int, took time.Duration) {
 	return r.Status, r.ReplyTime.Sub(r.RequestTime)
 }
 
-// Read reads the body. Its errors are of type *Error, but io.EOF.
+// Read reads the body. Its errors are io.EOF or of type *Error.
 func (r *Reply) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	return n, bodyError(r.Origin, err)
 }
 
-// here tells whether all of the body has come.
+// here reports whether the whole body has arrived.
 func (r *Reply) here() bool {
 	return r.ContentLength >= 0 && (r.conn == nil || r.ContentLength <= int64(r.conn.reader.Buffered()))
 }
 
-// Close ends the exchange. The connection is kept for another one when the body
-// was read to its end, else it is closed.
+// Close ends the exchange. The connection is kept for another exchange when the body
+// was read to its end. Otherwise it is closed.
 func (r *Reply) Close() {
 	c := r.conn
 	if c == nil {
@@ -99,14 +101,14 @@ func (r *Reply) Close() {
 	c.server.release()
 }
 
-// maxInterim is how many 1xx replies are taken before the final one.
+// maxInterim bounds the number of 1xx replies before the final reply.
 const maxInterim = 16
 
-// Do sends a request to the first origin that takes it and returns the head of
-// its reply. Another origin is tried only when nothing was sent yet. Errors are
-// of type *Error, unless they are those of the exchange's Around.
+// Do sends a request to the first origin that accepts it and returns the head of its
+// reply. It tries another origin only when nothing was sent to the one before. Errors
+// are of type *Error, except the own errors of the exchange's Wrap.
 func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
-	r, err := u.around(ctx, x)
+	r, err := u.doWrapped(ctx, x)
 	if err == nil && x.StripCookies {
 		r.Header = rfc9111.StripCookies(r.Header)
 		r.origin.Header = r.Header
@@ -114,9 +116,9 @@ func (u *Upstream) Do(ctx context.Context, x *Exchange) (*Reply, error) {
 	return r, err
 }
 
-func (u *Upstream) around(ctx context.Context, x *Exchange) (*Reply, error) {
-	if x.Around != nil {
-		return x.Around(ctx, x, func(x *Exchange) (*Reply, error) { return u.do(ctx, x) })
+func (u *Upstream) doWrapped(ctx context.Context, x *Exchange) (*Reply, error) {
+	if x.Wrap != nil {
+		return x.Wrap(ctx, x, func(x *Exchange) (*Reply, error) { return u.do(ctx, x) })
 	}
 	return u.do(ctx, x)
 }
@@ -126,8 +128,8 @@ func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 	anyWell := slices.ContainsFunc(u.origins, func(o member) bool { return o.server.well() })
 	for i := range u.origins {
 		o := &u.origins[i]
-		// While no origin passes its health checks, the checks may be what is wrong:
-		// then all are tried.
+		// When no origin passes its health checks, the checks may be wrong. Then all
+		// origins are tried.
 		if anyWell && !o.server.well() {
 			last = &Error{Cause: Broken, Origin: o.server.address, Err: last}
 			continue
@@ -147,7 +149,7 @@ func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 	return nil, last
 }
 
-// do tries one origin. sent tells that it may have seen the request.
+// do tries one origin. sent is true when the origin may have received the request.
 func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err error) {
 	s := o.server
 	head, err := o.head(x)
@@ -179,10 +181,10 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 			return r, true, nil
 		}
 		s.drop(c)
-		// A connection that waited may have been closed by the origin meanwhile:
-		// then it answers nothing, and the same request is sent once more, on the
-		// next idle one or in the end on a new one, if that can do no harm. If no reply
-		// can be made of what came, it may be the late rest of the reply before.
+		// The origin may have closed an idle connection in the meantime, and then
+		// sends no reply. A repeatable request is then sent again, on the next idle
+		// connection or finally on a new one. Bytes that are no valid reply may be
+		// the late rest of the reply before.
 		if cause := CauseOf(err); c.again && repeatable && (cause == Closed || cause == BadReply) {
 			fresh = cause == BadReply
 			continue
@@ -203,7 +205,7 @@ func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 			return nil, err
 		}
 	}
-	// After a failed write the origin may still have said why (413, 400).
+	// After a failed write the origin may still have sent the reason (413, 400).
 	for range maxInterim + 1 {
 		if rerr := c.reader.ReadResponse(&r.Response, x.Method == "HEAD"); rerr != nil {
 			if err == nil || !errors.Is(rerr, io.EOF) {
@@ -227,8 +229,8 @@ func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 	return nil, &Error{Cause: BadReply, Origin: r.Origin, Err: errors.New("too many interim replies")}
 }
 
-// keepAliveTimeout reads "Keep-Alive: timeout=5", which many origins send beside
-// a reply: they close the connection after so many seconds without a request.
+// keepAliveTimeout reads "Keep-Alive: timeout=5", which many origins send with a
+// reply. They close the connection after that many seconds without a request.
 func keepAliveTimeout(h fields.Header) time.Duration {
 	for e := range h.Elements("keep-alive") {
 		if v, ok := bytes.CutPrefix(e, []byte("timeout=")); ok {
@@ -240,7 +242,7 @@ func keepAliveTimeout(h fields.Header) time.Duration {
 	return 0
 }
 
-// head composes the request. It returns an error when the parts make no request.
+// head composes the request. It returns an error when the parts make no valid request.
 func (o *member) head(x *Exchange) ([]byte, error) {
 	host, name := x.Host, o.server.cfg.Name
 	if o.host != "" {
@@ -266,7 +268,7 @@ func (o *member) head(x *Exchange) ([]byte, error) {
 	return append(b, "\r\n"...), nil
 }
 
-// origin returns the fields that say where the request came from.
+// origin returns the fields with the client's address, scheme and host.
 func (x *Exchange) origin(forwarded bool) (h fields.Header) {
 	if x.Client != "" {
 		h = append(h, fields.Of("X-Forwarded-For", x.Client)...)
@@ -287,17 +289,17 @@ func (x *Exchange) origin(forwarded bool) (h fields.Header) {
 // sendBody copies the client's body to the origin.
 func sendBody(c *conn, x *Exchange) error {
 	const piece = 16 << 10 // bytes
-	const room = 16        // for the line of a chunk
-	buf := make([]byte, room+piece+2)
+	const front = 16       // bytes in front of the piece, for the chunk's size line
+	buf := make([]byte, front+piece+2)
 	for {
-		n, err := x.Body.Read(buf[room : room+piece])
+		n, err := x.Body.Read(buf[front : front+piece])
 		if n > 0 {
-			out := buf[room : room+n]
+			out := buf[front : front+n]
 			if x.Length < 0 {
-				line := append(strconv.AppendUint(make([]byte, 0, room), uint64(n), 16), "\r\n"...)
-				copy(buf[room-len(line):], line)
-				copy(buf[room+n:], "\r\n")
-				out = buf[room-len(line) : room+n+2]
+				line := append(strconv.AppendUint(make([]byte, 0, front), uint64(n), 16), "\r\n"...)
+				copy(buf[front-len(line):], line)
+				copy(buf[front+n:], "\r\n")
+				out = buf[front-len(line) : front+n+2]
 			}
 			if _, err := c.Write(out); err != nil {
 				return err

@@ -39,8 +39,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
-// origin starts a raw origin: for each request the script writes what it likes.
-// It ends with the test.
+// origin starts an origin that runs the script for each request. The script writes the
+// raw reply. The origin ends with the test.
 func (w *world) origin(name string, script func(c net.Conn, q *http.Request) (keep bool)) {
 	l, err := w.net.Named(name).Listen(w.t.Context(), "tcp", ":80")
 	if err != nil {
@@ -71,7 +71,7 @@ func (w *world) origin(name string, script func(c net.Conn, q *http.Request) (ke
 	}()
 }
 
-// says answers every request with the same bytes.
+// says returns a script that writes the same bytes for each request.
 func says(reply string) func(net.Conn, *http.Request) bool {
 	return func(c net.Conn, q *http.Request) bool {
 		io.Copy(io.Discard, q.Body)
@@ -108,7 +108,7 @@ func (w *world) do(u *Upstream, x *Exchange) (string, error) {
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nhi"
 
-func TestConnectionsAreUsedAgain(t *testing.T) {
+func TestConnectionsAreReused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		conns := make(map[net.Conn]bool)
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
@@ -131,7 +131,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	})
 }
 
-func TestAStaleConnectionIsReplacedOnce(t *testing.T) {
+func TestStaleConnectionIsReplacedOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first := true
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
@@ -152,7 +152,7 @@ func TestAStaleConnectionIsReplacedOnce(t *testing.T) {
 	})
 }
 
-func TestWhatIsSent(t *testing.T) {
+func TestRequestIsComposed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var got *http.Request
 		var body []byte
@@ -184,7 +184,7 @@ func TestFailuresHaveCauses(t *testing.T) {
 		name   string
 		script func(net.Conn, *http.Request) bool
 		want   Cause
-		body   bool // the head is fine
+		body   bool // the failure is in the body, not in the head
 	}{
 		{"closes", func(net.Conn, *http.Request) bool { return false }, Closed, false},
 		{"says nothing", func(c net.Conn, q *http.Request) bool { io.Copy(io.Discard, c); return false }, ReplyTimeout, false},
@@ -218,10 +218,10 @@ func TestFailuresHaveCauses(t *testing.T) {
 	}
 }
 
-func TestTheNextOriginTakesOver(t *testing.T) {
+func TestNextOriginTakesOver(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("b", says(ok))
-		u := w.upstream("a", "b") // nobody listens at a
+		u := w.upstream("a", "b") // a has no listener
 		for range breakAfter + 2 {
 			if got, err := w.do(u, get("/")); got != "200 hi" || err != nil {
 				t.Fatalf("got %q, %v", got, err)
@@ -231,7 +231,7 @@ func TestTheNextOriginTakesOver(t *testing.T) {
 		if CauseOf(err) != Broken || CauseOf(err).Status() != 503 {
 			t.Errorf("alone: %v, want the breaker open", err)
 		}
-		// It opens for one attempt after a while, and closes when that works.
+		// After a pause it allows one attempt, and closes when the attempt succeeds.
 		w.origin("a", says(ok))
 		time.Sleep(breakFirst)
 		if got, err := w.do(w.upstream("a"), get("/")); got != "200 hi" || err != nil {
@@ -240,7 +240,7 @@ func TestTheNextOriginTakesOver(t *testing.T) {
 	})
 }
 
-func TestOneBadURLDoesNotTakeTheSiteAway(t *testing.T) {
+func TestOneBadURLKeepsBreakerClosed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			return q.URL.Path != "/crash" && says(ok)(c, q)
@@ -288,7 +288,7 @@ func TestOriginsAreChecked(t *testing.T) {
 	}
 }
 
-// want asks for a key as an edge would.
+// want returns a Want for a key, as the edge makes it.
 func (w *world) want(u *Upstream, key string, pairs ...string) *Want {
 	h := fields.Of(pairs...)
 	x := get(key)
@@ -296,7 +296,7 @@ func (w *world) want(u *Upstream, key string, pairs ...string) *Want {
 	return &Want{Upstream: u, Key: key, Request: rfc9111.Request{Method: "GET", Header: h}, Exchange: *x, Compose: func(*cache.Object) {}}
 }
 
-// read reads what a fetch brought to its end.
+// read reads the result of a fetch to its end.
 func read(g Got) (string, error) {
 	defer g.Close()
 	if g.Reply != nil {
@@ -323,7 +323,7 @@ func read(g Got) (string, error) {
 	}
 }
 
-func TestManyClientsOneFetch(t *testing.T) {
+func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			time.Sleep(time.Second)
@@ -363,7 +363,7 @@ func TestManyClientsOneFetch(t *testing.T) {
 	})
 }
 
-func TestAFillSurvivesItsClient(t *testing.T) {
+func TestFillSurvivesItsClient(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n\r\nab")
@@ -385,7 +385,7 @@ func TestAFillSurvivesItsClient(t *testing.T) {
 	})
 }
 
-func TestFollowersAreReleasedFromWhatIsNotTheirs(t *testing.T) {
+func TestFollowersAreReleasedFromUnsharedReply(t *testing.T) {
 	for name, head := range map[string]string{
 		"private":  "Cache-Control: private",
 		"no-store": "Cache-Control: no-store",
@@ -427,7 +427,7 @@ func TestFollowersAreReleasedFromWhatIsNotTheirs(t *testing.T) {
 	}
 }
 
-func TestNobodyWaitsTwiceForWhatIsNotShared(t *testing.T) {
+func TestHitForMissDoesNotWait(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			time.Sleep(time.Second)
@@ -455,7 +455,7 @@ func TestNobodyWaitsTwiceForWhatIsNotShared(t *testing.T) {
 	})
 }
 
-func TestHalfABodyIsNotStored(t *testing.T) {
+func TestTruncatedBodyIsNotStored(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nCache-Control: max-age=60\r\n\r\nhalf")
@@ -477,7 +477,7 @@ func TestHalfABodyIsNotStored(t *testing.T) {
 	})
 }
 
-func TestAnUnsafeRequestRevokesAFillThatRuns(t *testing.T) {
+func TestUnsafeRequestRevokesRunningFill(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n\r\nab")
@@ -506,7 +506,7 @@ func TestAnUnsafeRequestRevokesAFillThatRuns(t *testing.T) {
 	})
 }
 
-func TestA304FreshensWhatIsStored(t *testing.T) {
+func TestNotModifiedFreshensObject(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			if q.Header.Get("If-None-Match") == `"a"` {
@@ -541,7 +541,7 @@ func TestErrorsAreOfOneType(t *testing.T) {
 	}
 }
 
-func TestOriginsSayHowLongTheyKeepConnections(t *testing.T) {
+func TestKeepAliveTimeoutIsObeyed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		conns := make(map[net.Conn]bool)
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
@@ -558,7 +558,7 @@ func TestOriginsSayHowLongTheyKeepConnections(t *testing.T) {
 		if len(conns) != 2 {
 			w.t.Errorf("%d connections, want a second one only after 5 s", len(conns))
 		}
-		// What cannot be repeated trusts no connection that waited unseen.
+		// A request that is not repeatable gets no idle connection without a socket.
 		time.Sleep(2 * time.Second)
 		w.do(u, &Exchange{Method: "POST", Target: "/", Host: "a", Via: "1.1"})
 		if len(conns) != 3 {
@@ -567,7 +567,7 @@ func TestOriginsSayHowLongTheyKeepConnections(t *testing.T) {
 	})
 }
 
-func TestAClosedSocketIsSeen(t *testing.T) {
+func TestClosedSocketIsDetected(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

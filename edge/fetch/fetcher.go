@@ -14,7 +14,8 @@ import (
 	"perto/internal/fields"
 )
 
-// Fetcher fills a cache from upstreams, one fetch for all who want a key.
+// Fetcher fills a cache from upstreams. Concurrent requests for one key share one
+// fetch (request coalescing).
 type Fetcher struct {
 	cache   *cache.Cache
 	flights flights
@@ -22,33 +23,33 @@ type Fetcher struct {
 
 	mu         sync.Mutex
 	hitForMiss *simplelru.LRU[uint64, unshared]  // by hash of the key
-	late       *simplelru.LRU[uint64, time.Time] // keys whose fetches take too long, until when
+	slow       *simplelru.LRU[uint64, time.Time] // end of the time in which a key is slow, by hash
 	seed       maphash.Seed
 }
 
 const (
-	// hitForMissFor is how long nobody waits for a key whose reply was of no use to
-	// others: waiting again would only cost everybody the leader's time.
+	// hitForMissFor is the time in which requests for a key do not wait for each other
+	// after a reply that could not be shared. Waiting would only add the leader's time.
 	hitForMissFor = 10 * time.Second
-	// passRangesFor is how long requests for ranges of what turned out not to be
-	// stored, or to be too long, do not try again to fetch the whole.
+	// passRangesFor is the time in which range requests go to the origin after the
+	// whole object was not storable or too long. They do not fetch the whole again.
 	passRangesFor = 5 * time.Minute
-	// maxHitForMiss bounds that list. It has hashes, since clients make keys as long as
-	// they like; that two keys have one costs a fetch at most.
+	// maxHitForMiss bounds the lists of hit-for-miss and slow keys. The lists have
+	// hashes, because keys can be long. Two keys with one hash cost at most a fetch.
 	maxHitForMiss = 4096
 )
 
 // NewFetcher returns a fetcher for a cache.
 func NewFetcher(c *cache.Cache) *Fetcher {
 	hitForMiss, err := simplelru.NewLRU[uint64, unshared](maxHitForMiss, nil)
-	late, err2 := simplelru.NewLRU[uint64, time.Time](maxHitForMiss, nil)
+	slow, err2 := simplelru.NewLRU[uint64, time.Time](maxHitForMiss, nil)
 	if err != nil || err2 != nil {
 		panic(errors.Join(err, err2)) // only for a size below one
 	}
-	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, hitForMiss: hitForMiss, late: late, seed: maphash.MakeSeed()}
+	return &Fetcher{cache: c, flights: flights{running: make(map[string]*flight), alone: make(map[*flight]struct{})}, hitForMiss: hitForMiss, slow: slow, seed: maphash.MakeSeed()}
 }
 
-// Want is what a client needs that the cache cannot give.
+// Want describes a reply that a client needs and that the cache does not have.
 type Want struct {
 	Upstream *Upstream
 	Key      string
@@ -56,19 +57,20 @@ type Want struct {
 	Request rfc9111.Request
 	// Exchange is the request to the origin, without conditions.
 	Exchange Exchange
-	// Stale is the stored object that fits and must be validated; may be nil.
+	// Stale is the stored object that fits and must be validated. It may be nil.
 	Stale *cache.Object
-	// Near is any object under the key: it tells what the resource varies by.
+	// Near is any object under the key, or nil. Its selector has the fields that the
+	// resource varies by.
 	Near *cache.Object
-	// Compose makes what the cache keeps of a reply from the origin's fields.
+	// Compose fills the fields of a new object that depend on the origin's fields.
 	Compose func(*cache.Object)
-	// Failed is called with the error of a fetch that no client waits for any more;
+	// Failed is called with the error of a fetch that no client waits for any more. It
 	// may be nil. It must not use the memory of the request.
 	Failed func(error)
-	// Alone asks not to wait for others, nor to let them wait.
+	// Alone excludes the fetch from request coalescing.
 	Alone bool
-	// MostBytes is up to which promised length the whole reply is wanted, in bytes;
-	// 0: any. The client wants a range, and a longer reply is not stored for that.
+	// MostBytes is the maximum promised length of a reply that is stored, in bytes. 0
+	// means no maximum. It is set for a client that wants a range only.
 	MostBytes int64
 }
 
@@ -80,25 +82,25 @@ func (w *Want) end(got Got, err error) {
 	}
 }
 
-// Got is what a fetch brought. Exactly one of Object, Reply and the error beside
-// it is set.
+// Got is the result of a fetch. Exactly one of Object, Reply and the returned error is
+// set.
 type Got struct {
-	Object    *cache.Object  //
+	Object    *cache.Object
 	Reader    *cache.Reader  // follows the object's body while it fills, to be closed; nil when the body is whole
-	Reply     *Reply         // a reply that is nobody else's: the caller streams and closes it
-	Why       rfc9111.Reason // why it is not stored, with Reply
-	Own       fields.Header  // fields for this client only, which the object lacks; in memory of their own
-	TooLarge  bool           // it is not stored for its size, with Reply
-	Collapsed bool           // somebody else fetched it
-	Validated bool           // the origin answered 304
+	Reply     *Reply         // a reply for this client only: the caller streams and closes it
+	Why       rfc9111.Reason // why Reply is not stored
+	Own       fields.Header  // fields for this client only, which the object lacks; they are copies
+	TooLarge  bool           // Reply is not stored because of its size
+	Collapsed bool           // another request fetched the object
+	Validated bool           // the origin replied 304
 	Stored    bool           // the object is or will be stored
-	Status    int            // of the origin's reply; 0 when it was not asked
-	Took      time.Duration  // from the request to the head; 0 when it was not asked
+	Status    int            // of the origin's reply; 0 without a request to the origin
+	Took      time.Duration  // from the request to the head; 0 without a request to the origin
 }
 
-// Fetch gets what is wanted. A follower waits until the leader's head is there
-// and follows its body if it may; the error of a leader is that of its
-// followers.
+// Fetch fetches the reply that w describes. A follower waits for the head of the
+// leader's reply, and follows its body if the reply may be shared. Followers return
+// the error of their leader.
 func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 	near := w.Near
 	for range 3 {
@@ -126,18 +128,18 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 			}
 			break
 		}
-		near = o // another variant: now we know what it varies by
+		near = o // another variant: its selector gives the flight for this request
 	}
 	return f.lead(ctx, w, f.flights.single(w.Key), "")
 }
 
-// FetchWithin is Fetch for a client that something stale can answer: late is true
-// when nothing came within patience. The fetch goes on in the background, and fills
-// the cache. Until it succeeds, later calls for the same key are late at once; no
-// more than one fetch runs for them. The memory of w must live as long as the fetch.
+// FetchWithin is Fetch for a client that may receive a stale object. late is true when
+// no reply came within patience. The fetch goes on in the background and fills the
+// cache. Until a fetch succeeds, the key is slow: later calls for it return late at
+// once, and at most one fetch runs for them. w must stay valid as long as the fetch.
 func (f *Fetcher) FetchWithin(ctx context.Context, w *Want, patience time.Duration) (got Got, late bool, err error) {
 	id := flightID(w, w.Near)
-	if f.isLate(id) {
+	if f.isSlow(id) {
 		f.Refresh(ctx, w)
 		return Got{}, true, nil
 	}
@@ -161,37 +163,38 @@ func (f *Fetcher) FetchWithin(ctx context.Context, w *Want, patience time.Durati
 		return r.got, false, r.err
 	case <-t.C:
 		close(gone)
-		f.setLate(id)
+		f.setSlow(id)
 		return Got{}, true, nil
 	}
 }
 
-// lateFor is how long a key counts as late at most.
-const lateFor = 5 * time.Minute
+// slowFor is the maximum time for which a key counts as slow.
+const slowFor = 5 * time.Minute
 
-func (f *Fetcher) isLate(id string) bool {
+func (f *Fetcher) isSlow(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	until, ok := f.late.Get(maphash.String(f.seed, id))
+	until, ok := f.slow.Get(maphash.String(f.seed, id))
 	return ok && time.Now().Before(until)
 }
 
-func (f *Fetcher) setLate(id string) {
+func (f *Fetcher) setSlow(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.late.Add(maphash.String(f.seed, id), time.Now().Add(lateFor))
+	f.slow.Add(maphash.String(f.seed, id), time.Now().Add(slowFor))
 }
 
-// inTime notes that a reply came for what is wanted.
-func (f *Fetcher) inTime(w *Want) {
+// clearSlow ends the slow state of a key after a reply came.
+func (f *Fetcher) clearSlow(w *Want) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.late.Len() > 0 {
-		f.late.Remove(maphash.String(f.seed, flightID(w, w.Near)))
+	if f.slow.Len() > 0 {
+		f.slow.Remove(maphash.String(f.seed, flightID(w, w.Near)))
 	}
 }
 
-// follow opens the Reader that the object needs; false when it is too late.
+// follow opens a Reader if the object's body is still filling. ok is false when the
+// first bytes of the body may be gone.
 func (g *Got) follow() (ok bool) {
 	if _, _, whole := g.Object.Body.Whole(); whole {
 		return true
@@ -200,7 +203,7 @@ func (g *Got) follow() (ok bool) {
 	return ok
 }
 
-// Close ends what the fetch brought and nobody will read.
+// Close closes the reader or the reply of a result that is not used.
 func (g *Got) Close() {
 	if g.Reader != nil {
 		g.Reader.Close()
@@ -210,8 +213,7 @@ func (g *Got) Close() {
 	}
 }
 
-// Refresh fetches in the background what is wanted, unless somebody does
-// already.
+// Refresh fetches in the background, unless a fetch for the same key runs already.
 func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
 	id := flightID(w, w.Near)
 	fl, leads := f.flights.join(id, w.Key)
@@ -223,9 +225,9 @@ func (f *Fetcher) Refresh(ctx context.Context, w *Want) {
 	})
 }
 
-// flightID names the flight for what is wanted. Requests with credentials have
-// flights of their own: their replies are mostly for nobody else, and whoever
-// waited for one would wait in vain.
+// flightID returns the identifier of the flight for w. Requests with credentials have
+// separate flights, because most of their replies cannot be shared. Followers would
+// wait for such a reply and then fetch again.
 func flightID(w *Want, near *cache.Object) string {
 	id := []byte(w.Key)
 	if near != nil {
@@ -237,8 +239,8 @@ func flightID(w *Want, near *cache.Object) string {
 	return string(id)
 }
 
-// lead fetches for itself and for the followers of its flight; id is empty when
-// it can have none.
+// lead fetches for its client and for the followers of its flight. id is empty when
+// the flight cannot have followers.
 func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got Got, err error) {
 	filling := false
 	defer func() {
@@ -246,7 +248,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 			f.flights.land(id, fl)
 		}
 	}()
-	// Between the caller's look-up and its lead another flight may have landed.
+	// Another flight may have ended between the caller's look-up and this call.
 	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && rfc9111.Answers(o.Status, w.Request.Header) && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
 		f.flights.settle(id, fl, o, nil)
 		return Got{Object: o, Collapsed: true}, nil
@@ -267,7 +269,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		f.flights.settle(id, fl, nil, err)
 		return Got{}, err
 	}
-	f.inTime(w)
+	f.clearSlow(w)
 	got.Status, got.Took = r.Asked()
 	if confirmed {
 		defer r.Close()
@@ -289,10 +291,10 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 	}
 	got.TooLarge = why == rfc9111.Storable && r.ContentLength > most
 	if why != rfc9111.Storable || got.TooLarge {
-		if r.Status < 500 && why != rfc9111.RequestNoStore { // a failing origin should not get everybody at once
-			f.setSolo(id, hitForMissFor, why)
+		if r.Status < 500 && why != rfc9111.RequestNoStore { // requests to a failing origin stay coalesced
+			f.setHitForMiss(id, hitForMissFor, why)
 			if w.MostBytes > 0 {
-				f.setSolo(rangeID(id), passRangesFor, why)
+				f.setHitForMiss(rangeID(id), passRangesFor, why)
 			}
 		}
 		f.flights.settle(id, fl, nil, nil)
@@ -317,7 +319,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		f.flights.land(id, fl)
 	}
 	if r.here() {
-		fill() // it is all here already
+		fill() // the whole body has arrived already
 		got.Stored = f.flights.settle(id, fl, o, nil)
 		return got, nil
 	}
@@ -329,8 +331,8 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 
 var errUnasked304 = errors.New("304 to a request without conditions")
 
-// shared returns what followers get of a validated object: only one that is
-// stored may answer others.
+// shared returns the validated object for followers. It returns nil when the object is
+// not stored, because only stored objects may be shared.
 func shared(got Got) *cache.Object {
 	if got.Stored {
 		return got.Object
@@ -360,9 +362,9 @@ func (f *Fetcher) conditional(w *Want) *Exchange {
 	return &x
 }
 
-// freshen makes the stale object fresh with the fields of a 304 and stores the
-// new one in its place, sharing the body. When the 304 says that it may not be
-// stored any more, the old one goes. own are the fields of the 304 for its client.
+// freshen updates the stale object with the fields of a 304 and stores the new object
+// in its place, with the same body. When the 304 forbids storing, the old object is
+// removed. own has the fields of the 304 that are for this client only.
 func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own fields.Header, stored bool) {
 	old := w.Stale
 	merged := rfc9111.Reply{Status: old.Status, Header: rfc9111.Merge(old.Header, r.Header).Clone(),
@@ -383,7 +385,7 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own f
 	switch why {
 	case rfc9111.Storable:
 	case rfc9111.RequestNoStore, rfc9111.Authorized:
-		return o, own, false // that is this client's matter, not the others'
+		return o, own, false // it concerns this client only: the old object stays
 	default:
 		f.cache.Purge([]byte(old.Key))
 		return o, own, false
@@ -391,34 +393,32 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own f
 	return o, own, fl.unlessRevoked(o, old, func() bool { return f.cache.Put(o) })
 }
 
-// Invalidate forgets what is stored under a key, and what is being fetched for
-// it is not stored (RFC 9111, section 4.4).
+// Invalidate removes the objects under a key. Replies that are being fetched for the
+// key are not stored (RFC 9111, section 4.4).
 func (f *Fetcher) Invalidate(key string) {
 	f.flights.revoke(key)
 	f.cache.Purge([]byte(key))
 }
 
-// PurgeTag forgets everything with a surrogate key, and what is being fetched is
-// not stored if it turns out to have it. It returns how many stored objects that
-// were.
+// PurgeTag removes all objects with a surrogate key and returns their number. Replies
+// that are being fetched are not stored if they have that key.
 func (f *Fetcher) PurgeTag(tag string) int {
 	f.flights.revokeTag(tag)
 	return f.cache.PurgeTag(tag)
 }
 
-// PurgeAll forgets everything that is stored, and nothing that is being fetched is
-// stored. It returns how many stored objects that were.
+// PurgeAll removes all objects and returns their number. Replies that are being
+// fetched are not stored.
 func (f *Fetcher) PurgeAll() int {
 	f.flights.revokeAll()
 	return f.cache.PurgeAll()
 }
 
-// Wait returns when no body is filled any more. No new fetch may start
-// meanwhile.
+// Wait returns when no body is filling. No fetch may start during the call.
 func (f *Fetcher) Wait() { f.fills.Wait() }
 
-// PassesRanges tells whether a range of what is wanted is better fetched as it is:
-// the whole was not for the cache a while ago.
+// PassesRanges reports whether a range request must go to the origin as it is, because
+// the whole object was not storable or too long a short time ago.
 func (f *Fetcher) PassesRanges(w *Want) bool { return f.isHitForMiss(rangeID(flightID(w, w.Near))) }
 
 func rangeID(id string) string {
@@ -428,10 +428,10 @@ func rangeID(id string) string {
 	return id + "\x00range"
 }
 
-// unshared is a key whose last reply was of no use to other clients.
+// unshared is the entry of a key whose last reply could not be shared.
 type unshared struct {
 	at    time.Time
-	until time.Time // no request waits for another's fetch before
+	until time.Time // before it, requests for the key do not wait for each other
 	why   rfc9111.Reason
 }
 
@@ -442,7 +442,7 @@ func (f *Fetcher) isHitForMiss(id string) bool {
 	return ok && time.Now().Before(u.until)
 }
 
-func (f *Fetcher) setSolo(id string, d time.Duration, why rfc9111.Reason) {
+func (f *Fetcher) setHitForMiss(id string, d time.Duration, why rfc9111.Reason) {
 	if id == "" {
 		return
 	}
@@ -452,8 +452,8 @@ func (f *Fetcher) setSolo(id string, d time.Duration, why rfc9111.Reason) {
 	f.hitForMiss.Add(maphash.String(f.seed, id), unshared{at: now, until: now.Add(d), why: why})
 }
 
-// WhyUnshared returns why the last reply for a cache key was not stored, and when
-// it came. ok is false when no such reply is remembered. It is for explanations.
+// WhyUnshared returns why the last reply for a cache key was not stored, and when it
+// came, for explanations. ok is false when there is no entry for the key.
 func (f *Fetcher) WhyUnshared(key []byte) (why rfc9111.Reason, at time.Time, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

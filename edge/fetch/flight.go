@@ -7,22 +7,23 @@ import (
 	"perto/edge/cache"
 )
 
-// flight is one fetch that others may wait for. Its outcome is known as soon as
-// the head is, long before the body is whole.
+// flight is one fetch that other requests may wait for. Its outcome is known with the
+// head of the reply, before the body is whole.
 type flight struct {
-	key string // of the cache, without what the flight varies by
+	key string // of the cache, without the values of varying fields
 
 	mu      sync.Mutex
 	known   sync.Cond
 	done    bool          // the outcome is known
-	object  *cache.Object // readable by all whom it fits; nil: everybody for himself
+	object  *cache.Object // set when followers may use the leader's object; when nil, each fetches again
 	err     error         // the origin failed
-	revoked bool          // an unsafe request or a purge made the reply unusable meanwhile
-	purged  []string      // tags purged before the head told which ones the reply has
+	revoked bool          // an unsafe request or a purge came, so the reply must not be used later
+	purged  []string      // tags purged before the tags of the reply were known
 }
 
-// wait returns the outcome: an object, an error, or neither when it is no use to
-// others. again tells that a purge made it so: the next flight may be of use.
+// wait returns the outcome: an object, an error, or neither when the reply cannot be
+// shared. again is true when the reason is a purge. Then the reply of the next flight
+// may be shared.
 func (f *flight) wait() (o *cache.Object, again bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,16 +33,15 @@ func (f *flight) wait() (o *cache.Object, again bool, err error) {
 	return f.object, f.revoked, f.err
 }
 
-// outdated tells whether the object's content was purged since the flight began.
+// outdated reports whether the object was purged after the flight began.
 // The caller holds mu.
 func (f *flight) outdated(o *cache.Object) bool {
 	return f.revoked || slices.ContainsFunc(f.purged, func(tag string) bool { return slices.Contains(o.Tags, tag) })
 }
 
 // unlessRevoked runs store, which puts the reply into the cache, unless an unsafe
-// request or a purge came since the flight began. Neither can come in between:
-// it waits, and then removes what was stored. old is the object of which o is a
-// fresher form; may be nil.
+// request or a purge came after the flight began. A purge during the call waits, and
+// then removes the stored object. old is the object that o was freshened from, or nil.
 func (f *flight) unlessRevoked(o, old *cache.Object, store func() bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,11 +57,11 @@ func (f *flight) revoke() {
 // flights are the fetches that run, by key and variant.
 type flights struct {
 	mu      sync.Mutex
-	running map[string]*flight   // that others may join
-	alone   map[*flight]struct{} // that nobody may
+	running map[string]*flight   // that other requests may join
+	alone   map[*flight]struct{} // without followers
 }
 
-// join returns the flight for id, and whether the caller has to lead it.
+// join returns the flight for id, and whether the caller must lead it.
 func (s *flights) join(id, key string) (f *flight, leads bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *flights) join(id, key string) (f *flight, leads bool) {
 	return f, true
 }
 
-// single returns a flight that nobody can join.
+// single returns a flight that other requests cannot join.
 func (s *flights) single(key string) *flight {
 	f := newFlight(key)
 	s.mu.Lock()
@@ -88,9 +88,9 @@ func newFlight(key string) *flight {
 	return f
 }
 
-// settle makes the outcome of a flight known. It returns false when its object is
-// of no use to others since a purge for one of its tags came: then they begin a
-// flight of their own.
+// settle gives the outcome of a flight to its followers. It returns false when one of
+// the object's tags was purged after the flight began. Then the followers start
+// another flight.
 func (s *flights) settle(id string, f *flight, o *cache.Object, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ func (s *flights) settle(id string, f *flight, o *cache.Object, err error) bool 
 	return !f.revoked
 }
 
-// land takes the flight off; from now on others start their own.
+// land removes the flight. Later requests start another one.
 func (s *flights) land(id string, f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,8 +141,8 @@ func (s *flights) revokeIf(concerned func(*flight) bool) {
 	}
 }
 
-// revokeTag does the same for all flights whose object has a tag. Where the head
-// is not known yet, settle does it.
+// revokeTag makes the replies with a tag unusable for later requests. For a flight
+// without a head yet, settle checks the tag.
 func (s *flights) revokeTag(tag string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,8 @@ func (s *flights) revokeTag(tag string) {
 	}
 }
 
-// purgeTag notes the purge and tells whether it is known to concern the flight.
+// purgeTag records the purge. It returns true when the flight's object is known to have
+// the tag.
 func (f *flight) purgeTag(tag string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,11 +5,11 @@ import (
 	"perto/internal/fields"
 )
 
-// unforwarded are request fields that never reach an origin: those that the
-// fetcher makes anew, and those which frameworks and other CDNs' customers take for
-// the truth about client, host, scheme, path or method although any client can send
-// them. They are not part of the cache key, so an origin that trusted them would
-// poison the cache for all clients. docs/edge.md has the same list.
+// unforwarded are request fields that never reach an origin. The fetcher writes some of
+// them itself. Frameworks and customers of other CDNs trust the rest for the client,
+// host, scheme, path or method, although any client can send them. They are not part
+// of the cache key, so an origin that trusts them would poison the cache for all
+// clients. docs/edge.md has the same list.
 var unforwarded = [...]string{
 	"host", "content-length", "expect", "http2-settings", "proxy", "surrogate-capability",
 	// the client's address
@@ -28,14 +28,14 @@ var unforwarded = [...]string{
 	"x-envoy-original-path", "x-http-method", "x-http-method-override", "x-method-override", "x-middleware-subrequest",
 }
 
-// conditional are the fields which ask for less than the whole reply. A fetch
-// that fills the cache wants all of it; the client's condition is answered from
-// what came.
+// conditional are the fields that ask for less than the whole reply. A fetch that
+// fills the cache asks for the whole reply. The edge evaluates the client's condition
+// on the object.
 var conditional = [...]string{"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"}
 
 // Forwarded returns the fields of a client's request that go to an origin. With
-// filling the conditional ones stay out, and the others get the form by which the
-// cache selects (see [rfc9111.Canonical]). The lines share the request's bytes.
+// filling, it leaves out the conditional fields and returns the others in canonical
+// form (see [rfc9111.Canonical]). The result shares the request's bytes.
 func Forwarded(request fields.Header, filling bool) fields.Header {
 	out := make(fields.Header, 0, len(request))
 	for _, f := range request {
@@ -50,8 +50,8 @@ func Forwarded(request fields.Header, filling bool) fields.Header {
 	return out
 }
 
-// isUnforwarded compares without regard to case, and takes "_" for "-": CGI and its
-// successors give both to the application under one name.
+// isUnforwarded compares names without regard to case, and treats "_" as "-", because
+// CGI and its successors map both to one variable name.
 func isUnforwarded(name []byte) bool {
 	for i := range unforwarded {
 		l := unforwarded[i]
@@ -78,8 +78,8 @@ func among(name []byte, list []string) bool {
 	return false
 }
 
-// Looped tells whether a request came through the CDN node called name before
-// (RFC 8586): sending it on would go round for ever.
+// Looped reports whether a request has already passed through the CDN node called name
+// (RFC 8586). Such a request must not be forwarded, because it would loop.
 func Looped(request fields.Header, name string) bool {
 	for e := range request.Elements("cdn-loop") {
 		id := e

@@ -4,5 +4,5 @@ package fetch
 
 import "net"
 
-// stillOpen cannot look into sockets here.
+// stillOpen cannot inspect sockets on this system.
 func stillOpen(net.Conn) (alive, known bool) { return true, false }

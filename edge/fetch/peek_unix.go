@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// stillOpen looks into the socket of an idle connection without waiting. alive
-// is false when the origin closed it, or sent something that nobody asked for;
-// known is false when the connection has no socket to look into.
+// stillOpen inspects the socket of an idle connection without waiting. alive is false
+// when the origin closed the connection or sent unexpected bytes. known is false when
+// the connection has no socket.
 func stillOpen(c net.Conn) (alive, known bool) {
 	s, ok := c.(syscall.Conn)
 	if !ok {

@@ -12,9 +12,9 @@ import (
 	"perto/edge/cache"
 )
 
-// tagged answers each request with a body that says which one it was: the head
-// comes after a second, the end of the body after another. The object has the
-// tag "shop" (see wantTagged).
+// tagged returns an origin script whose body contains the number of the request. The
+// head comes after one second, the end of the body after another second. The object
+// has the tag "shop" (see wantTagged).
 func tagged() func(net.Conn, *http.Request) bool {
 	var mu sync.Mutex
 	n := 0
@@ -37,15 +37,15 @@ func (w *world) wantTagged(u *Upstream) *Want {
 	return want
 }
 
-// TestAPurgeByTagRevokesFillsThatRun: of whatever came before the purge nothing
-// is stored after it, and nobody who asks after it gets it.
-func TestAPurgeByTagRevokesFillsThatRun(t *testing.T) {
+// TestPurgeTagRevokesRunningFills checks that content fetched before a purge is neither
+// stored after it nor sent to later requests.
+func TestPurgeTagRevokesRunningFills(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		tag    string
 		after  time.Duration // from the request to the purge
 		alone  bool
-		second string // what who asks right after the purge gets
+		second string // reply to a request right after the purge
 		stored bool   // the first reply
 	}{
 		{"before the head", "shop", 500 * time.Millisecond, false, "reply 2", false},
@@ -105,8 +105,8 @@ func TestAPurgeByTagRevokesFillsThatRun(t *testing.T) {
 	}
 }
 
-// TestAPurgeByTagRevokesAValidation: the 304 speaks of the time before.
-func TestAPurgeByTagRevokesAValidation(t *testing.T) {
+// TestPurgeTagRevokesValidation purges a tag while a validation with 304 runs.
+func TestPurgeTagRevokesValidation(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.origin("o", func(c net.Conn, q *http.Request) bool {
 			if q.Header.Get("If-None-Match") != "" {

@@ -11,40 +11,40 @@ import (
 	"perto/edge/http1"
 )
 
-// server is one origin server: its connections, how many exchanges may run, and
-// whether it is worth trying.
+// server is one origin server: its connections, its permits for exchanges and its
+// circuit breaker.
 type server struct {
 	cfg     *Config
 	address string
-	tls     *tls.Config // nil for http
-	slots   chan struct{}
+	tls     *tls.Config   // nil for http
+	permits chan struct{} // one entry for each running exchange
 
 	mu       sync.Mutex
 	idle     []*conn // the most recently used last
 	open     map[*conn]struct{}
 	reaper   *time.Timer
 	closed   bool
-	failures int       // to connect, in a row
+	failures int       // failed connections in a row
 	timeouts int       // exchanges without a head in time, in a row
 	until    time.Time // the breaker is open until then
-	trying   bool      // one exchange tests a breaker that is half open
-	unwell   string    // why health checks fail; "" while they succeed, and without any
+	trying   bool      // one exchange tests the half-open breaker
+	unwell   string    // why health checks fail; "" while they succeed or without checks
 }
 
-// The breaker: after breakAfter failures in a row to connect, or breakAfter
-// exchanges in a row without a head in time, nothing is tried for breakFirst, then
-// one exchange; each failure more doubles the pause up to breakMost. Any head that
-// comes ends a row of timeouts: one URL whose handler hangs must not take a site away
-// whose other URLs answer. Connections that end without a head do not count, since a
-// crash is quick and costs clients of other URLs nothing.
+// The circuit breaker opens after breakAfter failed connections in a row, or after
+// breakAfter exchanges in a row without a head in time. While it is open, no exchange
+// starts. After breakFirst one exchange is tried. Each further failure doubles the
+// pause, up to breakMost. Any head resets the count of timeouts: one URL with a
+// hanging handler must not block the other URLs of the site. Connections that end
+// without a head do not count, because a crash delays no clients of other URLs.
 const (
 	breakAfter = 3
 	breakFirst = 1 * time.Second
 	breakMost  = 30 * time.Second
 )
 
-// allowed tells whether the server may be tried now. In the half-open state only
-// one caller may.
+// allowed reports whether the server may be tried now. In the half-open state it
+// allows one caller only.
 func (s *server) allowed(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *server) allowed(now time.Time) bool {
 	return true
 }
 
-// connected tells the breaker that the server took a connection.
+// connected records in the breaker that the server accepted a connection.
 func (s *server) connected() {
 	s.note(func() {
 		s.failures = 0
@@ -68,7 +68,7 @@ func (s *server) connected() {
 	})
 }
 
-// unreachable tells the breaker that it did not.
+// unreachable records in the breaker that a connection failed.
 func (s *server) unreachable() {
 	s.note(func() {
 		s.failures++
@@ -76,7 +76,7 @@ func (s *server) unreachable() {
 	})
 }
 
-// ended tells the breaker how an exchange ended on a connection.
+// ended records in the breaker how an exchange ended.
 func (s *server) ended(err error) {
 	s.note(func() {
 		if err != nil && CauseOf(err) == ReplyTimeout {
@@ -91,8 +91,8 @@ func (s *server) ended(err error) {
 	})
 }
 
-// note changes the counts of the breaker, and reports it when they make the server
-// broken or whole.
+// note changes the counts of the breaker. It calls changed when the breaker opened or
+// closed.
 func (s *server) note(change func()) {
 	s.mu.Lock()
 	before := max(s.failures, s.timeouts) >= breakAfter
@@ -111,8 +111,7 @@ func (s *server) changed() {
 	}
 }
 
-// failed opens the breaker when there were enough failures in a row. The caller
-// holds mu.
+// failed opens the breaker after enough failures in a row. The caller holds mu.
 func (s *server) failed(row int) {
 	s.trying = false
 	if over := row - breakAfter; over >= 0 {
@@ -124,7 +123,7 @@ func (s *server) failed(row int) {
 	}
 }
 
-// untried tells the breaker that the attempt it allowed was not made.
+// untried records in the breaker that an allowed attempt was not made.
 func (s *server) untried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,20 +135,20 @@ func (s *server) health() Health {
 	defer s.mu.Unlock()
 	return Health{Origin: s.address, Failures: s.failures, Timeouts: s.timeouts,
 		Open:   max(s.failures, s.timeouts) >= breakAfter && time.Now().Before(s.until),
-		Unwell: s.unwell, Idle: len(s.idle), Running: len(s.slots)}
+		Unwell: s.unwell, Idle: len(s.idle), Running: len(s.permits)}
 }
 
-// acquire takes one of the server's slots, waiting at most the queue time.
+// acquire takes a permit for one exchange. It waits for at most QueueTimeout.
 func (s *server) acquire(ctx context.Context) error {
 	select {
-	case s.slots <- struct{}{}:
+	case s.permits <- struct{}{}:
 		return nil
 	default:
 	}
 	t := time.NewTimer(s.cfg.QueueTimeout)
 	defer t.Stop()
 	select {
-	case s.slots <- struct{}{}:
+	case s.permits <- struct{}{}:
 		return nil
 	case <-t.C:
 	case <-ctx.Done():
@@ -157,17 +156,17 @@ func (s *server) acquire(ctx context.Context) error {
 	return &Error{Cause: Busy, Origin: s.address}
 }
 
-func (s *server) release() { <-s.slots }
+func (s *server) release() { <-s.permits }
 
 // conn is one connection to an origin.
 type conn struct {
 	net.Conn
 	server *server
 	reader *http1.Reader
-	wait   time.Duration // how long a read may take
-	used   time.Time     // when it became idle
-	until  time.Time     // the origin may close it from then on
-	again  bool          // it carried an exchange before
+	wait   time.Duration // timeout of a read
+	used   time.Time     // when the connection became idle
+	until  time.Time     // from then on the origin may close the connection
+	again  bool          // the connection carried an exchange before
 }
 
 // Read reads within the time allowed.
@@ -182,9 +181,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// take returns an idle connection that the origin has not closed as far as one
-// can tell, or nil. A request that cannot be repeated gets one only when that is
-// certain or nearly so.
+// take returns an idle connection that seems to be open, or nil. For a request that is
+// not repeatable it returns only a connection that is open with certainty or was used
+// less than sureFor ago.
 func (s *server) take(repeatable bool) *conn {
 	for {
 		c := s.pop()
@@ -200,19 +199,19 @@ func (s *server) take(repeatable bool) *conn {
 	}
 }
 
-// sureFor is how long an idle connection is trusted with a request that cannot
-// be repeated where nobody can look into the socket.
+// sureFor is the idle time up to which a connection without an inspectable socket may
+// carry a request that is not repeatable.
 const sureFor = time.Second
 
-// quiet tells whether an idle connection is open and the origin has sent nothing on
-// it since its last reply; known is false when that cannot be seen.
+// quiet reports whether an idle connection is open and the origin has sent nothing
+// since its last reply. known is false when this cannot be checked.
 func (c *conn) quiet() (ok, known bool) {
 	t, isTLS := c.Conn.(*tls.Conn)
 	if !isTLS {
 		return stillOpen(c.Conn)
 	}
-	// Bytes that are decrypted already come without a read of the socket, which the
-	// deadline in the past forbids.
+	// Read returns bytes that are already decrypted. The deadline in the past prevents
+	// a read of the socket.
 	var b [1]byte
 	t.SetReadDeadline(time.Unix(1, 0))
 	if n, err := t.Read(b[:]); n > 0 || !isTimeout(err) {
@@ -264,7 +263,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// drop closes a connection for good. The caller does not hold mu.
+// drop closes a connection. The caller does not hold mu.
 func (s *server) drop(c *conn) {
 	s.mu.Lock()
 	delete(s.open, c)
@@ -272,7 +271,7 @@ func (s *server) drop(c *conn) {
 	c.Conn.Close()
 }
 
-// abort closes every connection under whoever uses it.
+// abort closes all connections, also those that carry an exchange.
 func (s *server) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,8 +280,8 @@ func (s *server) abort() {
 	}
 }
 
-// put keeps a connection for the next exchange, or closes it. hint is for how
-// long the origin said that it would, 0 when it did not.
+// put keeps a connection for the next exchange, or closes it. hint is the timeout in
+// the origin's Keep-Alive field, or 0.
 func (s *server) put(c *conn, hint time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,7 +293,7 @@ func (s *server) put(c *conn, hint time.Duration) {
 	c.used, c.again = time.Now(), true
 	c.until = c.used.Add(s.cfg.IdleTimeout)
 	if hint > 0 && hint < s.cfg.IdleTimeout {
-		c.until = c.used.Add(hint - hint/8) // it counts from its own last byte
+		c.until = c.used.Add(hint - hint/8) // the origin's timer started earlier, at its last byte
 	}
 	s.idle = append(s.idle, c)
 	if s.reaper == nil {
@@ -302,7 +301,7 @@ func (s *server) put(c *conn, hint time.Duration) {
 	}
 }
 
-// reap closes connections that were idle for too long; the oldest are first.
+// reap closes connections that were idle for too long. s.idle has the oldest first.
 func (s *server) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

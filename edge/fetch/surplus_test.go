@@ -14,9 +14,9 @@ import (
 	"perto/internal/netx"
 )
 
-// TestSurplusBytesEndTheConnection: what an origin sends beside its replies is never
-// taken for the reply to another request, whether it comes at once or late.
-func TestSurplusBytesEndTheConnection(t *testing.T) {
+// TestSurplusBytesEndConnection checks that bytes after a reply are never used as the
+// reply to another request, whether they come at once or late.
+func TestSurplusBytesEndConnection(t *testing.T) {
 	for _, tt := range []struct{ name, method, reply, surplus string }{
 		{"204 with a length", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "hello"},
 		{"204 with chunks", "GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n"},
@@ -58,9 +58,9 @@ func TestSurplusBytesEndTheConnection(t *testing.T) {
 	}
 }
 
-// TestSurplusBytesAreSeenInSockets: the same with a second reply behind the first,
-// which would be believed, over TCP and over TLS.
-func TestSurplusBytesAreSeenInSockets(t *testing.T) {
+// TestSurplusBytesAreDetectedInSockets sends a valid second reply behind the first, over
+// TCP and over TLS.
+func TestSurplusBytesAreDetectedInSockets(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
 			sent := make(chan struct{})

@@ -2,25 +2,24 @@ package fetch
 
 import "bytes"
 
-// AppendTarget appends the normal form of a request target ("/path?query") to
-// dst: the form that makes the cache key, decides the route and is sent to the
-// origin, so that the three cannot disagree. ok is false for a target that has no
-// safe meaning: one with a control byte or a space, or with an encoded control byte
-// in its path.
+// AppendTarget appends the normal form of a request target ("/path?query") to dst. The
+// same form is used for the cache key, the route and the request to the origin, so
+// that these cannot differ. ok is false for a target without a safe meaning: one with a
+// control byte or a space, or with an encoded control byte in its path.
 //
-// Bytes that no URI may have (RFC 3986, section 2), which browsers send all the
-// same, are percent-encoded: those from 0x80, and " < > \ ^ ` { | }. So is a "%" that
-// begins no encoded byte. In the path, encoded unreserved characters are decoded,
+// Bytes that are not allowed in a URI (RFC 3986, section 2) but are sent by browsers
+// are percent-encoded: those from 0x80, and " < > \ ^ ` { | }. A "%" that begins no
+// encoded byte is encoded too. In the path, encoded unreserved characters are decoded,
 // hexadecimal digits are in upper case and dot segments are resolved (RFC 3986,
-// sections 6.2.2 and 5.2.4; going above the root stays there). Everything else is
-// kept: "//", encoded slashes and the rest of the query mean what the origin says.
-// The form is idempotent, and at most three times as long as raw.
+// sections 6.2.2 and 5.2.4). A ".." at the root is dropped. All other bytes are kept,
+// because the origin decides the meaning of "//", encoded slashes and the query. The
+// normal form of a normal form is the same, and at most three times as long as raw.
 func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
 	base, path := len(dst), len(raw)
 	if i := bytes.IndexByte(raw, '?'); i >= 0 {
 		path = i
 	}
-	if isPlain(raw[:path]) {
+	if isNormal(raw[:path]) {
 		dst = append(dst, raw[:path]...)
 	} else if dst, ok = appendEncoded(dst, raw[:path], true); !ok {
 		return dst[:base], false
@@ -31,7 +30,7 @@ func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
 	if path == len(raw) {
 		return dst, true
 	}
-	if isPlain(raw[path:]) {
+	if isNormal(raw[path:]) {
 		return append(dst, raw[path:]...), true
 	}
 	if dst, ok = appendEncoded(dst, raw[path:], false); !ok {
@@ -40,32 +39,32 @@ func AppendTarget(dst, raw []byte) (out []byte, ok bool) {
 	return dst, true
 }
 
-// odd are the bytes of targets that need a look: controls, the space, "%" and those
-// that are encoded.
-var odd = func() (t [256]bool) {
+// special are the bytes of a target that make it differ from its normal form or need a
+// check: control bytes, the space, "%" and the bytes to encode.
+var special = func() (t [256]bool) {
 	for c := range t {
 		t[c] = c <= ' ' || c >= 0x7f || bytes.IndexByte([]byte("%\"<>\\^`{|}"), byte(c)) >= 0
 	}
 	return t
 }()
 
-func isPlain(b []byte) bool {
+func isNormal(b []byte) bool {
 	for _, c := range b {
-		if odd[c] {
+		if special[c] {
 			return false
 		}
 	}
 	return true
 }
 
-// appendEncoded appends a path, or a query with its "?", in normal form but for dot
-// segments.
+// appendEncoded appends a path, or a query with its "?", in normal form. It does not
+// resolve dot segments.
 func appendEncoded(dst, raw []byte, isPath bool) ([]byte, bool) {
 	const digits = "0123456789ABCDEF"
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
 		switch {
-		case !odd[c]:
+		case !special[c]:
 			dst = append(dst, c)
 			continue
 		case c <= ' ' || c == 0x7f:
@@ -115,7 +114,7 @@ func unreserved(c byte) bool {
 func removeDots(p []byte) int {
 	w := 0
 	for r := 0; r < len(p); {
-		// p[r] is a slash; the segment behind it ends before the next one.
+		// p[r] is a slash. Its segment ends before the next slash.
 		end := r + 1
 		for end < len(p) && p[end] != '/' {
 			end++

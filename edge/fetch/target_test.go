@@ -8,7 +8,7 @@ import (
 	"perto/internal/fields"
 )
 
-func TestTargetsHaveOneForm(t *testing.T) {
+func TestTargetsAreNormalised(t *testing.T) {
 	for _, tc := range []struct {
 		in, want string
 		ok       bool
@@ -33,7 +33,7 @@ func TestTargetsHaveOneForm(t *testing.T) {
 	}
 }
 
-func TestNormalisingAllocatesNothing(t *testing.T) {
+func TestNormalTargetAllocatesNothing(t *testing.T) {
 	dst, raw := make([]byte, 0, 256), []byte("/a/../%7euser/x?y=z")
 	if n := testing.AllocsPerRun(100, func() { AppendTarget(dst, raw) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -53,7 +53,7 @@ func FuzzTarget(f *testing.F) {
 		if !ok {
 			return
 		}
-		if once[0] != '/' || len(once) > 3*len(raw) || !isPlain([]byte(strings.ReplaceAll(string(once), "%", ""))) {
+		if once[0] != '/' || len(once) > 3*len(raw) || !isNormal([]byte(strings.ReplaceAll(string(once), "%", ""))) {
 			t.Fatalf("%q became %q", raw, once)
 		}
 		if u, err := url.ParseRequestURI(string(once)); err != nil || strings.ContainsFunc(u.Path, func(c rune) bool { return c < ' ' }) {
@@ -77,7 +77,7 @@ func TestForwardedFields(t *testing.T) {
 	}
 }
 
-func TestLoopsAreSeen(t *testing.T) {
+func TestLoopsAreDetected(t *testing.T) {
 	for loop, want := range map[string]bool{"": false, "other": false, "other, perto-gru-1": true, "perto-gru-1;v=1": true, "perto-gru-11": false} {
 		if got := Looped(fields.Of("CDN-Loop", loop), "perto-gru-1"); got != want {
 			t.Errorf("%q: got %v, want %v", loop, got, want)
