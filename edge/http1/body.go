@@ -7,20 +7,20 @@ import (
 	"perto/internal/fields"
 )
 
-// Body reads the body of the message whose head its Reader read last. It ends
-// with io.EOF only where the message says that it ends; when the source ends
-// before, with io.ErrUnexpectedEOF. A Body is good until the next head.
+// Body reads the body of the last message whose head was read. It returns io.EOF only
+// at the end that the message defines. When the source ends before, it returns
+// io.ErrUnexpectedEOF. A Body is valid until the next head is read.
 type Body struct {
 	r       *Reader
-	left    int64 // bytes left of the body or of the current chunk; -1: until the source ends
+	left    int64 // bytes left of the body or of the current chunk; -1 means until the source ends
 	chunked bool
 	first   bool // no chunk line was read yet
 	done    bool
-	n       int64 // bytes given so far
+	n       int64 // bytes returned so far
 }
 
-// Body returns the body of a message with the given framing: length in bytes,
-// or -1 and chunked, or -1 for everything until the source ends.
+// Body returns the body of a message with the given framing. length is in bytes. -1
+// means chunked, or without chunked all bytes until the source ends.
 func (r *Reader) Body(length int64, chunked bool) *Body {
 	r.body = Body{r: r, left: length, chunked: chunked, first: true, done: length == 0}
 	if chunked {
@@ -29,14 +29,14 @@ func (r *Reader) Body(length int64, chunked bool) *Body {
 	return &r.body
 }
 
-// Len returns how many bytes were read so far, without framing.
+// Len returns the number of bytes read so far, without framing.
 func (b *Body) Len() int64 { return b.n }
 
-// Done tells whether the whole body was read.
+// Done reports whether the whole body was read.
 func (b *Body) Done() bool { return b.done }
 
-// Read reads body bytes into p, straight from the source when nothing is
-// buffered.
+// Read reads body bytes into p. When nothing is buffered, large reads go to the source
+// directly.
 func (b *Body) Read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
@@ -74,8 +74,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	return 0, err
 }
 
-// read takes buffered bytes first. Small reads go through the buffer, since a
-// chunk line is likely to follow.
+// read returns buffered bytes first. Small reads go through the buffer, because a chunk
+// line probably follows.
 func (b *Body) read(p []byte) (int, error) {
 	r := b.r
 	if r.r == r.w {
@@ -91,8 +91,8 @@ func (b *Body) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextChunk reads the line end of the chunk before, the next chunk-size line
-// and, after the last chunk, the trailer section, which is checked and dropped.
+// nextChunk reads the line end of the chunk before and the next chunk-size line. After
+// the last chunk it also reads the trailer section, checks it and drops it.
 func (b *Body) nextChunk() error {
 	if !b.first {
 		line, err := b.line(2, BadChunk)
@@ -151,9 +151,9 @@ func (b *Body) line(limit int, refusal Refusal) ([]byte, error) {
 // maxChunkDigits keeps every accepted chunk size inside an int64.
 const maxChunkDigits = 15
 
-// chunkSize reads "1*HEXDIG [chunk-ext]". Extensions are checked and dropped:
-// ";name" or ";name=value" with tokens or a quoted string, no white space
-// (RFC 9112, section 7.1.1, allows some, "bad" it says itself).
+// chunkSize reads "1*HEXDIG [chunk-ext]". Extensions are checked and dropped. They have
+// the form ";name" or ";name=value" with a token or a quoted string, without the white
+// space that RFC 9112, section 7.1.1, calls bad.
 func chunkSize(line []byte) (int64, bool) {
 	var n int64
 	i := 0
@@ -191,8 +191,8 @@ func chunkSize(line []byte) (int64, bool) {
 	return n, true
 }
 
-// legacyChunkSize is chunkSize for lines of old origins: with white space behind the
-// size and in extensions, which are not looked into, and with leading zeros.
+// legacyChunkSize is chunkSize for lines of old origins. It accepts white space after
+// the size, leading zeros, and any extension without control bytes.
 func legacyChunkSize(line []byte) (int64, bool) {
 	digits := 0
 	for digits < len(line) && hexValue(line[digits]) >= 0 {
@@ -217,7 +217,7 @@ func tokenLen(b []byte) int {
 	return i
 }
 
-// quotedLen returns the length of the quoted string that b begins with, or 0.
+// quotedLen returns the length of the quoted string at the start of b, or 0.
 func quotedLen(b []byte) int {
 	if len(b) == 0 || b[0] != '"' {
 		return 0
@@ -235,8 +235,8 @@ func quotedLen(b []byte) int {
 	return 0
 }
 
-// trailer reads the trailer section up to the empty line. Its fields must be
-// well formed and are dropped: merging them into the head is never safe.
+// trailer reads the trailer section up to the empty line. Its fields must be well
+// formed. They are dropped, because merging them into the head is never safe.
 func (b *Body) trailer() error {
 	for size := 0; ; {
 		line, err := b.line(MaxTrailer-size, BadTrailer)

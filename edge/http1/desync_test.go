@@ -7,13 +7,12 @@ import (
 	"testing"
 )
 
-// TestRefusesEveryAmbiguousRequest is the desync grid: each row is one request
-// that at least one of Go's net/http, nginx, HAProxy and Varnish accepts (or
-// understands in its own way), followed by a second one that must never be seen
-// as a request. The status is what the client gets before we close; 200 rows are
-// the controls. A row with drops=true is answered, but its body is not trusted
-// to end where it says and the connection closes (the edge does that: GET with
-// a body).
+// TestRefusesEveryAmbiguousRequest is a table of desync attacks. Each row has one
+// request that at least one of Go's net/http, nginx, HAProxy and Varnish accepts or
+// reads differently. A second request follows that must never be read as a request.
+// The status is that of the reply before the connection closes. Rows with 200 are
+// controls. A row with drops=true gets a reply, but then the connection closes, because
+// the end of its body is not certain. The edge does this for a GET with a body.
 func TestRefusesEveryAmbiguousRequest(t *testing.T) {
 	const host = "Host: a.example\r\n"
 	post := func(h, body string) string { return "POST /p HTTP/1.1\r\n" + host + h + "\r\n" + body }
@@ -109,8 +108,8 @@ func TestRefusesEveryAmbiguousRequest(t *testing.T) {
 	}
 }
 
-// status reads one request with its body as a server would and returns 200 or
-// the refusal's status.
+// status reads one request with its body like a server. It returns 200 or the status of
+// the refusal.
 func status(r *Reader) int {
 	var q Request
 	err := r.ReadRequest(&q)

@@ -1,27 +1,29 @@
-// Package http1 reads and writes HTTP/1.1 messages (RFC 9112) without mercy: a
-// message that two programs could understand differently is refused, since a
-// front and an origin that disagree about where a message ends are the door of
-// request smuggling.
+// Package http1 reads and writes HTTP/1.1 messages (RFC 9112) strictly. It refuses each
+// message that two programs could read differently. If a front and an origin disagree
+// about the end of a message, request smuggling is possible.
 //
-// A [Reader] owns the buffer of one connection. ReadRequest and ReadResponse
-// give heads whose names, values and target are views into that buffer, valid
-// until the next head is read; [Reader.Body] then reads the body of the same
-// message. A head costs no allocation once the buffer has its size. Nothing
-// here knows about caching, routing or clocks: deadlines are the business of
-// whoever owns the connection.
+// The edge reads requests and package fetch reads replies with it. Start with
+// [NewReader]. A [Reader] owns the buffer of one connection. ReadRequest and
+// ReadResponse return heads whose names, values and target are views into that buffer.
+// They are valid until the next head is read. [Reader.Body] then reads the body of the
+// same message. A head costs no allocation once the buffer has its size. The package
+// has no caching, no routing and no clock: the owner of the connection sets deadlines.
 //
-// Refused are, with the status of [Refusal.Status]: bare LF or CR, obsolete line
-// folding, white space before a colon, control bytes, Content-Length that is
-// repeated, signed, hexadecimal or a list, Content-Length beside
-// Transfer-Encoding, any transfer coding but one "chunked", chunked in HTTP/1.0,
-// chunk lines with anything odd, a missing, repeated or odd Host, an absolute
-// target that differs from Host, a Connection field which names end-to-end
-// fields, and more. The table test reads like the list.
+// These messages are refused with the status of [Refusal.Status]:
 //
-// Replies of origins are read by a [NewOriginReader], which takes some forms of old
-// servers that have one meaning: white space before a colon, and odd chunk lines.
+//   - bare LF or CR, obsolete line folding, white space before a colon, control bytes
+//   - Content-Length that is repeated, signed, hexadecimal or a list
+//   - Content-Length together with Transfer-Encoding
+//   - any transfer coding except one "chunked", and chunked in HTTP/1.0
+//   - chunk lines of unusual form
+//   - a Host that is missing, repeated or malformed, or that differs from the target
+//   - a Connection field that names end-to-end fields
 //
-// A Reader serves one goroutine. The Append functions are pure.
+// TestRefusesEveryAmbiguousRequest has the full list. [NewOriginReader] accepts some
+// unusual forms of old origins that have only one meaning, for example white space
+// before a colon.
+//
+// A Reader must be used by one goroutine at a time. The Append functions are pure.
 package http1
 
 // Limits. Beyond them a message is refused, never truncated.
@@ -35,7 +37,7 @@ const (
 	// MaxFields is the greatest number of header field lines (HAProxy: 101).
 	MaxFields = 128
 	// MaxChunkLine is the longest chunk-size line with its extensions in bytes.
-	// Nobody needs extensions; unlimited ones were CVE-2023-39326 in Go.
+	// Extensions are not used in practice. Unlimited ones were CVE-2023-39326 in Go.
 	MaxChunkLine = 256
 	// MaxTrailer is the longest trailer section in bytes.
 	MaxTrailer = 8 << 10

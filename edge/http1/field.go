@@ -2,8 +2,8 @@ package http1
 
 import "perto/internal/fields"
 
-// Known is the set of fields that a head has and that somebody has to act on,
-// so that the hit path asks one word instead of searching the header.
+// Known is a set of fields that the edge handles, one bit each. With it, the hit path
+// tests one word instead of searching the header.
 type Known uint32
 
 // The known fields.
@@ -26,8 +26,8 @@ const (
 	HasCDNLoop
 )
 
-// knownName returns the bit of a field name; 0 for all others. The length
-// decides first: most names need no comparison.
+// knownName returns the bit of a field name, and 0 for other names. It compares the
+// length first, so that most names need no further comparison.
 func knownName(name []byte) Known {
 	switch len(name) {
 	case 4:
@@ -55,7 +55,7 @@ func knownName(name []byte) Known {
 	return 0
 }
 
-// KnownOf returns the bits of a header that was not read from a connection.
+// KnownOf returns the bits of a header that did not come from a connection.
 func KnownOf(h fields.Header) (k Known) {
 	for i := range h {
 		k |= knownName(h[i].Name)
@@ -73,16 +73,16 @@ func is(name []byte, lower string, bit Known) Known {
 // Classes of bytes, one bit each in class.
 const (
 	isToken  = 1 << iota // tchar, RFC 9110, section 5.6.2
-	isValue              // field-vchar, SP, HTAB: anything but other controls
-	isTarget             // what clients may send in a request target
-	isURI                // what goes to an origin in one
-	isHost               // reg-name and IP-literal as we take them
+	isValue              // field-vchar, SP, HTAB: all bytes except other controls
+	isTarget             // allowed in request targets of clients
+	isURI                // allowed in request targets to origins
+	isHost               // allowed in a reg-name
 )
 
-// class classifies every byte. In targets, clients may send all but controls, the
-// space and "#": browsers send some bytes raw that RFC 3986 excludes. Origins get
-// visible ASCII without " < > \ #, which some programs rewrite; the others are
-// percent-encoded before (package fetch).
+// class has the classes of every byte. In targets, clients may send all bytes except
+// controls, the space and "#", because browsers send some bytes raw that RFC 3986
+// excludes. Origins receive visible ASCII without " < > \ #, which some programs
+// rewrite. Package fetch percent-encodes the other bytes.
 var class = func() (t [256]uint8) {
 	for c := range 256 {
 		letter := 'a' <= c|0x20 && c|0x20 <= 'z' && c < 0x80
@@ -115,9 +115,9 @@ func has(set string, c byte) bool {
 	return false
 }
 
-// parseFields reads field lines from b, which ends with the empty line, appends
-// them to h and returns the known ones among them. repeated holds those that
-// came more than once. lenient takes white space before the colon.
+// parseFields reads field lines from b, which ends with the empty line, and appends
+// them to h. known has the bits of the known fields, repeated the bits of those that
+// came more than once. lenient accepts white space before the colon.
 func parseFields(b []byte, h fields.Header, lenient bool) (_ fields.Header, known, repeated Known, _ Refusal) {
 	for {
 		if b[0] == '\r' {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestRequestHeadIsUnderstood(t *testing.T) {
+func TestRequestHeadIsParsed(t *testing.T) {
 	raw := "GET /a/b?c=d HTTP/1.1\r\nHost: Shop.Example:8080\r\nAccept: */*\r\nRANGE: bytes=0-1\r\nEmpty:\r\n" +
 		"Pad: \t x y \t\r\nConnection: close\r\n\r\n"
 	var q Request
@@ -115,7 +115,7 @@ func TestPipelinedRequestsWithBodiesStayApart(t *testing.T) {
 	}
 }
 
-func TestHalfMessagesAreUnexpectedEnds(t *testing.T) {
+func TestTruncatedMessagesAreUnexpectedEnds(t *testing.T) {
 	for _, raw := range []string{
 		"GET / HT", "GET / HTTP/1.1\r\nHost: a\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel",
@@ -221,7 +221,7 @@ const browserHead = "GET /assets/app.css?v=3 HTTP/1.1\r\nHost: www.shop.example\
 	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: pt-BR,pt;q=0.9,en;q=0.8\r\nReferer: http://www.shop.example/\r\n" +
 	"Cookie: session=0123456789abcdef; theme=dark\r\nConnection: keep-alive\r\n\r\n"
 
-// loop is a source that gives the same bytes for ever.
+// loop is a source that repeats the same bytes without end.
 type loop struct {
 	b []byte
 	i int
@@ -282,7 +282,7 @@ func FuzzRequestHead(f *testing.F) {
 		if bytes.ContainsAny(q.Target, " \t\r\n#") || bytes.ContainsAny(q.Host, "/@ \t\r\n\\?#") || q.Chunked && q.ContentLength != -1 {
 			t.Fatalf("accepted %q on %q", q.Target, q.Host)
 		}
-		// Written again from what was parsed, it parses to the same.
+		// The parsed request, written again, must parse to the same.
 		if q.Minor == 0 {
 			return
 		}
@@ -293,7 +293,7 @@ func FuzzRequestHead(f *testing.F) {
 		again, err := AppendRequestHead(nil, q.Method, q.Target, q.Host, h)
 		if err != nil {
 			if err == BadTarget && !isSoundTarget(q.Target) {
-				return // it is written in normal form only
+				return // only its normal form is written
 			}
 			t.Fatalf("%q was accepted and is not written: %v", raw, err)
 		}
@@ -352,8 +352,8 @@ func FuzzChunkedBody(f *testing.F) {
 	})
 }
 
-// TestConnectionIsShort: every field is compared with every member, so thousands
-// of members would cost more to read than to send.
+// TestConnectionIsShort limits the members of Connection. Every field is compared with
+// every member, so thousands of members would cost more to read than to send.
 func TestConnectionIsShort(t *testing.T) {
 	for n, want := range map[int]error{maxConnection: nil, maxConnection + 1: BadConnection} {
 		raw := "GET / HTTP/1.1\r\nHost: a\r\nConnection: x" + strings.Repeat(",x", n-1) + "\r\n\r\n"
@@ -364,9 +364,9 @@ func TestConnectionIsShort(t *testing.T) {
 	}
 }
 
-// TestALargeHeadLeavesNoLargeBuffer: else every idle connection could hold as
-// much as its largest head.
-func TestALargeHeadLeavesNoLargeBuffer(t *testing.T) {
+// TestLargeHeadLeavesNoLargeBuffer checks that an idle connection does not keep the
+// buffer of its largest head.
+func TestLargeHeadLeavesNoLargeBuffer(t *testing.T) {
 	head := func(n int) string { return "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("x", n) + "\r\n\r\n" }
 	r := NewReader(strings.NewReader(head(60_000) + head(10) + head(10)))
 	var q Request

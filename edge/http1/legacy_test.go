@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestOldOriginsAreUnderstood: replies that are unusual but have one meaning.
-func TestOldOriginsAreUnderstood(t *testing.T) {
+// TestLegacyRepliesAreAccepted reads replies that are unusual but have only one meaning.
+func TestLegacyRepliesAreAccepted(t *testing.T) {
 	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, tt := range []struct {
 		name, raw string
@@ -50,8 +50,8 @@ func TestOldOriginsAreUnderstood(t *testing.T) {
 	}
 }
 
-// TestClientsGetNoLeniency: the same forms in a request stay refused.
-func TestClientsGetNoLeniency(t *testing.T) {
+// TestLegacyRequestsAreRefused checks that the same forms are refused in requests.
+func TestLegacyRequestsAreRefused(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, raw := range []string{
 		"GET / HTTP/1.1\r\nHost : a\r\n\r\n", head + "5 \r\nhello\r\n0\r\n\r\n", head + "5 ; a = b\r\nhello\r\n0\r\n\r\n",

@@ -5,15 +5,15 @@ import (
 	"io"
 )
 
-// firstBuffer is the size in bytes of a connection's buffer at its start: most
-// heads fit, and most idle connections hold no more.
+// firstBuffer is the size of a connection's buffer at its start, in bytes. Most heads
+// fit into it, and most idle connections hold no more.
 const firstBuffer = 4 << 10
 
-// keptBuffer is the size in bytes up to which a buffer is kept for the next head.
+// keptBuffer is the largest buffer that is kept for the next head, in bytes.
 const keptBuffer = 16 << 10
 
-// minRead is the room in bytes below which an empty buffer is replaced: a head
-// that almost fills it would else make its body come in crumbs.
+// minRead is the free space below which an empty buffer is replaced, in bytes. Without
+// it, a head that almost fills the buffer would cause many small reads of the body.
 const minRead = 512
 
 // Reader reads the messages of one direction of one connection.
@@ -21,18 +21,17 @@ const minRead = 512
 //	buf: | head of this message | bytes read ahead | free |
 //	     0                    base    r           w
 //
-// Bytes before base belong to the head which the caller holds; while its body
-// is read they stay where they are. When room runs out the Reader moves what is
-// between r and w, or takes a new buffer and leaves the old one to whoever holds
-// views into it.
+// Bytes before base belong to the head that the caller uses. They do not move while
+// the body is read. When the free space is too small, the Reader moves the bytes
+// between r and w, or allocates a new buffer. Views into the old buffer stay valid.
 type Reader struct {
 	src  io.Reader
 	buf  []byte
 	base int
 	r, w int
 	body Body
-	// lenient accepts unusual forms of old origins that have one meaning. The edge
-	// writes all messages anew, so clients never get these forms.
+	// lenient accepts unusual forms of old origins that have only one meaning. The edge
+	// composes all messages itself, so clients never receive these forms.
 	lenient bool
 }
 
@@ -41,20 +40,20 @@ func NewReader(src io.Reader) *Reader {
 	return &Reader{src: src, buf: make([]byte, firstBuffer)}
 }
 
-// NewOriginReader returns a Reader of the replies of an origin. Besides what others
-// accept it takes white space before the colon of a field (RFC 9112, section 5.1: it
-// must be removed) and in chunk-size lines, any chunk extension without controls, and
-// leading zeros of a chunk size.
+// NewOriginReader returns a Reader of the replies of an origin. In addition it accepts
+// white space before the colon of a field (RFC 9112, section 5.1: it must be removed)
+// and in chunk-size lines. It also accepts any chunk extension without control bytes,
+// and leading zeros of a chunk size.
 func NewOriginReader(src io.Reader) *Reader {
 	r := NewReader(src)
 	r.lenient = true
 	return r
 }
 
-// Buffered returns how many bytes were read ahead and not used yet.
+// Buffered returns the number of bytes that were read ahead and not used yet.
 func (r *Reader) Buffered() int { return r.w - r.r }
 
-// fill reads more bytes from the source, making room first.
+// fill reads more bytes from the source. It makes free space first if necessary.
 func (r *Reader) fill() error {
 	if r.r == r.w {
 		r.r, r.w = r.base, r.base
@@ -112,12 +111,12 @@ func (r *Reader) head() ([]byte, error) {
 	}
 }
 
-// headScan looks for the end of a head in bytes that arrive in pieces, each
-// looked at once.
+// headScan finds the end of a head in bytes that arrive in pieces. It reads each byte
+// once.
 type headScan struct {
 	skip  int // 2 when an empty line comes before the first one
-	line  int // where the current line begins
-	seen  int // how far we looked
+	line  int // offset of the current line
+	seen  int // number of bytes scanned
 	lines int
 }
 
@@ -154,17 +153,17 @@ func (s *headScan) scan(b []byte) (int, Refusal) {
 		case s.skip > 0:
 			return 0, BadRequestLine
 		default:
-			// One empty line before a message is an old client's sin after a POST
-			// (RFC 9112, section 2.2); two are somebody's experiment.
+			// Some old clients send one empty line after a POST (RFC 9112, section
+			// 2.2). Two empty lines are refused.
 			s.skip = lf + 1
 		}
 		s.line = lf + 1
 	}
 }
 
-// ReadRequest reads the next head into q, whose Header is used again. Errors are
-// a [Refusal], io.EOF before the first byte of a request, io.ErrUnexpectedEOF
-// inside, or the source's own.
+// ReadRequest reads the next head into q and reuses the memory of q.Header. Errors are
+// a [Refusal], io.EOF before the first byte of a request, io.ErrUnexpectedEOF inside a
+// head, or errors of the source.
 func (r *Reader) ReadRequest(q *Request) error {
 	b, err := r.head()
 	if err != nil {
@@ -176,8 +175,8 @@ func (r *Reader) ReadRequest(q *Request) error {
 	return nil
 }
 
-// ReadResponse reads the next head into s; toHEAD tells that it answers a HEAD
-// request. Interim replies (1xx) come as responses of their own.
+// ReadResponse reads the next head into s. toHEAD is set for a reply to a HEAD request.
+// Each interim reply (1xx) is a separate response.
 func (r *Reader) ReadResponse(s *Response, toHEAD bool) error {
 	b, err := r.head()
 	if err != nil {

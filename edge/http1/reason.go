@@ -1,6 +1,6 @@
 package http1
 
-// reasons are the phrases of the registry of status codes, in the words of RFC 9110.
+// reasons are the phrases of the registry of status codes (RFC 9110).
 var reasons = map[int]string{
 	100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
 
@@ -22,10 +22,11 @@ var reasons = map[int]string{
 	510: "Not Extended", 511: "Network Authentication Required",
 }
 
-// classes are for codes that are not registered.
+// classes are the phrases for status codes that are not registered.
 var classes = [...]string{1: "Informational", "Success", "Redirection", "Client Error", "Server Error"}
 
-// Reason returns the phrase of a status code; for one that is not registered its class.
+// Reason returns the phrase of a status code. For a code that is not registered, it
+// returns the name of its class.
 func Reason(code int) string {
 	if r, ok := reasons[code]; ok {
 		return r

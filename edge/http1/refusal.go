@@ -2,8 +2,8 @@ package http1
 
 import "strconv"
 
-// Refusal says why a message is not acceptable. It is an error; after one the
-// connection has no known position any more and must be closed.
+// Refusal is the reason why a message is not acceptable. It is an error. After it the
+// position in the stream is unknown, so the connection must be closed.
 type Refusal uint8
 
 // The reasons.
@@ -84,6 +84,6 @@ func (r Refusal) Error() string {
 	return "refusal " + strconv.Itoa(int(r))
 }
 
-// Status returns the status code to answer a client with. For a reply from an
-// origin it means nothing: there every refusal is a 502.
+// Status returns the status code for the reply to a client. It has no meaning for a
+// refused reply of an origin: the client then always receives 502.
 func (r Refusal) Status() int { return refusals[r].status }

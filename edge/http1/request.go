@@ -10,25 +10,25 @@ import (
 // Reader's buffer.
 type Request struct {
 	Method []byte
-	// Target is path and query as sent ("/a?b"), or "*" for OPTIONS. Of a target
-	// in absolute form it is the part after the authority.
+	// Target is path and query as sent ("/a?b"), or "*" for OPTIONS. For a target in
+	// absolute form it is the part after the authority.
 	Target []byte
-	// Host is the authority asked for, with its port if one was sent; empty only
-	// in HTTP/1.0. It is syntactically sound but in the client's case.
+	// Host is the requested authority, with its port if one was sent. It may be empty
+	// in HTTP/1.0 only. It is well formed and has the client's letter case.
 	Host   []byte
 	Minor  uint8 // 0 or 1: HTTP/1.0 or HTTP/1.1
 	Header fields.Header
 	Known  Known
 
-	// ContentLength is the length of the body in bytes: 0 when there is none, -1
-	// when Chunked.
+	// ContentLength is the length of the body in bytes. It is 0 without a body, and -1
+	// when Chunked is set.
 	ContentLength int64
 	Chunked       bool
-	// KeepAlive tells that the client wants to send another request. We keep
-	// HTTP/1.0 connections never.
+	// KeepAlive is set when the client may send another request. It is never set for
+	// HTTP/1.0.
 	KeepAlive bool
-	// Expect100 tells that the client waits for "100 Continue" before it sends
-	// the body.
+	// Expect100 is set when the client waits for "100 Continue" before it sends the
+	// body.
 	Expect100 bool
 
 	size int // of the head in bytes
@@ -37,7 +37,7 @@ type Request struct {
 // Size returns the length of the head in bytes.
 func (q *Request) Size() int { return q.size }
 
-// parse reads the head in b, which is complete: it ends with an empty line.
+// parse reads the complete head in b, which ends with an empty line.
 func (q *Request) parse(b []byte) Refusal {
 	*q = Request{Header: q.Header[:0], size: len(b)}
 	line, rest, r := requestLine(b)
@@ -75,7 +75,7 @@ func (q *Request) parse(b []byte) Refusal {
 	return accepted
 }
 
-// requestLine splits b after the first line; the line comes without CRLF.
+// requestLine splits b after the first line and returns this line without CRLF.
 func requestLine(b []byte) (line, rest []byte, _ Refusal) {
 	i := bytes.IndexByte(b, '\n')
 	if i > MaxRequestLine {
@@ -84,8 +84,8 @@ func requestLine(b []byte) (line, rest []byte, _ Refusal) {
 	return b[:i-1], b[i+1:], accepted
 }
 
-// requestLine reads "method SP target SP HTTP/1.x" and returns the authority of
-// a target in absolute form with its scheme's default port.
+// requestLine reads "method SP target SP HTTP/1.x". For a target in absolute form it
+// returns the authority and the default port of the scheme.
 func (q *Request) requestLine(line []byte) (authority []byte, port string, _ Refusal) {
 	i := 0
 	for i < len(line) && class[line[i]]&isToken != 0 {
@@ -107,7 +107,7 @@ func (q *Request) requestLine(line []byte) (authority []byte, port string, _ Ref
 	if r := q.version(version); r != accepted {
 		return nil, "", r
 	}
-	// CONNECT and TRACE make no sense at an edge and are old ways round it.
+	// CONNECT and TRACE have no use at an edge and were used to bypass it.
 	if string(q.Method) == "CONNECT" || string(q.Method) == "TRACE" {
 		return nil, "", UnsupportedMethod
 	}
@@ -125,8 +125,8 @@ func (q *Request) requestLine(line []byte) (authority []byte, port string, _ Ref
 	return authority, port, accepted
 }
 
-// version reads "HTTP/1.0" or "HTTP/1.1". Another single-digit pair is well
-// formed but not ours.
+// version reads "HTTP/1.0" or "HTTP/1.1". Other pairs of single digits are well formed
+// but not supported.
 func (q *Request) version(v []byte) Refusal {
 	if len(v) != len("HTTP/1.1") || string(v[:5]) != "HTTP/" || v[6] != '.' || !digit(v[5]) || !digit(v[7]) {
 		return BadVersion
@@ -140,9 +140,10 @@ func (q *Request) version(v []byte) Refusal {
 
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
-// host settles which authority is asked for. A target in absolute form must say
-// the same as Host, but for a default port: programs that route by one and by the other
-// could disagree (RFC 9112, section 3.2.2, would let the target win).
+// host sets the requested authority. The authority of a target in absolute form must
+// equal Host, except for a default port. Otherwise programs that route by the target
+// and programs that route by Host could disagree. RFC 9112, section 3.2.2, lets the
+// target take precedence.
 func (q *Request) host(authority []byte, port string, repeated Known) Refusal {
 	if repeated&HasHost != 0 {
 		return RepeatedHost
@@ -168,13 +169,13 @@ func (q *Request) host(authority []byte, port string, repeated Known) Refusal {
 	return accepted
 }
 
-// endToEnd are fields that a Connection field must not name: a front which then
-// drops them as hop-by-hop hides them from the origin ("hop-by-hop header abuse").
+// endToEnd are fields that a Connection field must not name. A front would drop them as
+// hop-by-hop fields and so hide them from the origin ("hop-by-hop header abuse").
 var endToEnd = [...]string{"host", "content-length", "transfer-encoding", "content-type", "cookie", "authorization",
 	"cache-control", "range", "expect", "via", "cdn-loop", "forwarded", "x-forwarded-for"}
 
-// maxConnection is how many members Connection may have. Real ones have up to
-// three; each is compared with each field of the head, several times.
+// maxConnection is the maximum number of members of Connection. In practice there are up
+// to three. Each is compared with each field of the head, several times.
 const maxConnection = 16
 
 func (q *Request) connection() Refusal {
@@ -196,8 +197,8 @@ func (q *Request) connection() Refusal {
 	return accepted
 }
 
-// framing finds the length of a body from a head (RFC 9112, section 6.3), for
-// requests and replies alike. length is -1 when chunked and 0 when nothing says.
+// framing returns the length of a body from the fields of a request or reply (RFC 9112,
+// section 6.3). length is -1 when chunked, and 0 without a field that frames a body.
 func framing(h fields.Header, known, repeated Known, minor uint8) (length int64, chunked bool, _ Refusal) {
 	if known&HasTransferEncoding != 0 {
 		switch {
@@ -228,8 +229,8 @@ func framing(h fields.Header, known, repeated Known, minor uint8) (length int64,
 	return n, false, accepted
 }
 
-// badCoding tells a well-formed list of codings which we do not have ("gzip,
-// chunked": 501) from something dressed up to look like chunked (400).
+// badCoding returns the refusal for a transfer coding. A well-formed list of unsupported
+// codings ("gzip, chunked") is 501. Values that only resemble chunked are 400.
 func badCoding(v []byte) Refusal {
 	last := ""
 	for e := range fields.List(v) {

@@ -15,17 +15,17 @@ type Response struct {
 	Header fields.Header
 	Known  Known
 
-	// ContentLength is the length of the body in bytes: -1 when only its end will
-	// tell (Chunked, or the origin closes), 0 when there is none.
+	// ContentLength is the length of the body in bytes. It is 0 without a body. It is
+	// -1 when Chunked is set or when the body ends with the connection.
 	ContentLength int64
 	Chunked       bool
-	// KeepAlive tells that the connection can carry another request once the
-	// body was read to its end.
+	// KeepAlive is set when the connection can carry another request after the body was
+	// read to its end.
 	KeepAlive bool
 }
 
-// parse reads the complete head in b. toHEAD tells that the request was a HEAD,
-// whose replies have no body whatever they say. lenient: see [NewOriginReader].
+// parse reads the complete head in b. toHEAD is set for a reply to a HEAD request, which
+// has no body regardless of its fields. For lenient see [NewOriginReader].
 func (s *Response) parse(b []byte, toHEAD, lenient bool) Refusal {
 	*s = Response{Header: s.Header[:0]}
 	i := bytes.IndexByte(b, '\n')
@@ -54,7 +54,7 @@ func (s *Response) parse(b []byte, toHEAD, lenient bool) Refusal {
 	s.KeepAlive = !foreign && s.Minor == 1 && !s.Header.Contains("connection", "close")
 	switch {
 	case s.Status == 204, s.Status == 304:
-		// Such a reply has no body. An origin that announces one may send it, and then
+		// Such a reply has no body. An origin that announces a body may send it. Then
 		// it would be read as the reply to the next request.
 		s.KeepAlive = s.KeepAlive && s.ContentLength == 0
 		s.ContentLength, s.Chunked = 0, false
@@ -66,10 +66,10 @@ func (s *Response) parse(b []byte, toHEAD, lenient bool) Refusal {
 	return accepted
 }
 
-// foreignCoding tells whether a reply has one transfer coding that is nobody's
-// and does not look like chunked. Its body ends with the connection (RFC 9112,
-// section 6.3, rule 4), so nothing about it can be misunderstood; what names a
-// real coding is refused, since we cannot take that off.
+// foreignCoding reports whether a reply has one transfer coding that is not registered
+// and does not resemble chunked. Its body ends with the connection (RFC 9112, section
+// 6.3, rule 4), so its end is not ambiguous. Registered codings are refused, because
+// the edge cannot decode them.
 func (s *Response) foreignCoding(repeated Known) bool {
 	if s.Known&HasTransferEncoding == 0 || s.Known&HasContentLength != 0 || s.Minor == 0 || repeated&HasTransferEncoding != 0 {
 		return false
@@ -88,7 +88,7 @@ func (s *Response) foreignCoding(repeated Known) bool {
 }
 
 // statusLine reads "HTTP/1.x SP 3DIGIT SP reason". The last space may be missing
-// together with the reason: widespread, and not ambiguous.
+// together with the reason, which is common and not ambiguous.
 func (s *Response) statusLine(line []byte) Refusal {
 	const prefix = len("HTTP/1.1 200")
 	if len(line) < prefix || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' {

@@ -7,7 +7,7 @@ import (
 )
 
 // splitAbsolute splits "http://authority/path?query" into its authority, the default
-// port of its scheme and the rest, which begins with "/" (an empty path is "/").
+// port of its scheme and the rest. The rest begins with "/", also for an empty path.
 func splitAbsolute(target []byte) (authority []byte, port string, rest []byte, ok bool) {
 	n := len("http://")
 	switch {
@@ -35,8 +35,8 @@ func splitAbsolute(target []byte) (authority []byte, port string, rest []byte, o
 	return authority, port, rest, true
 }
 
-// withoutPort returns a sound authority without its port, if that is the default one
-// or empty.
+// withoutPort removes the port from a well-formed authority if the port is the default
+// one or empty.
 func withoutPort(a []byte, port string) []byte {
 	i := bytes.LastIndexByte(a, ':')
 	if i < 0 || bytes.IndexByte(a[i:], ']') >= 0 {
@@ -48,11 +48,10 @@ func withoutPort(a []byte, port string) []byte {
 	return a
 }
 
-// validAuthority accepts host[:port], also with an empty port (RFC 3986, section
-// 3.2.3): a name of letters, digits, "-", "." and
-// "_", an IPv4 address, or an IPv6 address in brackets. RFC 3986 would also take
-// percent-encoding, sub-delimiters and user information; no service is called
-// like that, and those are what host confusion is made of.
+// validAuthority accepts host[:port], also with an empty port (RFC 3986, section 3.2.3).
+// The host is a name of letters, digits, "-", "." and "_", an IPv4 address, or an IPv6
+// address in brackets. RFC 3986 also allows percent-encoding, sub-delimiters and user
+// information. Services do not use them in names, but attacks by host confusion do.
 func validAuthority(a []byte) bool {
 	if len(a) == 0 || len(a) > 255+len(":65535") {
 		return false

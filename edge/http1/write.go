@@ -7,8 +7,8 @@ import (
 	"perto/internal/fields"
 )
 
-// AppendStatusLine writes "HTTP/1.1 code reason" and CRLF. An empty reason, and one
-// with control bytes, is replaced by the registered one.
+// AppendStatusLine writes "HTTP/1.1 code reason" and CRLF. It replaces a reason that is
+// empty or has control bytes by the registered phrase.
 func AppendStatusLine(dst []byte, code int, reason []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(code), 10)
@@ -21,13 +21,16 @@ func AppendStatusLine(dst []byte, code int, reason []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendRequestHead writes the head of a request up to the fields that frame its
-// body, which the caller adds with the empty line. It returns a [Refusal], and dst
-// as it was, when the result would not be read as one request with these parts: a
-// method that is no token, a target that is empty or has white space, controls or
-// other bytes that targets do not have, a malformed host, or a field with a
-// malformed name or a value with controls (RFC 9110, section 5.5; RFC 9112, section
-// 11.1). A field of h that frames the body or names the host is malformed too.
+// AppendRequestHead writes the head of a request without the fields that frame its body.
+// The caller adds these and the empty line. It returns a [Refusal] and the unchanged
+// dst when the result could not be read as one request with these parts (RFC 9110,
+// section 5.5; RFC 9112, section 11.1):
+//
+//   - the method is not a token
+//   - the target is empty or has white space, controls or other bytes not allowed there
+//   - the host is malformed
+//   - a field has a malformed name or a value with controls
+//   - a field of h frames the body or names the host
 func AppendRequestHead(dst, method, target, host []byte, h fields.Header) ([]byte, error) {
 	switch {
 	case len(method) == 0 || tokenLen(method) != len(method):
@@ -51,7 +54,7 @@ func AppendRequestHead(dst, method, target, host []byte, h fields.Header) ([]byt
 	return h.Append(dst), nil
 }
 
-// isSoundTarget tells whether a target has the form "/path?query" or "*".
+// isSoundTarget reports whether a target has the form "/path?query" or "*".
 func isSoundTarget(target []byte) bool {
 	for _, c := range target {
 		if class[c]&isURI == 0 {
@@ -61,9 +64,9 @@ func isSoundTarget(target []byte) bool {
 	return len(target) > 0 && (target[0] == '/' || len(target) == 1 && target[0] == '*')
 }
 
-// AppendSound writes the lines of a header as they go to a client. A line with a
-// malformed name, or with a control byte in its value, is left out: it comes from a
-// function, and a client or a cache could read it as two.
+// AppendSound writes the lines of a header for a client. It leaves out lines with a
+// malformed name or with a control byte in the value. Such lines come from functions,
+// and a client or a cache could read one as two lines.
 func AppendSound(dst []byte, h fields.Header) []byte {
 	for i := range h {
 		if isSoundName(h[i].Name) && isSound(h[i].Value) {
@@ -75,7 +78,7 @@ func AppendSound(dst []byte, h fields.Header) []byte {
 
 func isSoundName(name []byte) bool { return len(name) > 0 && tokenLen(name) == len(name) }
 
-// isSound tells whether a field value or a reason phrase has no control bytes but
+// isSound reports whether a field value or a reason phrase has no control bytes except
 // tabs.
 func isSound(v []byte) bool {
 	for _, c := range v {
@@ -105,8 +108,7 @@ func AppendInt(dst []byte, name string, n int64) []byte {
 // dateForm is IMF-fixdate (RFC 9110, section 5.6.7).
 const dateForm = "Mon, 02 Jan 2006 15:04:05 GMT"
 
-// AppendDate writes "name: date" and CRLF with t in the one form that HTTP
-// generates.
+// AppendDate writes "name: date" and CRLF with t as IMF-fixdate.
 func AppendDate(dst []byte, name string, t time.Time) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)
@@ -114,9 +116,8 @@ func AppendDate(dst []byte, name string, t time.Time) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendChunkLine writes the size line of a chunk of n bytes, which must be
-// followed by the bytes and CRLF. n must not be 0: that would end the body (see
-// [LastChunk]).
+// AppendChunkLine writes the size line of a chunk of n bytes. The caller adds the bytes
+// and CRLF. n must not be 0, because that would end the body (see [LastChunk]).
 func AppendChunkLine(dst []byte, n int) []byte {
 	dst = strconv.AppendUint(dst, uint64(n), 16)
 	return append(dst, "\r\n"...)
@@ -125,5 +126,5 @@ func AppendChunkLine(dst []byte, n int) []byte {
 // LastChunk ends a chunked body.
 const LastChunk = "0\r\n\r\n"
 
-// Continue is the interim reply which asks for the body.
+// Continue is the interim reply that asks the client for the body.
 const Continue = "HTTP/1.1 100 Continue\r\n\r\n"

@@ -11,8 +11,8 @@ import (
 	"perto/internal/fields"
 )
 
-// TestUnsoundRequestsAreNotWritten: nothing is written that an origin could read as
-// another request, or as two.
+// TestUnsoundRequestsAreNotWritten checks that no request is written which an origin
+// could read as another request or as two.
 func TestUnsoundRequestsAreNotWritten(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, target, host string
@@ -57,7 +57,7 @@ func TestUnsoundRequestsAreNotWritten(t *testing.T) {
 	}
 }
 
-// TestUnsoundFieldsDoNotReachClients: they are left out of a reply.
+// TestUnsoundFieldsDoNotReachClients checks that they are left out of a reply.
 func TestUnsoundFieldsDoNotReachClients(t *testing.T) {
 	h := fields.Of("A", "1", "B", "x\r\nSet-Cookie: y", "C\r\nD", "x", "", "x", "E", "x\ny", "F", "x\x00", "G", "x\x7f", "H", "a\tb", "I J", "x")
 	if got, want := string(AppendSound(nil, h)), "A: 1\r\nH: a\tb\r\n"; got != want {
@@ -68,8 +68,8 @@ func TestUnsoundFieldsDoNotReachClients(t *testing.T) {
 	}
 }
 
-// FuzzRequestWriter: net/http reads back exactly what was to be written, or nothing
-// was.
+// FuzzRequestWriter checks that net/http reads each written request with the same
+// parts, or that nothing was written.
 func FuzzRequestWriter(f *testing.F) {
 	for _, s := range [][5]string{
 		{"GET", "/", "a.example", "X-A", "b"}, {"POST", "/a?b=c", "a:80", "Accept", "x, y"}, {"GET", "/ HTTP/1.1\r\nHost: b\r\n\r\n", "a", "A", "b"},
@@ -91,8 +91,8 @@ func FuzzRequestWriter(f *testing.F) {
 		br := bufio.NewReader(bytes.NewReader(b))
 		q, err := http.ReadRequest(br)
 		if err != nil {
-			// net/http parses targets as URLs and takes fewer of them. The head must
-			// be one all the same.
+			// net/http parses targets as URLs and accepts fewer of them. The head must
+			// still be one head.
 			if bytes.Count(b, []byte("\r\n")) != 4 || bytes.Count(b, []byte("\n")) != 4 || strings.ContainsAny(target, " \t") {
 				t.Fatalf("%q: %v", b, err)
 			}
