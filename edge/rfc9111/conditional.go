@@ -7,9 +7,9 @@ import (
 	"perto/internal/fields"
 )
 
-// Validators returns the entity tag and the modification date of a reply, nil
-// where it has none, as they go into If-None-Match and If-Modified-Since
-// (section 4.3.1).
+// Validators returns the entity tag and the modification date of a reply, for
+// If-None-Match and If-Modified-Since (section 4.3.1). Each is nil when the reply does
+// not have it.
 func Validators(reply fields.Header) (etag, lastModified []byte) {
 	etag, _ = reply.Get("etag")
 	lastModified, _ = reply.Get("last-modified")
@@ -22,8 +22,8 @@ func Validators(reply fields.Header) (etag, lastModified []byte) {
 	return etag, lastModified
 }
 
-// NotModified tells whether a conditional request is answered by 304 from the
-// stored reply (section 4.3.2). If-None-Match goes before If-Modified-Since.
+// NotModified reports whether the reply to a conditional request is 304, given the
+// stored reply (section 4.3.2). If-None-Match takes precedence over If-Modified-Since.
 func NotModified(request, reply fields.Header, now time.Time) bool {
 	if request.Has("if-none-match") {
 		etag, _ := Validators(reply)
@@ -52,10 +52,10 @@ func NotModified(request, reply fields.Header, now time.Time) bool {
 	return ok && !t.After(since)
 }
 
-// Confirms tells whether a 304 is about the stored reply (section 4.3.4). A strong
-// entity tag must be the stored one, a weak one must match it weakly; without one,
-// Last-Modified must be the stored one where both have it. Otherwise the 304 must
-// not freshen the stored reply: its body is another one.
+// Confirms reports whether a 304 is about the stored reply (section 4.3.4). A strong
+// entity tag must equal the stored one. A weak tag must match it weakly. Without a tag,
+// Last-Modified must be equal if both have it. Otherwise the 304 belongs to another
+// body and must not freshen the stored reply.
 func Confirms(stored, fresh fields.Header) bool {
 	etag, modified := Validators(fresh)
 	storedTag, storedModified := Validators(stored)
@@ -79,8 +79,8 @@ func weakMatch(a, b []byte) bool {
 var hopByHop = [...]string{"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "upgrade",
 	"trailer", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"}
 
-// HopByHop tells whether a field must not be forwarded or stored; connection is
-// the header it comes with, whose Connection field may name more.
+// HopByHop reports whether a field must not be forwarded or stored. connection is the
+// header that contains the field. Its Connection field may name further fields.
 func HopByHop(name []byte, connection fields.Header) bool {
 	for _, h := range hopByHop {
 		if fields.Equal(name, h) {
@@ -95,8 +95,8 @@ func HopByHop(name []byte, connection fields.Header) bool {
 	return false
 }
 
-// Forwardable returns the lines of a header that are not hop-by-hop. They share
-// its bytes.
+// Forwardable returns the lines of a header that are not hop-by-hop. They share the
+// bytes of h.
 func Forwardable(h fields.Header) fields.Header {
 	out := make(fields.Header, 0, len(h))
 	for _, f := range h {
@@ -107,9 +107,9 @@ func Forwardable(h fields.Header) fields.Header {
 	return out
 }
 
-// EndToEnd returns the lines of a reply that may be forwarded and stored
-// (section 3.1), without Age and Content-Length, which whoever sends it makes
-// anew, and without the withheld ones. The lines share the reply's bytes.
+// EndToEnd returns the lines of a reply that may be forwarded and stored (section 3.1).
+// It leaves out the withheld fields, and also Age and Content-Length, which the sender
+// computes for each reply. The lines share the reply's bytes.
 func EndToEnd(reply fields.Header, withheld [][]byte) fields.Header {
 	out := make(fields.Header, 0, len(reply))
 next:
@@ -127,13 +127,14 @@ next:
 	return out
 }
 
-// describesBody are fields that a 304 cannot change: the stored body is what it
-// is (section 3.2).
+// describesBody are fields that a 304 cannot change, because the stored body stays the
+// same (section 3.2).
 var describesBody = [...]string{"content-length", "content-encoding", "content-range"}
 
-// Merge returns the stored header freshened by a 304 (section 3.2): its fields
-// replace those of the same name, others stay. Personal fields of the 304 are for
-// its own client and stay out. The lines share both headers' bytes.
+// Merge returns the stored header freshened by a 304 (section 3.2). Fields of the 304
+// replace stored fields with the same name. Other stored fields stay. Personal fields
+// of the 304 are for its own client and are left out. The lines share the bytes of both
+// headers.
 func Merge(stored, fresh fields.Header) fields.Header {
 	fresh = Shared(fresh, nil)
 	keep := fresh[:0]

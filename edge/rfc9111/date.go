@@ -3,9 +3,9 @@ package rfc9111
 import "time"
 
 // ParseDate reads an HTTP date in the three forms of RFC 9110, section 5.6.7:
-// IMF-fixdate, RFC 850 and asctime. Names of days, months and GMT are taken in
-// any case; everything else must be exact. Two-digit years follow the RFC: what
-// would be more than 50 years ahead of now is in the past.
+// IMF-fixdate, RFC 850 and asctime. Names of days, months and GMT may have any letter
+// case. All other parts must be exact. A date with a two-digit year that would be more
+// than 50 years after now is in the past, as the RFC requires.
 func ParseDate(v []byte, now time.Time) (time.Time, bool) {
 	s := string(v)
 	switch {
@@ -40,9 +40,9 @@ var (
 	months    = [...]string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}
 )
 
-// date puts the parts of a date together: sp1 to sp4 must be one space each,
-// clock is "08:49:37" and zone " GMT". The name of the day must be one, but need
-// not fit the date.
+// date makes a time from the parts of a date. sp1 to sp4 must be one space each, clock
+// has the form "08:49:37" and zone is " GMT". weekday must be the name of a day, but
+// not that of the date.
 func date(weekday string, days []string, sp1, day, sp2, month, sp3, year, sp4, clock, zone string) (time.Time, bool) {
 	if sp1 != " " || sp2 != " " || sp3 != " " || sp4 != " " || clock[2] != ':' || clock[5] != ':' ||
 		indexFold(days, weekday) < 0 || len(zone) != 4 || zone[0] != ' ' || indexFold([]string{"gmt"}, zone[1:]) < 0 {

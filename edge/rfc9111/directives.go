@@ -40,22 +40,22 @@ type Directives struct {
 	MaxStale             time.Duration // maxDelta when the directive had no value
 	MinFresh             time.Duration
 
-	// Withheld are the fields which no-cache="..." and private="..." name: they
-	// must not be reused, the rest may (sections 5.2.2.4 and 5.2.2.7). The flag is
-	// not set then.
+	// Withheld are the fields that no-cache="..." and private="..." name. They must not
+	// be reused, but the rest of the reply may be (sections 5.2.2.4 and 5.2.2.7). The
+	// flag of such a directive is not set.
 	Withheld [][]byte
 }
 
-// Has tells whether all of the flags are set.
+// Has reports whether all of the flags are set.
 func (d *Directives) Has(f Flags) bool { return d.Flags&f == f }
 
-// maxDelta is the greatest delta-seconds that we count to: 2^31 s (section
-// 1.2.2 asks to take anything beyond as that).
+// maxDelta is the maximum of delta-seconds: 2^31 s. Larger values count as maxDelta
+// (section 1.2.2).
 const maxDelta = (1 << 31) * time.Second
 
-// ParseDirectives reads all Cache-Control lines of a header. Of a directive that
-// comes twice the first counts (section 4.2.1). An age that cannot be read
-// counts as 0, which is stale (same section).
+// ParseDirectives reads all Cache-Control lines of a header. When a directive is
+// repeated, the first one counts (section 4.2.1). A malformed max-age or s-maxage counts
+// as 0, so the reply is stale (same section).
 func ParseDirectives(h fields.Header) Directives {
 	var d Directives
 	for e := range h.Elements("cache-control") {
@@ -101,7 +101,7 @@ func (d *Directives) add(name, value []byte, hasValue bool) {
 	}
 }
 
-// flagNames says once how each directive is spelt and where its time goes.
+// flagNames has the spelling of each directive, and the field for its time.
 var flagNames = [...]struct {
 	name string
 	flag Flags
@@ -124,8 +124,8 @@ var flagNames = [...]struct {
 	{"min-fresh", MinFresh, func(d *Directives) *time.Duration { return &d.MinFresh }},
 }
 
-// unquote takes the quotes off a quoted string; backslashes stay, no directive
-// of ours has use for them. Section 5.2 tells recipients to accept both forms.
+// unquote removes the quotes of a quoted string, because section 5.2 requires both
+// forms to be accepted. Backslashes stay: no supported directive needs them.
 func unquote(v []byte) []byte {
 	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
 		return v[1 : len(v)-1]

@@ -2,15 +2,15 @@ package rfc9111
 
 import "time"
 
-// Verdict says how a stored reply may be used now.
+// Verdict is the way in which a stored reply may be used now.
 type Verdict uint8
 
 // The verdicts.
 const (
-	Fresh         Verdict = iota // give it
-	Revalidating                 // give it, and refresh it meanwhile (RFC 5861, section 3)
-	StaleForError                // ask the origin; give it when that fails (section 4.2.4, RFC 5861, section 4)
-	MustValidate                 // ask the origin; when that fails, fail
+	Fresh         Verdict = iota // send it
+	Revalidating                 // send it, and refresh it in the background (RFC 5861, section 3)
+	StaleForError                // ask the origin, and send it if the origin fails (section 4.2.4; RFC 5861, section 4)
+	MustValidate                 // ask the origin, and fail if the origin fails
 )
 
 // Age returns current_age (section 4.2.3), never negative.
@@ -18,11 +18,11 @@ func (p *Policy) Age(now time.Time) time.Duration {
 	return p.InitialAge + max(0, now.Sub(p.ReplyTime))
 }
 
-// TTL returns how much longer the reply is fresh; negative when stale.
+// TTL returns the remaining time for which the reply is fresh. It is negative when the
+// reply is stale.
 func (p *Policy) TTL(now time.Time) time.Duration { return p.Lifetime - p.Age(now) }
 
-// Evaluate tells how a stored reply may be used for a request without
-// Cache-Control.
+// Evaluate returns how a stored reply may be used for a request without Cache-Control.
 func (p *Policy) Evaluate(now time.Time) Verdict {
 	ttl := p.TTL(now)
 	switch {
@@ -36,23 +36,22 @@ func (p *Policy) Evaluate(now time.Time) Verdict {
 		return Revalidating
 	case -ttl < p.StaleIfError:
 		return StaleForError
-	// s-maxage alone says proxy-revalidate (section 5.2.2.10); beside an explicit
-	// permission of RFC 5861, as so many origins write it, the permission counts.
+	// s-maxage alone implies proxy-revalidate (section 5.2.2.10). Many origins send it
+	// together with a permission of RFC 5861. Then the permission counts.
 	case p.Flags&(StaleIfError|SMaxAge) == 0 && -ttl < defaultStale:
 		return StaleForError
 	}
 	return MustValidate
 }
 
-// defaultStale is for how long beyond its lifetime a reply is given when the
-// origin fails and nothing forbids it (section 4.2.4 allows it while
-// disconnected). A page of yesterday is better than none; one of last month is
-// not.
+// defaultStale is the time beyond its lifetime for which a reply is sent when the origin
+// fails and no directive forbids it. Section 4.2.4 allows this while disconnected. A
+// page that is one day old is better than an error, but one of last month is not.
 const defaultStale = 24 * time.Hour
 
-// EvaluateFor is Evaluate for a request with Cache-Control directives (section
-// 5.2.1). They are advice; we follow what makes the answer fresher, and
-// max-stale, but never against the origin's word.
+// EvaluateFor is Evaluate for a request with Cache-Control directives (section 5.2.1).
+// They are advice. EvaluateFor obeys max-stale and the directives that ask for a
+// fresher reply, but never against the directives of the origin.
 func (p *Policy) EvaluateFor(now time.Time, d *Directives) Verdict {
 	v := p.Evaluate(now)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"perto/internal/fields"
 )
 
-// Safe tells whether a method only reads (RFC 9110, section 9.2.1).
+// Safe reports whether a method only reads (RFC 9110, section 9.2.1).
 func Safe(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE":
@@ -15,22 +15,21 @@ func Safe(method string) bool {
 	return false
 }
 
-// Idempotent tells whether a request may be sent again when nobody knows whether
-// the first one arrived (RFC 9110, section 9.2.2).
+// Idempotent reports whether a request may be sent again when it is unknown whether the
+// first one arrived (RFC 9110, section 9.2.2).
 func Idempotent(method string) bool {
 	return Safe(method) || method == "PUT" || method == "DELETE"
 }
 
-// Invalidates tells whether an exchange makes what is stored for its target
-// unusable: an unsafe method and no error (section 4.4).
+// Invalidates reports whether an exchange invalidates the replies stored for its target.
+// It does when the method is unsafe and the status is no error (section 4.4).
 func Invalidates(method string, status int) bool {
 	return !Safe(method) && 200 <= status && status < 400
 }
 
-// Targets returns the request targets, besides the request's own, that a reply
-// to an unsafe request makes unusable: those in Location and Content-Location,
-// if they are of the same origin (section 4.4). host and target are the
-// request's.
+// Targets returns the further request targets that a reply to an unsafe request
+// invalidates. These are the ones in Location and Content-Location if they have the same
+// origin (section 4.4). host and target are those of the request.
 func Targets(host, target string, reply fields.Header) []string {
 	base, err := url.Parse("http://" + host + target)
 	if err != nil {

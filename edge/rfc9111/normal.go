@@ -7,21 +7,20 @@ import (
 	"perto/internal/fields"
 )
 
-// What selects a stored reply is what the origin saw. Accept-Encoding and
-// Accept-Language go to the origin in the form that selects (see [Canonical]). For
-// other fields a value of unusual form, such as "a,,b", selects by its exact
-// bytes: an origin may understand it differently from "a,b", and its reply must
-// not answer requests with the usual form.
+// A stored reply is selected by the field values that the origin received.
+// Accept-Encoding and Accept-Language go to the origin in the form that selects (see
+// [Canonical]). Values of other fields with an unusual form, such as "a,,b", select by
+// their exact bytes. An origin may read "a,,b" differently from "a,b", and then its
+// reply must not be used for requests with "a,b".
 
-// exactMark begins a selecting value that is compared byte by byte, and absentMark
-// stands for a field that is absent. No field value contains them.
+// exactMark begins a selecting value that is compared byte by byte. absentMark stands
+// for an absent field. No field value contains these bytes.
 const (
 	absentMark = 1
 	exactMark  = 2
 )
 
-// isText tells whether a field is no list, so that a comma in it is a character
-// like others.
+// isText reports whether a field is not a list, so that commas in it have no meaning.
 func isText(name string) bool {
 	switch name {
 	case "cookie", "user-agent", "authorization", "referer", "origin", "from", "host":
@@ -30,16 +29,16 @@ func isText(name string) bool {
 	return false
 }
 
-// appendSelecting appends the value of a field by which a reply to this request is
-// stored. It returns nil, not dst, when the field is absent and dst is empty.
+// appendSelecting appends the selecting value of a field for a stored reply to this
+// request. It returns nil, not dst, when the field is absent and dst is empty.
 func appendSelecting(dst []byte, name string, request fields.Header) []byte {
-	if request.Has(name) && (isText(name) || !isPreference(name) && !isPlain(name, request)) {
+	if request.Has(name) && (isText(name) || !isPreference(name) && !isUnambiguous(name, request)) {
 		return appendExact(dst, name, request)
 	}
 	return appendNormal(dst, name, request)
 }
 
-// appendExact appends the lines of a field as one, behind a mark.
+// appendExact appends exactMark and the lines of a field combined into one.
 func appendExact(dst []byte, name string, request fields.Header) []byte {
 	first := true
 	for v := range request.Values(name) {
@@ -54,8 +53,8 @@ func appendExact(dst []byte, name string, request fields.Header) []byte {
 	return dst
 }
 
-// separator returns what combines two lines of a field (RFC 9110, section 5.3, and
-// RFC 6265, section 5.4).
+// separator returns the text between two combined lines of a field (RFC 9110, section
+// 5.3, and RFC 6265, section 5.4).
 func separator(name string) string {
 	if name == "cookie" {
 		return "; "
@@ -63,9 +62,9 @@ func separator(name string) string {
 	return ", "
 }
 
-// isPlain tells whether a list has the form that all recipients read alike: members
-// without quotes, separated by a comma and at most one space.
-func isPlain(name string, request fields.Header) bool {
+// isUnambiguous reports whether a list has a form that all recipients read in the same
+// way: members without quotes, separated by a comma and at most one space.
+func isUnambiguous(name string, request fields.Header) bool {
 	lines, empty := 0, false
 	for v := range request.Values(name) {
 		lines++
@@ -99,9 +98,9 @@ func isPlain(name string, request fields.Header) bool {
 
 func isPreference(name string) bool { return name == "accept-encoding" || name == "accept-language" }
 
-// Canonical returns the fields of a request as they go to an origin that fills the
-// cache: preferences in the form that selects, and lines with one name combined.
-// The lines of h may be changed.
+// Canonical returns the fields of a request for a fetch that fills the cache.
+// Preferences have the form that selects, and lines with the same name are combined. It
+// may change the lines of h.
 func Canonical(h fields.Header) fields.Header {
 	out := h[:0:0]
 next:
@@ -123,8 +122,8 @@ next:
 	return out
 }
 
-// canonicalPreferences writes a list of preferences such that its normal form is
-// that of the request.
+// canonicalPreferences writes a list of preferences that has the same normal form as the
+// request's list.
 func canonicalPreferences(name string, h fields.Header) []byte {
 	normal := appendNormal(nil, name, h)
 	if len(normal) == 0 {
@@ -155,8 +154,8 @@ func canonicalPreferences(name string, h fields.Header) []byte {
 	return out
 }
 
-// appendLanguage writes a language tag with the case that RFC 5646, section 2.1.1,
-// recommends: "pt-BR", "zh-Hant-TW". Some applications compare it with that.
+// appendLanguage writes a language tag in the letter case that RFC 5646, section 2.1.1,
+// recommends: "pt-BR", "zh-Hant-TW". Some applications compare tags in that form.
 func appendLanguage(dst, tag []byte) []byte {
 	for i, part := range bytes.Split(tag, []byte{'-'}) {
 		if i > 0 {
@@ -174,8 +173,8 @@ func appendLanguage(dst, tag []byte) []byte {
 	return dst
 }
 
-// isLanguage tells whether a member of Accept-Language looks like a language range
-// (RFC 4647, section 2.1).
+// isLanguage reports whether a member of Accept-Language has the characters of a
+// language range (RFC 4647, section 2.1).
 func isLanguage(e []byte) bool {
 	for _, c := range e {
 		if !isAlpha(c) && !isDigit(c) && c != '-' && c != '*' {

@@ -8,9 +8,9 @@ import (
 	"perto/internal/fields"
 )
 
-// TestCanonicalFieldsSelectLikeTheRequest: for each normalised field, the form that
-// goes to the origin selects the same reply as the request, and is stable.
-func TestCanonicalFieldsSelectLikeTheRequest(t *testing.T) {
+// TestCanonicalFieldsSelectLikeRequest checks for each normalised field that the form for
+// the origin is stable and selects the same reply as the request.
+func TestCanonicalFieldsSelectLikeRequest(t *testing.T) {
 	for _, tc := range []struct{ name, value, want string }{
 		{"Accept-Encoding", "gzip, br", "br, gzip"},
 		{"Accept-Encoding", "x-gzip", "identity"},
@@ -49,8 +49,8 @@ func TestRepeatedLinesAreSentAsOne(t *testing.T) {
 	}
 }
 
-// TestUnusualValuesSelectThemselvesOnly: a reply to a value that origins may read in
-// different ways answers no request with the usual form.
+// TestUnusualValuesSelectThemselvesOnly checks that a reply to an ambiguous value fits no
+// request with the usual form.
 func TestUnusualValuesSelectThemselvesOnly(t *testing.T) {
 	for _, tc := range []struct {
 		name, stored, asked string
@@ -75,15 +75,15 @@ func TestUnusualValuesSelectThemselvesOnly(t *testing.T) {
 	}
 }
 
-// FuzzCanonical: whatever a request has, the form for the origin is stable and
-// selects the same reply.
+// FuzzCanonical checks that the form for the origin is stable and selects the same reply
+// as the request.
 func FuzzCanonical(f *testing.F) {
 	for _, v := range []string{"gzip, br;q=0.5, *", "identity;q=0", "en-us,*;q=0.1", "a,,b", `"x`, "", ", ,", "a;b;c"} {
 		f.Add(v, v)
 	}
 	f.Fuzz(func(t *testing.T, one, two string) {
 		if strings.ContainsFunc(one+two, func(c rune) bool { return c < ' ' && c != '\t' }) {
-			return // no field value has controls
+			return // field values have no controls
 		}
 		for _, name := range []string{"accept-encoding", "accept-language", "foo"} {
 			h := fields.Of(name, string(fields.Trim([]byte(one))), name, string(fields.Trim([]byte(two))))

@@ -6,19 +6,19 @@ import (
 	"perto/internal/fields"
 )
 
-// isCookie tells whether a reply field sets a cookie (RFC 6265, and RFC 2965 for
-// the second one).
+// isCookie reports whether a reply field sets a cookie (RFC 6265, and RFC 2965 for
+// Set-Cookie2).
 func isCookie(name []byte) bool {
 	return fields.Equal(name, "set-cookie") || fields.Equal(name, "set-cookie2")
 }
 
-// isPersonal tells whether a reply field is for the client that sent the request
-// and for no other: cookies, and the results of authentication (RFC 7615).
+// isPersonal reports whether a reply field is only for the client that sent the request:
+// cookies, and the results of authentication (RFC 7615).
 func isPersonal(name []byte) bool {
 	return isCookie(name) || fields.Equal(name, "authentication-info")
 }
 
-// StripCookies removes the fields that set cookies. The lines of h are changed.
+// StripCookies removes the fields that set cookies. It changes the lines of h.
 func StripCookies(h fields.Header) fields.Header {
 	kept := h[:0]
 	for _, f := range h {
@@ -29,9 +29,9 @@ func StripCookies(h fields.Header) fields.Header {
 	return kept
 }
 
-// Shared returns the lines of a reply that may be stored and given to other
-// clients: the end-to-end ones without withheld and personal fields. The lines
-// share the reply's bytes.
+// Shared returns the lines of a reply that may be stored and sent to other clients: the
+// end-to-end fields without withheld and personal ones. The lines share the reply's
+// bytes.
 func Shared(reply fields.Header, withheld [][]byte) fields.Header {
 	out := EndToEnd(reply, withheld)
 	kept := out[:0]
@@ -43,7 +43,7 @@ func Shared(reply fields.Header, withheld [][]byte) fields.Header {
 	return kept
 }
 
-// Own returns the end-to-end lines of a reply that [Shared] leaves out: they are
+// Own returns the end-to-end lines of a reply that [Shared] leaves out. They are only
 // for the client that sent the request.
 func Own(reply fields.Header, withheld [][]byte) (out fields.Header) {
 	for _, f := range EndToEnd(reply, nil) {
@@ -63,9 +63,9 @@ func named(list [][]byte, name []byte) bool {
 	return false
 }
 
-// personalReason returns the reason not to store a reply that has personal fields
-// which the origin did not withhold. Cache-Control does not count, not even
-// public: frameworks set it for files and add the session of the visitor to it.
+// personalReason returns the reason not to store a reply with personal fields that the
+// origin did not withhold. Cache-Control has no influence, not even public. Frameworks
+// set public for files and then add the cookie of the visitor's session.
 func personalReason(h fields.Header, withheld [][]byte) Reason {
 	for _, f := range h {
 		if named(withheld, f.Name) {
@@ -83,9 +83,9 @@ func personalReason(h fields.Header, withheld [][]byte) Reason {
 	return Storable
 }
 
-// publicChallenge tells whether all challenges of a WWW-Authenticate value have
-// schemes without state of one exchange. The others (Digest, Negotiate, NTLM,
-// SCRAM, ...) carry nonces or tokens (RFC 9110, section 11.6.1).
+// publicChallenge reports whether all challenges of a WWW-Authenticate value have
+// schemes without per-exchange state. Other schemes (Digest, Negotiate, NTLM, SCRAM,
+// ...) carry nonces or tokens (RFC 9110, section 11.6.1).
 func publicChallenge(v []byte) bool {
 	for e := range fields.List(v) {
 		// A member is a parameter ("realm=x") or begins with a scheme.
@@ -103,19 +103,20 @@ func publicChallenge(v []byte) bool {
 	return true
 }
 
-// Denies tells whether a status says that the request lacked credentials, or had
-// wrong ones. Such a reply is never for a request with other credentials.
+// Denies reports whether a status means that credentials were missing or wrong. Such a
+// reply must never be used for a request with other credentials.
 func Denies(status int) bool { return status == 401 || status == 403 || status == 407 }
 
-// Answers tells whether a stored reply with this status may answer a request with
-// this header: one that denies access answers only requests without credentials.
+// Answers reports whether a stored reply with this status may be used for a request with
+// this header. A reply that denies access is only used for requests without
+// credentials.
 func Answers(status int, request fields.Header) bool {
 	return !Denies(status) || !request.Has("authorization")
 }
 
-// BindsConnection tells whether a head is part of an authentication that holds for
-// the whole connection (RFC 4559, and NTLM). Such a connection belongs to one
-// client and must not carry requests of others.
+// BindsConnection reports whether a head is part of an authentication of the whole
+// connection (RFC 4559, and NTLM). Such a connection belongs to one client and must not
+// carry requests of others.
 func BindsConnection(h fields.Header) bool {
 	for _, f := range h {
 		if !fields.Equal(f.Name, "authorization") && !fields.Equal(f.Name, "www-authenticate") {

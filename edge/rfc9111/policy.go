@@ -6,7 +6,7 @@ import (
 	"perto/internal/fields"
 )
 
-// Reason says why a reply is not stored; the edge shows it as detail of
+// Reason is the reason why a reply is not stored. The edge sends it as detail of
 // Cache-Status.
 type Reason uint8
 
@@ -48,14 +48,14 @@ var reasonNames = [...]string{
 // String returns the reason as a token.
 func (r Reason) String() string { return reasonNames[r] }
 
-// Request is the part of a request that the rules look at.
+// Request is the part of a request that the rules use.
 type Request struct {
 	Method string
 	Header fields.Header
 }
 
-// Reply is the head of a reply with the moments at which its request was sent
-// and at which it came (section 4.2.3).
+// Reply is the head of a reply, with the times at which its request was sent and at
+// which the reply came (section 4.2.3).
 type Reply struct {
 	Status      int
 	Header      fields.Header
@@ -63,8 +63,7 @@ type Reply struct {
 	ReplyTime   time.Time
 }
 
-// Policy is what there is to know about a stored reply to decide, later, whether
-// it may be used.
+// Policy has the data that decide later whether a stored reply may be used.
 type Policy struct {
 	Lifetime             time.Duration // freshness lifetime (section 4.2.1)
 	InitialAge           time.Duration // corrected_initial_age (section 4.2.3)
@@ -72,7 +71,7 @@ type Policy struct {
 	StaleWhileRevalidate time.Duration // beyond Lifetime (RFC 5861, section 3)
 	StaleIfError         time.Duration // beyond Lifetime (RFC 5861, section 4)
 	Flags                Flags         // of the field that governs the reply
-	Heuristic            bool          // Lifetime is guessed (section 4.2.2)
+	Heuristic            bool          // Lifetime is an estimate (section 4.2.2)
 	Targeted             bool          // CDN-Cache-Control governs
 	Withheld             [][]byte      // fields not to be reused
 }
@@ -82,13 +81,13 @@ const (
 	// without explicit freshness counts as fresh (section 4.2.2: "a typical
 	// setting of this fraction might be 10%").
 	heuristicShare = 10
-	// heuristicMost caps it: nobody expects that a file untouched for ten years
-	// stays for one in a cache that nobody told to keep it.
+	// heuristicMost is the maximum of that time. Without it, a file that has not changed
+	// for ten years would be fresh for one year.
 	heuristicMost = 24 * time.Hour
 )
 
-// Decide tells whether the reply may be stored (section 3), or why not, and with
-// which policy.
+// Decide returns whether the reply may be stored (section 3), or the reason why not, and
+// its policy.
 func Decide(q Request, s Reply) (Policy, Reason) {
 	d := ParseDirectives(s.Header)
 	p := Policy{ReplyTime: s.ReplyTime}
@@ -116,7 +115,7 @@ func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	case s.Status == 206 || s.Status == 304:
 		return PartialReply
 	case d.Has(MustUnderstand):
-		// Section 5.2.2.3: who understands the status ignores no-store beside it.
+		// Section 5.2.2.3: a cache that understands the status ignores no-store here.
 		if !understood(s.Status) {
 			return NotUnderstood
 		}
@@ -129,8 +128,8 @@ func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	if r := ParseDirectives(q.Header); r.Has(NoStore) {
 		return RequestNoStore
 	}
-	// Section 3.5: what came for one user's credentials is for others only when
-	// the origin says so.
+	// Section 3.5: a reply to a request with credentials may be shared only when the
+	// origin allows it.
 	if q.Header.Has("authorization") && (d.Flags&(Public|SMaxAge|MustRevalidate) == 0 || Denies(s.Status)) {
 		return Authorized
 	}
@@ -143,7 +142,7 @@ func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	if s.Header.Contains("vary", "x-forwarded-for") || s.Header.Contains("vary", "forwarded") {
 		return VariesOnClient // the fetch had the address of one client
 	}
-	// What is neither fresh for a moment nor can be validated is of no use.
+	// A reply that is stale at once and cannot be validated is of no use.
 	etag, modified := Validators(s.Header)
 	if p.Lifetime <= p.InitialAge && etag == nil && modified == nil && p.StaleIfError == 0 && p.StaleWhileRevalidate == 0 {
 		return NoFreshness
@@ -154,8 +153,8 @@ func (p *Policy) reason(q Request, s Reply, d *Directives) Reason {
 	return Storable
 }
 
-// lifetime sets how long the reply is fresh (section 4.2.1). Where
-// CDN-Cache-Control governs, Expires does not count (RFC 9213, section 2.1).
+// lifetime sets the freshness lifetime (section 4.2.1). When CDN-Cache-Control governs,
+// Expires does not count (RFC 9213, section 2.1).
 func (p *Policy) lifetime(s Reply, d *Directives) {
 	switch {
 	case d.Has(SMaxAge):
@@ -167,7 +166,7 @@ func (p *Policy) lifetime(s Reply, d *Directives) {
 	}
 	date := s.date()
 	if v, ok := s.Header.Get("expires"); ok && !p.Targeted {
-		// "0" and whatever else is no date mean: expired (section 5.3).
+		// "0" and all other values that are no date mean expired (section 5.3).
 		if e, ok := ParseDate(v, s.ReplyTime); ok {
 			p.Lifetime = min(max(0, e.Sub(date)), maxDelta)
 		}
@@ -184,7 +183,7 @@ func (p *Policy) lifetime(s Reply, d *Directives) {
 	}
 }
 
-// date returns the reply's Date, or when it came.
+// date returns the reply's Date, or the time at which the reply came.
 func (s *Reply) date() time.Time {
 	if v, ok := s.Header.Get("date"); ok {
 		if t, ok := ParseDate(v, s.ReplyTime); ok {
@@ -196,13 +195,13 @@ func (s *Reply) date() time.Time {
 
 // initialAge computes corrected_initial_age (section 4.2.3).
 func initialAge(s Reply) time.Duration {
-	// Date has whole seconds: less than one is no age but its rounding.
+	// Date has whole seconds. A difference below one second is a rounding error.
 	apparent := max(0, s.ReplyTime.Sub(s.date())).Truncate(time.Second)
 	corrected := parseAge(s.Header) + s.ReplyTime.Sub(s.RequestTime)
 	return min(max(apparent, corrected), maxDelta)
 }
 
-// parseAge reads Age. Of several values the first counts; what is no number is
+// parseAge reads Age. The first of several values counts. A value that is no number is
 // ignored (section 5.1).
 func parseAge(h fields.Header) time.Duration {
 	v, ok := h.Get("age")
@@ -218,8 +217,8 @@ func parseAge(h fields.Header) time.Duration {
 	return 0
 }
 
-// heuristically tells whether a status is cacheable without explicit freshness
-// (RFC 9110, section 15.1; 206 is left out since we do not store it).
+// heuristically reports whether a status is cacheable without explicit freshness (RFC
+// 9110, section 15.1). 206 is left out, because partial replies are not stored.
 func heuristically(status int) bool {
 	switch status {
 	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:
@@ -228,8 +227,8 @@ func heuristically(status int) bool {
 	return false
 }
 
-// understood tells whether we know a status and its rules for caches: those
-// of RFC 9110 but 206 and 304.
+// understood reports whether the cache implements the rules for a status. These are the
+// statuses of RFC 9110 except 206 and 304.
 func understood(status int) bool {
 	switch {
 	case status == 206 || status == 304 || status == 306:

@@ -8,7 +8,7 @@ import (
 	"perto/internal/fields"
 )
 
-// now is the moment at which the replies of these tests come.
+// now is the time at which the replies of these tests come.
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func httpDate(d time.Duration) string { return now.Add(d).Format("Mon, 02 Jan 2006 15:04:05 GMT") }
@@ -17,7 +17,7 @@ func reply(status int, pairs ...string) Reply {
 	return Reply{Status: status, Header: fields.Of(pairs...), RequestTime: now, ReplyTime: now}
 }
 
-func TestSection3_WhatMayBeStored(t *testing.T) {
+func TestSection3_StorableReplies(t *testing.T) {
 	get := Request{Method: "GET"}
 	auth := Request{Method: "GET", Header: fields.Of("Authorization", "Basic x")}
 	for _, tc := range []struct {

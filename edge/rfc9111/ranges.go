@@ -7,20 +7,20 @@ import (
 	"perto/internal/fields"
 )
 
-// RangeKind says what to do about a Range field.
+// RangeKind is the kind of reply to a request with a Range field.
 type RangeKind uint8
 
 // The kinds.
 const (
-	WholeBody     RangeKind = iota // ignore the field: give 200
-	OneRange                       // give 206
-	Unsatisfiable                  // give 416
+	WholeBody     RangeKind = iota // ignore the field and send 200
+	OneRange                       // send 206
+	Unsatisfiable                  // send 416
 )
 
-// ParseRange reads a Range field for a body of size bytes (RFC 9110, section
-// 14.2): "bytes=a-b", "bytes=a-" and "bytes=-n". Other units, malformed fields
-// and sets of several ranges are ignored, as the section allows: sets are how a
-// few bytes of request become megabytes of reply.
+// ParseRange reads a Range field for a body of size bytes (RFC 9110, section 14.2):
+// "bytes=a-b", "bytes=a-" and "bytes=-n". It ignores other units, malformed fields and
+// sets of several ranges, as the section allows. With sets, a request of a few bytes
+// could cause a reply of megabytes.
 func ParseRange(v []byte, size int64) (first, length int64, kind RangeKind) {
 	const unit = "bytes="
 	if len(v) <= len(unit) || !fields.Equal(v[:len(unit)], unit) {
@@ -51,12 +51,12 @@ func ParseRange(v []byte, size int64) (first, length int64, kind RangeKind) {
 	return a, b - a + 1, OneRange
 }
 
-// position reads a byte position, -1 when v is empty.
+// position reads a byte position. It returns -1 when v is empty.
 func position(v []byte) (n int64, ok bool) {
 	if len(v) == 0 {
 		return -1, true
 	}
-	if len(v) > 18 { // digits that surely fit in an int64
+	if len(v) > 18 { // 18 digits always fit in an int64
 		return 0, false
 	}
 	for _, c := range v {
@@ -68,9 +68,9 @@ func position(v []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// IfRange tells whether a Range field counts in the presence of If-Range (RFC
-// 9110, section 13.1.5): strong entity tags that are equal, or exactly the
-// stored Last-Modified.
+// IfRange reports whether the condition of If-Range allows to use the Range field (RFC
+// 9110, section 13.1.5). It does when the entity tags are strong and equal, or when the
+// date is exactly the stored Last-Modified. Without If-Range it returns true.
 func IfRange(request, reply fields.Header, now time.Time) bool {
 	v, ok := request.Get("if-range")
 	if !ok {

@@ -42,7 +42,7 @@ func TestSection4_1_Vary(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 			same := string(s.AppendKey(nil, fields.Of(tc.stored...))) == string(s.AppendKey(nil, fields.Of(tc.asked...)))
-			unusual := tc.name == "white space" // such a value has a flight of its own
+			unusual := tc.name == "white space" // such a value has a separate flight
 			if same != (tc.want && !unusual) {
 				t.Errorf("keys say %v, want %v", same, tc.want)
 			}
@@ -55,7 +55,7 @@ func TestSection4_1_Vary(t *testing.T) {
 	}
 }
 
-func TestSection4_1_TheBestLanguageFits(t *testing.T) {
+func TestSection4_1_BestLanguageFits(t *testing.T) {
 	s, _ := NewSelector(fields.Of("Vary", "Accept-Language", "Content-Language", "de"), fields.Of("Accept-Language", "en, de"))
 	for asked, want := range map[string]bool{"fr;q=0.5, de;q=1.0": true, "de, en;q=0.1": true, "de, fr": false, "fr, de;q=0.9": false} {
 		if got := s.Match(fields.Of("Accept-Language", asked)); got != want {
@@ -107,7 +107,7 @@ func TestSection4_3_2_ConditionalRequests(t *testing.T) {
 	}
 }
 
-func TestSection3_2_FresheningByA304(t *testing.T) {
+func TestSection3_2_FresheningByNotModified(t *testing.T) {
 	stored := fields.Of("Content-Type", "text/plain", "X", "old", "Keep", "me", "Content-Encoding", "gzip")
 	fresh := fields.Of("X", "new", "X", "newer", "ETag", `"b"`, "Content-Length", "0", "Content-Encoding", "br",
 		"Age", "5", "Connection", "Y", "Y", "hop")
@@ -127,7 +127,7 @@ func TestSection3_1_StoredFields(t *testing.T) {
 	}
 }
 
-func TestSection4_3_4_WhichReplyA304Freshens(t *testing.T) {
+func TestSection4_3_4_NotModifiedConfirmsReply(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		stored, fresh []string
@@ -230,7 +230,7 @@ func FuzzRange(f *testing.F) {
 	})
 }
 
-// TestLongPreferencesAreCutShort: they are read once for each variant.
+// TestLongPreferencesAreCutShort limits lists that are read once for each variant.
 func TestLongPreferencesAreCutShort(t *testing.T) {
 	s, _ := NewSelector(fields.Of("Vary", "Accept-Language"), fields.Of("Accept-Language", "en"))
 	for refused, want := range map[int]bool{maxMembers - 1: true, maxMembers: false} {

@@ -6,10 +6,10 @@ import (
 	"perto/internal/fields"
 )
 
-// ParseTargeted reads the CDN-Cache-Control field (RFC 9213), a dictionary of
-// structured fields. ok is false when it is absent, empty, malformed or when a
-// directive has a value of the wrong type: then it must be ignored and
-// Cache-Control counts (section 2.1).
+// ParseTargeted reads the CDN-Cache-Control field (RFC 9213), a dictionary of structured
+// fields. ok is false when the field is absent, empty or malformed, or when a directive
+// has a value of the wrong type. Then the field must be ignored, and Cache-Control
+// counts (RFC 9213, section 2.1).
 func ParseTargeted(h fields.Header) (d Directives, ok bool) {
 	const name = "cdn-cache-control"
 	if !h.Has(name) {
@@ -44,7 +44,7 @@ func ParseTargeted(h fields.Header) (d Directives, ok bool) {
 	return d, len(values) > 0
 }
 
-// overridden tells whether a later member has the key: the last one counts
+// overridden reports whether a later member has the same key. The last member counts
 // (RFC 9651, section 4.2.2).
 func overridden(later []sfMember, key string) bool {
 	for _, m := range later {
@@ -55,7 +55,7 @@ func overridden(later []sfMember, key string) bool {
 	return false
 }
 
-// addTyped adds one directive; false when its value has the wrong type.
+// addTyped adds one directive. It returns false when the value has the wrong type.
 func (d *Directives) addTyped(m sfMember) bool {
 	for i := range flagNames {
 		f := &flagNames[i]
@@ -83,8 +83,8 @@ func (d *Directives) addTyped(m sfMember) bool {
 	return true
 }
 
-// A structured-fields dictionary, as much of RFC 9651 as is needed to know
-// whether the field is one and to read integers, booleans and strings.
+// The parser below reads a dictionary of RFC 9651. It checks the syntax of all values
+// and returns the values of integers, booleans and strings.
 
 type sfKind uint8
 
@@ -107,7 +107,8 @@ type sfParser struct {
 	began bool
 }
 
-// member reads the next "key[=value][;parameters]". more is false at the end.
+// member reads the next "key[=value][;parameters]". more is false at the end of the
+// field.
 func (p *sfParser) member() (m sfMember, more, ok bool) {
 	p.spaces(" ")
 	if !p.began {
@@ -152,7 +153,7 @@ func (p *sfParser) take(c byte) bool {
 	return true
 }
 
-// while cuts off the longest prefix whose bytes all satisfy ok.
+// while removes and returns the longest prefix in which all bytes satisfy ok.
 func (p *sfParser) while(ok func(byte) bool) string {
 	i := 0
 	for i < len(p.b) && ok(p.b[i]) {

@@ -7,17 +7,17 @@ import (
 	"perto/internal/fields"
 )
 
-// Selector knows which requests a stored reply answers: those whose fields named
-// by Vary have the values that the first request had (section 4.1). The zero
-// Selector fits all.
+// Selector decides which requests a stored reply fits. In these requests, the fields
+// named by Vary have the same values as in the request that fetched the reply (section
+// 4.1). The zero Selector fits all requests.
 type Selector struct {
 	names    []string // lower case, in the order of Vary
-	values   [][]byte // normalised, nil when the request had no such field
+	values   [][]byte // normalised; nil when the request did not have the field
 	language []byte   // Content-Language of the reply when it varies by Accept-Language
 }
 
-// NewSelector reads Vary from a reply and remembers what the request had. ok is
-// false for "Vary: *", which fits no request at all.
+// NewSelector returns the selector for the Vary field of a reply and the values of the
+// request. ok is false for "Vary: *", which fits no request.
 func NewSelector(reply, request fields.Header) (s Selector, ok bool) {
 	for e := range reply.Elements("vary") {
 		if len(e) == 1 && e[0] == '*' {
@@ -41,11 +41,11 @@ func NewSelector(reply, request fields.Header) (s Selector, ok bool) {
 // Names returns the names of the selecting fields in lower case.
 func (s *Selector) Names() []string { return s.names }
 
-// scratchSize is enough for the values that browsers send; longer ones make
-// Match allocate.
+// scratchSize is enough for the values that browsers send. Match allocates memory for
+// longer ones.
 const scratchSize = 512 // bytes
 
-// Match tells whether the reply fits a request with this header.
+// Match reports whether the reply fits a request with this header.
 func (s *Selector) Match(request fields.Header) bool {
 	if len(s.names) == 0 {
 		return true
@@ -67,9 +67,9 @@ func (s *Selector) Match(request fields.Header) bool {
 	return true
 }
 
-// AppendKey appends what tells requests apart under these names: equal for two
-// requests only when one reply could answer both. It is for keys of fetches in
-// flight.
+// AppendKey appends the names and the request's values of the selecting fields. The
+// result is equal for two requests only when one reply could fit both. It is for keys
+// of fetches in flight.
 func (s *Selector) AppendKey(dst []byte, request fields.Header) []byte {
 	for _, name := range s.names {
 		dst = append(dst, 0)
@@ -80,16 +80,14 @@ func (s *Selector) AppendKey(dst []byte, request fields.Header) []byte {
 	return dst
 }
 
-// Same tells whether two selectors were made from requests that one reply could
-// answer: same names, same values.
+// Same reports whether two selectors have the same names and the same values.
 func (s *Selector) Same(o *Selector) bool {
 	return slices.Equal(s.names, o.names) && slices.EqualFunc(s.values, o.values, bytes.Equal)
 }
 
-// appendNormal appends the request's values of a field in a form that is equal
-// for requests which mean the same (section 4.1 allows normalising where the
-// field's semantics are known). It returns nil, not dst, when the field is
-// absent and dst is empty.
+// appendNormal appends the request's values of a field in normal form. The form is equal
+// for values with the same meaning. Section 4.1 allows this for fields with known
+// semantics. It returns nil, not dst, when the field is absent and dst is empty.
 //
 //	all fields        lines combined, white space round commas removed (see also
 //	                  appendSelecting)
@@ -126,7 +124,7 @@ func appendNormal(dst []byte, name string, request fields.Header) []byte {
 	return dst
 }
 
-// webCoding tells whether an origin could plausibly choose the coding.
+// webCoding reports whether origins on the web use the content coding.
 func webCoding(e []byte) bool {
 	for _, c := range [...]string{"gzip", "br", "zstd", "deflate", "dcb", "dcz", "*"} {
 		if fields.Equal(e, c) {
@@ -136,9 +134,9 @@ func webCoding(e []byte) bool {
 	return false
 }
 
-// maxPreferences is how many members of a preference list are told apart, and
-// maxMembers how many are looked at; what comes after is ignored. Browsers send
-// up to about ten.
+// maxPreferences is the number of members of a preference list that count. maxMembers is
+// the number of members that are read. Further members are ignored. Browsers send up to
+// about ten.
 const (
 	maxPreferences = 16
 	maxMembers     = 64
@@ -149,13 +147,13 @@ type preference struct {
 	q   int // 0-1000
 }
 
-// appendPreferences writes a list with qvalues (RFC 9110, section 12.4.2) in a
-// normal form: refused members (q=0) and unwanted ones left out, lower case,
-// sorted, and by rank when ranked. A "*" beside refused members is left out too: it
-// would take them in again.
+// appendPreferences writes a list with qvalues (RFC 9110, section 12.4.2) in normal
+// form: in lower case and sorted, by rank when ranked. It leaves out refused members
+// (q=0) and unwanted ones. With a refused member it also leaves out "*", which would
+// include that member again.
 func appendPreferences(dst []byte, name string, request fields.Header, wanted func([]byte) bool, ranked bool) []byte {
-	var room [maxPreferences]preference
-	list := preferences(room[:0], name, request, wanted)
+	var buf [maxPreferences]preference
+	list := preferences(buf[:0], name, request, wanted)
 	slices.SortFunc(list, func(a, b preference) int {
 		if ranked && a.q != b.q {
 			return b.q - a.q
@@ -199,10 +197,10 @@ func preferences(list []preference, name string, request fields.Header, wanted f
 	return list
 }
 
-// isAny tells whether a member stands for all that are not named.
+// isAny reports whether a member is "*", which stands for all members not in the list.
 func isAny(p preference) bool { return len(p.tag) == 1 && p.tag[0] == '*' }
 
-// qvalue reads "q=0.5" as 500; what is absent or malformed counts as 1000.
+// qvalue reads "q=0.5" as 500. An absent or malformed value counts as 1000.
 func qvalue(v []byte) int {
 	if len(v) < 3 || v[0]|0x20 != 'q' || v[1] != '=' {
 		return 1000
@@ -231,15 +229,15 @@ func compareFold(a, b []byte) int {
 	return len(a) - len(b)
 }
 
-// speaks tells whether the reply is in the one language that the request
-// prefers to all others: the origin could not have chosen better.
+// speaks reports whether the reply is in the one language that the request prefers to
+// all others. Then the origin could not choose a better reply.
 func (s *Selector) speaks(request fields.Header) bool {
 	if len(s.language) == 0 {
 		return false
 	}
-	var room [maxPreferences]preference
+	var buf [maxPreferences]preference
 	best, tie := preference{}, false
-	for _, p := range preferences(room[:0], "accept-language", request, isLanguage) {
+	for _, p := range preferences(buf[:0], "accept-language", request, isLanguage) {
 		switch {
 		case p.q > best.q:
 			best, tie = p, false
