@@ -29,10 +29,10 @@ func session() http.HandlerFunc {
 // cookies of its own client only.
 func TestFunctionRepliesWithCookiesAreNotShared(t *testing.T) {
 	var n atomic.Int32
-	login := func(_ context.Context, _ *Ask, next next) (*Answer, error) {
+	login := func(_ context.Context, _ *FunctionRequest, next next) (*FunctionResponse, error) {
 		return text(200, "x", "Cache-Control", "public, max-age=60", "SET-COOKIE", fmt.Sprintf("fn=%d", n.Add(1)))
 	}
-	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	through := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		b.withFunctions(Function{Path: "/origin", Phase: OriginPhase, Handle: login}, Function{Path: "/client", Handle: through},
 			Function{Path: "/both", Phase: OriginPhase, Handle: through})
@@ -62,7 +62,7 @@ func fieldOf(reply, name string) string {
 // TestStrippedCookiesStayAway: the operator's rule removes the cookies of origins
 // and of functions behind the cache, for the first client as for all others.
 func TestStrippedCookiesStayAway(t *testing.T) {
-	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	through := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}}, Cookies: StripCookies,
 			Paths:     []PathRule{{Path: "/account/*", Cookies: PassCookies}, {Path: "/caf\u00e9", Cookies: PassCookies}},

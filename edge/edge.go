@@ -47,9 +47,9 @@ type Config struct {
 	MaxVariants    int   // stored for one URL; default 64
 	// RangeFillBytes is up to which promised length a range makes the whole be fetched;
 	// default 64 MiB. Beyond it (films) the parts that are watched are few.
-	RangeFillBytes int64
-	MaxAskBytes    int64 // of a body that a function gets: it is in memory; default 1 MiB
-	MaxAnswerBytes int64 // the same for a reply that a function lets pass; default 16 MiB
+	RangeFillBytes           int64
+	MaxFunctionRequestBytes  int64 // of a body that a function gets: it is in memory; default 1 MiB
+	MaxFunctionResponseBytes int64 // the same for a reply that a function lets pass; default 16 MiB
 
 	// Module gives the code of a function by its digest to whoever pulls it, under
 	// [ModulePath]; nil: nobody gets any.

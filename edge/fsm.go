@@ -33,7 +33,7 @@ type progress struct {
 
 	// With functions: who answers, what, and how long that took.
 	fn         *Function
-	answer     *Answer
+	answer     *FunctionResponse
 	fnTime     time.Duration // its own
 	beyondTime time.Duration // of what it let pass
 	inner      bool          // this request is what a function lets pass

@@ -48,14 +48,14 @@ type Function struct {
 	Version string
 	// Handle answers. next goes on as if the function were not there: to the cache,
 	// or to the origin. Errors of type *FunctionError are told to the client.
-	Handle func(ctx context.Context, q *Ask, next func(*Ask) (*Answer, error)) (*Answer, error)
+	Handle func(ctx context.Context, q *FunctionRequest, next func(*FunctionRequest) (*FunctionResponse, error)) (*FunctionResponse, error)
 
 	normal string // Path as it stands in a target in normal form
 }
 
-// Ask is a request as functions see it. Fields may be views into memory that lives
+// FunctionRequest is a request as functions see it. Fields may be views into memory that lives
 // as long as the request.
-type Ask struct {
+type FunctionRequest struct {
 	Method   string
 	URI      string // path and query
 	Protocol string // "HTTP/1.1"
@@ -65,9 +65,9 @@ type Ask struct {
 	Trailer  fields.Header // none comes, and none goes on
 }
 
-// Answer is a function's answer, or what it gets from the next one. Bodies that it
+// FunctionResponse is a function's answer, or what it gets from the next one. Bodies that it
 // gets may be the cache's own: nobody writes to them.
-type Answer struct {
+type FunctionResponse struct {
 	Status  int
 	Header  fields.Header
 	Body    []byte
@@ -75,7 +75,7 @@ type Answer struct {
 }
 
 // check returns an error when the status is not that of a final reply.
-func (a *Answer) check() error {
+func (a *FunctionResponse) check() error {
 	if a.Status < 200 || a.Status > 599 {
 		return &FunctionError{Status: 500, Detail: "fn-bad-status", Err: fmt.Errorf("status %d is not between 200 and 599", a.Status)}
 	}
@@ -97,7 +97,7 @@ func (e *FunctionError) Unwrap() error { return e.Err }
 
 // passable returns an error for a request that a function lets pass and that is no
 // request line (RFC 9112, section 3), or one that the edge refuses from clients too.
-func (q *Ask) passable() error {
+func (q *FunctionRequest) passable() error {
 	token := len(q.Method) > 0 && q.Method != "CONNECT" && q.Method != "TRACE"
 	for i := range len(q.Method) {
 		c := q.Method[i]
@@ -177,13 +177,13 @@ func (r *request) failed(err error) state {
 
 // ask makes what a function sees of the client's request; without one, the state
 // says what becomes of the request.
-func (r *request) ask() (*Ask, state) {
-	q := &Ask{Method: string(r.q.Method), URI: string(r.target()), Protocol: "HTTP/" + r.protocol(), Source: r.c.source(),
+func (r *request) ask() (*FunctionRequest, state) {
+	q := &FunctionRequest{Method: string(r.q.Method), URI: string(r.target()), Protocol: "HTTP/" + r.protocol(), Source: r.c.source(),
 		Header: withHost(fetch.Forwarded(r.q.Header, false), r.authority)}
 	if r.q.ContentLength == 0 || r.readsOnly() {
 		return q, stDone
 	}
-	most := r.e.cfg.MaxAskBytes
+	most := r.e.cfg.MaxFunctionRequestBytes
 	if r.q.ContentLength > most {
 		r.e.reached(limitFunctionRequest)
 		return nil, r.fail(413, Refused, "body too large for a function")
@@ -211,7 +211,7 @@ func withHost(h fields.Header, authority []byte) fields.Header {
 // beyond answers what a function lets pass: the request goes on to the cache and
 // the origin without it. What the client is told of that way is the way of the last
 // one.
-func (r *request) beyond(q *Ask) (*Answer, error) {
+func (r *request) beyond(q *FunctionRequest) (*FunctionResponse, error) {
 	if err := q.passable(); err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func (r *request) beyond(q *Ask) (*Answer, error) {
 }
 
 // collect makes an answer of what a request has found.
-func (r *request) collect() (*Answer, error) {
+func (r *request) collect() (*FunctionResponse, error) {
 	switch {
 	case r.reply != nil:
 		a := answerOf(r.reply, r.isHEAD())
@@ -247,7 +247,7 @@ func (r *request) collect() (*Answer, error) {
 		return a, err
 	case r.object != nil:
 		o := r.object
-		a := &Answer{Status: o.Status, Header: o.Header}
+		a := &FunctionResponse{Status: o.Status, Header: o.Header}
 		if age := int64(o.Policy.Age(r.now) / time.Second); age > 0 {
 			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
 		}
@@ -264,7 +264,7 @@ func (r *request) collect() (*Answer, error) {
 				if err == io.EOF {
 					return a, nil
 				}
-				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.cfg.MaxAnswerBytes {
+				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.cfg.MaxFunctionResponseBytes {
 					err = r.e.answerTooLarge()
 				}
 				if err != nil {
@@ -273,7 +273,7 @@ func (r *request) collect() (*Answer, error) {
 			}
 		}
 		chunks, size, _ := o.Body.Whole()
-		if size > r.e.cfg.MaxAnswerBytes {
+		if size > r.e.cfg.MaxFunctionResponseBytes {
 			return nil, r.e.answerTooLarge()
 		}
 		if len(chunks) == 1 {
@@ -283,13 +283,13 @@ func (r *request) collect() (*Answer, error) {
 		a.Body = bytes.Join(chunks, nil)
 		return a, nil
 	}
-	return &Answer{Status: r.status, Header: synthHeader}, nil
+	return &FunctionResponse{Status: r.status, Header: synthHeader}, nil
 }
 
 // answerOf returns the head of a reply as a function gets it. That of a reply to HEAD
 // has the length of the body that GET would have.
-func answerOf(p *fetch.Reply, head bool) *Answer {
-	a := &Answer{Status: p.Status, Header: rfc9111.EndToEnd(p.Header, nil).Clone()}
+func answerOf(p *fetch.Reply, head bool) *FunctionResponse {
+	a := &FunctionResponse{Status: p.Status, Header: rfc9111.EndToEnd(p.Header, nil).Clone()}
 	if v, ok := p.Header.Get("content-length"); head && ok {
 		a.Header = append(a.Header, fields.Field{Name: []byte("Content-Length"), Value: bytes.Clone(v)})
 	}
@@ -298,7 +298,7 @@ func answerOf(p *fetch.Reply, head bool) *Answer {
 
 // lengthForHEAD returns the Content-Length of an answer to HEAD: that of the body, if
 // the function made one, or the one that the answer behind the function has.
-func (a *Answer) lengthForHEAD() (int64, bool) {
+func (a *FunctionResponse) lengthForHEAD() (int64, bool) {
 	if len(a.Body) > 0 {
 		return int64(len(a.Body)), true
 	}
@@ -318,8 +318,8 @@ func (e *Edge) answerTooLarge() error {
 }
 
 func (e *Edge) readAnswer(r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, e.cfg.MaxAnswerBytes+1))
-	if err == nil && int64(len(body)) > e.cfg.MaxAnswerBytes {
+	body, err := io.ReadAll(io.LimitReader(r, e.cfg.MaxFunctionResponseBytes+1))
+	if err == nil && int64(len(body)) > e.cfg.MaxFunctionResponseBytes {
 		err = e.answerTooLarge()
 	}
 	return body, err
@@ -350,8 +350,8 @@ func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(
 				source = netip.AddrPortFrom(a, 0)
 			}
 		}
-		q := &Ask{Method: x.Method, URI: x.Target, Protocol: protocol, Source: source, Header: withHost(x.Header, []byte(x.Host))}
-		a, err := f.Handle(ctx, q, func(q *Ask) (*Answer, error) {
+		q := &FunctionRequest{Method: x.Method, URI: x.Target, Protocol: protocol, Source: source, Header: withHost(x.Header, []byte(x.Host))}
+		a, err := f.Handle(ctx, q, func(q *FunctionRequest) (*FunctionResponse, error) {
 			if err := q.passable(); err != nil {
 				return nil, err
 			}
@@ -396,7 +396,7 @@ func (r *request) module(digest string) state {
 	if !ok {
 		return r.fail(404, Local, "no such module")
 	}
-	r.answer = &Answer{Status: 200, Body: wasm, Header: moduleHeader}
+	r.answer = &FunctionResponse{Status: 200, Body: wasm, Header: moduleHeader}
 	r.status, r.outcome = 200, Local
 	return stDeliver
 }

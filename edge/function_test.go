@@ -14,7 +14,7 @@ import (
 	"perto/internal/fields"
 )
 
-type next = func(*Ask) (*Answer, error)
+type next = func(*FunctionRequest) (*FunctionResponse, error)
 
 // withFunctions gives the bubble's site functions.
 func (b *bubble) withFunctions(list ...Function) {
@@ -26,8 +26,8 @@ func (b *bubble) withFunctions(list ...Function) {
 	b.edge.SetSites(sites)
 }
 
-func text(status int, body string, header ...string) (*Answer, error) {
-	return &Answer{Status: status, Header: fields.Of(header...), Body: []byte(body)}, nil
+func text(status int, body string, header ...string) (*FunctionResponse, error) {
+	return &FunctionResponse{Status: status, Header: fields.Of(header...), Body: []byte(body)}, nil
 }
 
 func bodyOf(reply string) string {
@@ -39,7 +39,7 @@ func bodyOf(reply string) string {
 // time anew.
 func TestAFunctionAnswersForItsPaths(t *testing.T) {
 	calls := 0
-	greet := func(_ context.Context, q *Ask, _ next) (*Answer, error) {
+	greet := func(_ context.Context, q *FunctionRequest, _ next) (*FunctionResponse, error) {
 		calls++
 		who, _ := q.Header.Get("x-who")
 		host, _ := q.Header.Get("host")
@@ -79,7 +79,7 @@ func TestAFunctionAnswersForItsPaths(t *testing.T) {
 // TestTheMostSpecificFunctionAnswers: a path before all below it, then the longest.
 func TestTheMostSpecificFunctionAnswers(t *testing.T) {
 	called := func(name string) Function {
-		return Function{Path: name, Handle: func(context.Context, *Ask, next) (*Answer, error) { return text(200, name) }}
+		return Function{Path: name, Handle: func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(200, name) }}
 	}
 	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
 		list := []Function{called("/*"), called("/rc/*"), called("/rc"), called("/rc/a/*"), called("/rc/a"), called("/")}
@@ -105,7 +105,7 @@ func TestAFunctionLetsPass(t *testing.T) {
 		w.Header().Set("ETag", `"1"`)
 		fmt.Fprintf(w, "%s with %q", r.URL, r.Header.Get("X-Added"))
 	}
-	shout := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+	shout := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 		q.URI = "/page"
 		q.Header = append(q.Header, fields.Of("X-Added", "y")...)
 		a, err := next(q)
@@ -146,7 +146,7 @@ func TestStatusesOfFunctions(t *testing.T) {
 			201: "201 Created\r\n", 204: "204 No Content\r\n", 205: "205 Reset Content\r\n", 302: "302 Found\r\n", 303: "303 See Other\r\n",
 			307: "307 Temporary Redirect\r\n", 401: "401 Unauthorized\r\n", 403: "403 Forbidden\r\n", 418: "418 Client Error\r\n", 422: "422 Unprocessable Content\r\n", 429: "429 Too Many Requests\r\n", 511: "511 Network Authentication Required\r\n", 599: "599 Server Error\r\n",
 		} {
-			b.withFunctions(Function{Path: "/f", Handle: func(context.Context, *Ask, next) (*Answer, error) { return text(status, "body") }})
+			b.withFunctions(Function{Path: "/f", Handle: func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(status, "body") }})
 			reply := b.ask("GET /f HTTP/1.1\r\nConnection: close\r\nHost: shop.example\r\n\r\n")
 			length, body := "Content-Length: 4\r\n", "body"
 			switch status {
@@ -173,9 +173,9 @@ func TestHEADThroughAFunction(t *testing.T) {
 			fmt.Fprint(w, body)
 		}
 	}
-	pass := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
-	make := func(context.Context, *Ask, next) (*Answer, error) { return text(200, "hello") }
-	silent := func(context.Context, *Ask, next) (*Answer, error) { return text(200, "") }
+	pass := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
+	make := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(200, "hello") }
+	silent := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(200, "") }
 	for _, phase := range []Phase{ClientPhase, OriginPhase} {
 		inBubble(t, Config{}, origin, func(b *bubble) {
 			b.withFunctions(Function{Path: "/pass/*", Phase: phase, Handle: pass}, Function{Path: "/make", Phase: phase, Handle: make}, Function{Path: "/silent", Phase: phase, Handle: silent})
@@ -212,7 +212,7 @@ func TestHEADThroughAFunction(t *testing.T) {
 // forgotten when its code changes.
 func TestAFunctionOfTheOriginPhase(t *testing.T) {
 	var calls atomic.Int32
-	small := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+	small := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 		n := calls.Add(1)
 		if q.Source.IsValid() && q.Method == "GET" {
 			t.Errorf("it sees a client: %v", q.Source)
@@ -252,7 +252,7 @@ func TestAFunctionOfTheOriginPhase(t *testing.T) {
 
 // TestAFunctionFails: that request only, with a reason.
 func TestAFunctionFails(t *testing.T) {
-	fails := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+	fails := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 		switch q.URI {
 		case "/f/deadline":
 			return nil, &FunctionError{Status: 504, Detail: "fn-deadline", Err: errors.New("too long")}
@@ -297,7 +297,7 @@ func TestWhatAFunctionLetsPassIsARequest(t *testing.T) {
 			{"", "/"}, {"GET /b HTTP/1.1\r\n", "/"}, {"G T", "/"}, {"GET\t", "/"}, {"GET:", "/"}, {"CONNECT", "/"}, {"TRACE", "/"},
 		} {
 			var got error
-			f := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+			f := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 				q.Method, q.URI = tt[0], tt[1]
 				a, err := next(q)
 				got = err
@@ -331,10 +331,10 @@ func TestModulesArePulled(t *testing.T) {
 // TestOriginIsNamedOnlyWhenItWasAsked: a function behind the cache that answers by
 // itself has no fwd-status and no time of an origin.
 func TestOriginIsNamedOnlyWhenItWasAsked(t *testing.T) {
-	alone := func(context.Context, *Ask, next) (*Answer, error) {
+	alone := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "alone", "Cache-Control", "max-age=60")
 	}
-	through := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	through := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
 	inBubble(t, Config{}, cached("x"), func(b *bubble) {
 		b.withFunctions(Function{Path: "/alone", Phase: OriginPhase, Handle: alone}, Function{Path: "/through", Phase: OriginPhase, Handle: through})
 		for path, asked := range map[string]bool{"/alone": false, "/through": true} {

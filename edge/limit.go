@@ -67,7 +67,7 @@ func (c *Config) setLimits() {
 		v  int64
 	}{
 		{&c.CacheBytes, defaultCacheBytes}, {&c.UploadRate, 512}, {&c.RangeFillBytes, 64 << 20},
-		{&c.MaxAskBytes, 1 << 20}, {&c.MaxAnswerBytes, 16 << 20},
+		{&c.MaxFunctionRequestBytes, 1 << 20}, {&c.MaxFunctionResponseBytes, 16 << 20},
 	} {
 		if *n.at == 0 {
 			*n.at = n.v

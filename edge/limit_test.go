@@ -26,7 +26,7 @@ func TestLimitsAreCountedByKey(t *testing.T) {
 		}
 		cached(strings.Repeat("x", 2000))(w, q)
 	}
-	read := func(_ context.Context, q *Ask, next next) (*Answer, error) { return next(q) }
+	read := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
 	for _, tt := range []struct {
 		key  string
 		set  func(c *Config)
@@ -57,10 +57,10 @@ func TestLimitsAreCountedByKey(t *testing.T) {
 			io.ReadAll(br)
 		}, ""},
 		{"object", func(c *Config) { c.MaxObjectBytes = 1000 }, nil, "detail=too-large"},
-		{"function_request", func(c *Config) { c.MaxAskBytes = 10 }, func(b *bubble) {
+		{"function_request", func(c *Config) { c.MaxFunctionRequestBytes = 10 }, func(b *bubble) {
 			b.ask("POST /fn HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\nContent-Length: 11\r\n\r\n01234567890")
 		}, ""},
-		{"function_reply", func(c *Config) { c.MaxAnswerBytes = 1000 }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/fn")) }, ""},
+		{"function_reply", func(c *Config) { c.MaxFunctionResponseBytes = 1000 }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/fn")) }, ""},
 		{"origin_first_byte", func(c *Config) { c.Origin.ReplyTimeout = time.Second }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/slow")) }, ""},
 		{"origin_stall", func(c *Config) { c.Origin.StallTimeout = time.Second }, func(b *bubble) { b.ask(fmt.Sprintf(ask, "/stall")) }, ""},
 		{"origin_queue", func(c *Config) { c.Origin.MaxExchanges, c.Origin.QueueTimeout = 1, time.Second }, func(b *bubble) {

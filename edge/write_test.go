@@ -26,10 +26,10 @@ func (s *sink) Write(p []byte) (int, error) { return s.out.Write(p) }
 // TestFunctionsCannotSplitReplies: neither a function before the cache nor one
 // behind it can make one reply look like two, or set fields by a value.
 func TestFunctionsCannotSplitReplies(t *testing.T) {
-	evil := func(context.Context, *Ask, next) (*Answer, error) {
+	evil := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "x", "Cache-Control", "max-age=60", "X-A", "1\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 200 OK", "X-B\r\nSet-Cookie", "a=b", "X-C", "2\x00", "X-D", "fine")
 	}
-	status := func(context.Context, *Ask, next) (*Answer, error) { return text(99, "x") }
+	status := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(99, "x") }
 	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
 		b.withFunctions(Function{Path: "/client", Handle: evil}, Function{Path: "/origin", Phase: OriginPhase, Handle: evil},
 			Function{Path: "/status", Handle: status}, Function{Path: "/status/origin", Phase: OriginPhase, Handle: status})
@@ -56,15 +56,15 @@ func TestFunctionsCannotSplitRequests(t *testing.T) {
 		paths <- q.Method + " " + q.URL.Path
 		cached("x")(w, q)
 	}
-	for _, change := range []func(q *Ask){
-		func(q *Ask) { q.Method = "GET /admin HTTP/1.1\r\nX: " },
-		func(q *Ask) { q.Method = "" },
-		func(q *Ask) {
+	for _, change := range []func(q *FunctionRequest){
+		func(q *FunctionRequest) { q.Method = "GET /admin HTTP/1.1\r\nX: " },
+		func(q *FunctionRequest) { q.Method = "" },
+		func(q *FunctionRequest) {
 			q.Header = append(q.Header, fields.Of("X", "a\r\n\r\nGET /admin HTTP/1.1\r\nHost: a")...)
 		},
-		func(q *Ask) { q.Header = append(q.Header, fields.Of("X\r\nY", "a")...) },
+		func(q *FunctionRequest) { q.Header = append(q.Header, fields.Of("X\r\nY", "a")...) },
 	} {
-		evil := func(_ context.Context, q *Ask, next next) (*Answer, error) {
+		evil := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 			change(q)
 			return next(q)
 		}
@@ -125,7 +125,7 @@ func FuzzReplyWriter(f *testing.F) {
 		// From a function, before the cache and behind it.
 		h := fields.Of(name, value)
 		read(func(r *request) error {
-			r.answer = &Answer{Status: 200, Header: h, Body: []byte(body)}
+			r.answer = &FunctionResponse{Status: 200, Header: h, Body: []byte(body)}
 			return r.deliverAnswer()
 		})
 		read(func(r *request) error {

@@ -54,7 +54,7 @@ func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, host *functionHost,
 		Logger: cfg.Logger, Metrics: n.metrics,
 		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,
 		UploadRate: int64(l.UploadRate), MaxObjectBytes: int64(l.Object), RangeFillBytes: int64(l.RangeFill), MaxVariants: l.Variants,
-		MaxAskBytes: int64(l.FunctionRequest), MaxAnswerBytes: int64(l.FunctionReply), StaleAfter: l.StaleAfter,
+		MaxFunctionRequestBytes: int64(l.FunctionRequest), MaxFunctionResponseBytes: int64(l.FunctionReply), StaleAfter: l.StaleAfter,
 		Origin: fetch.Config{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
 			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}
 }

@@ -434,12 +434,12 @@ func versionText(f *mobility.Function) string {
 }
 
 // handleAtEdge is handle with the edge's types, which have the same fields.
-func (s *deployment) handleAtEdge(ctx context.Context, q *edge.Ask, next func(*edge.Ask) (*edge.Answer, error)) (*edge.Answer, error) {
+func (s *deployment) handleAtEdge(ctx context.Context, q *edge.FunctionRequest, next func(*edge.FunctionRequest) (*edge.FunctionResponse, error)) (*edge.FunctionResponse, error) {
 	a, err := s.handle(ctx, (*functions.Request)(q), func(q *functions.Request) (*functions.Response, error) {
-		a, err := next((*edge.Ask)(q))
+		a, err := next((*edge.FunctionRequest)(q))
 		return (*functions.Response)(a), err
 	})
-	return (*edge.Answer)(a), err
+	return (*edge.FunctionResponse)(a), err
 }
 
 // close ends all instances.
