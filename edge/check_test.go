@@ -14,8 +14,8 @@ import (
 	"perto/edge/fetch"
 )
 
-// TestUnwellOriginIsLeftOut: an origin whose health check fails gets no requests while
-// another one is well, and gets them again when it is.
+// TestUnwellOriginIsLeftOut checks that an origin with a failing health check gets no
+// requests while another one is well, and gets requests again after it recovered.
 func TestUnwellOriginIsLeftOut(t *testing.T) {
 	var well, other atomic.Bool
 	well.Store(true)
@@ -69,7 +69,7 @@ func TestUnwellOriginIsLeftOut(t *testing.T) {
 			b.Errorf("the metric of the first says %v", got)
 		}
 		other.Store(false)
-		expect("both unwell", "from first") // the checks may be what is wrong
+		expect("both unwell", "from first") // the checks may be wrong
 		well.Store(true)
 		expect("the first well again", "from first")
 		for _, line := range []string{`msg="origin is unwell" origin=origin:80 reason="health check /healthz failed: status 503"`, `msg="origin is well again" origin=origin:80`} {
@@ -77,7 +77,7 @@ func TestUnwellOriginIsLeftOut(t *testing.T) {
 				b.Errorf("the log lacks %q:\n%s", line, log.String())
 			}
 		}
-		// Without checks no origin is unwell, and none is asked.
+		// Without checks no origin is unwell, and no check is sent.
 		if sites, err = NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}, {URL: "http://second"}}}); err != nil {
 			b.Fatal(err)
 		}

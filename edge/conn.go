@@ -12,11 +12,10 @@ import (
 	"perto/edge/http1"
 )
 
-// conn is one client connection and the request that it carries at the moment.
-// Its buffers are used again for each request.
+// conn is one client connection with its current request. Requests reuse its buffers.
 //
-// Deadlines are set lazily: a busy connection would else pay for one with every
-// request. What is armed stays while it is still good for most of its time.
+// Deadlines are set lazily, because setting one for each request would cost too much on
+// a busy connection. A deadline stays set while most of its time is left.
 type conn struct {
 	e      *Edge
 	nc     net.Conn
@@ -24,26 +23,26 @@ type conn struct {
 	reader *http1.Reader
 	req    request
 
-	out  []byte // the head, and a small body
-	bufs net.Buffers
-	room [maxPieces + 1][]byte // backs bufs
+	out       []byte // the head, and a small body
+	bufs      net.Buffers
+	bufsArray [maxPieces + 1][]byte // backs bufs
 
-	sender *sender // nil when the connection is no socket
+	sender *sender // nil when the connection is not a socket
 
 	phase      phase
-	idle       atomic.Bool // between requests: closes after a grace when draining
-	readUntil  time.Time   // the read deadline that is armed
-	writeUntil time.Time
-	bodyFrom   time.Time // when the body was first waited for
-	bodyBytes  int64     // that came since
+	idle       atomic.Bool // between requests; then it closes drainGrace after a drain begins
+	readUntil  time.Time   // the current read deadline
+	writeUntil time.Time   // the current write deadline
+	bodyFrom   time.Time   // time of the first read of the body
+	bodyBytes  int64       // received since then
 }
 
 type phase uint8
 
 const (
 	waiting    phase = iota // for the first byte of a head
-	inHead                  // for the rest of it
-	inLongHead              // the same, with one deadline for all of it however slowly it drips
+	inHead                  // for the rest of a head, before its first read
+	inLongHead              // for the rest of a head, with one deadline for all reads
 	inBody
 )
 
@@ -57,8 +56,8 @@ func newConn(e *Edge, nc net.Conn) *conn {
 	return c
 }
 
-// address returns the client's address without its port: what reads
-// X-Forwarded-For expects that.
+// address returns the client's address without its port, which is the form in
+// X-Forwarded-For.
 func (c *conn) address() string {
 	if host, _, err := net.SplitHostPort(c.client); err == nil {
 		return host
@@ -66,13 +65,14 @@ func (c *conn) address() string {
 	return c.client
 }
 
-// source returns the client's address and port; zero when it has none.
+// source returns the client's address and port. It is zero when the connection has no
+// IP address.
 func (c *conn) source() netip.AddrPort {
 	a, _ := netip.ParseAddrPort(c.client)
 	return a
 }
 
-// serve reads and answers requests until somebody wants no more.
+// serve reads requests and replies to them until the connection closes.
 func (c *conn) serve() {
 	defer c.e.leave(c)
 	defer c.nc.Close()
@@ -100,7 +100,7 @@ func (c *conn) serve() {
 	}
 }
 
-// await arms the deadline for the next head.
+// await sets the deadline for the next head.
 func (c *conn) await(now time.Time) {
 	if c.reader.Buffered() > 0 {
 		c.phase = inHead
@@ -114,20 +114,20 @@ func (c *conn) await(now time.Time) {
 	}
 }
 
-// drainGrace is how long a connection without a request stays open while the edge
-// drains. A request that is under way is answered, with "Connection: close"; closing
-// at once would lose it (RFC 9112, section 9.6).
+// drainGrace is the time for which an idle connection stays open after the drain began.
+// A request that is on its way to the edge then still gets a reply, with "Connection:
+// close". Closing at once would lose that request (RFC 9112, section 9.6).
 const drainGrace = time.Second
 
-// drain makes a connection that waits for a request close after the grace.
+// drain makes an idle connection close after drainGrace.
 func (c *conn) drain() {
 	if c.idle.Load() {
 		c.nc.SetReadDeadline(time.Now().Add(drainGrace))
 	}
 }
 
-// refused answers what could not be read as a request; false when there is
-// nobody to answer to.
+// refused replies to a head that could not be read as a request. It returns false when
+// no reply can be sent, because the connection has ended.
 func (c *conn) refused(err error) bool {
 	r := &c.req
 	r.closing = true
@@ -145,8 +145,8 @@ func (c *conn) refused(err error) bool {
 	return false
 }
 
-// Read is the source of the parser. It knows which deadline the moment has. Most
-// heads come with the first read, and then nothing was armed for them.
+// Read is the source of the parser. It sets the deadline for the current phase. Most
+// heads arrive with the first read and need no deadline of their own.
 func (c *conn) Read(p []byte) (int, error) {
 	bound := limitStall
 	switch c.phase {
@@ -180,11 +180,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// leastWritten is how many bytes a client must take within the stall time, where
-// there are so many: a slow one makes progress, a stalled one does not.
+// leastWritten is the number of bytes that a client must take within the stall time, if
+// there are that many. A client that takes fewer has stalled.
 const leastWritten = 32 << 10
 
-// slack is the part of a time limit by which a deadline may be off.
+// slack is the reciprocal of the part of a time limit by which a deadline may be early:
+// one eighth.
 const slack = 8
 
 // armRead makes reads fail after d, counted from about now.
@@ -206,14 +207,14 @@ func (c *conn) armWrite(now time.Time) {
 	c.nc.SetWriteDeadline(c.writeUntil)
 }
 
-// maxPieces is how many pieces one gathered write takes beside the head, and
-// maxBatch how many bytes.
+// maxPieces is the number of pieces of one gathered write beside the head. maxBatch is
+// the number of bytes at which it ends.
 const (
 	maxPieces = 15
 	maxBatch  = 1 << 20
 )
 
-// write sends p whole.
+// write sends all of p.
 func (c *conn) write(p []byte, now time.Time) error {
 	for {
 		c.armWrite(now)
@@ -226,7 +227,8 @@ func (c *conn) write(p []byte, now time.Time) error {
 	}
 }
 
-// slow tells whether a write that failed is worth going on with.
+// slow reports whether a failed write must go on, because the client still makes
+// progress.
 func (c *conn) slow(n int64, err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
@@ -238,9 +240,9 @@ func (c *conn) slow(n int64, err error) bool {
 	return true
 }
 
-// gather sends the head in out and then the pieces, in as few writes as may be.
+// gather sends the head in out and then the pieces, in as few writes as possible.
 func (c *conn) gather(pieces [][]byte, now time.Time) error {
-	bufs := append(c.room[:0], c.out)
+	bufs := append(c.bufsArray[:0], c.out)
 	size := 0
 	for i, p := range pieces {
 		bufs = append(bufs, p)
@@ -261,7 +263,7 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 			}
 			now = time.Now()
 		}
-		bufs, size = c.room[:0], 0
+		bufs, size = c.bufsArray[:0], 0
 		if i < len(pieces)-1 {
 			now = time.Now()
 		}
@@ -269,8 +271,8 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 	return nil
 }
 
-// reset makes the connection end in a way that no client takes for the end of a
-// body.
+// reset makes the connection end with a TCP reset, which no client accepts as the end of
+// a body.
 func (c *conn) reset() {
 	if s, ok := c.nc.(interface{ SetLinger(seconds int) error }); ok {
 		s.SetLinger(0)
@@ -278,14 +280,14 @@ func (c *conn) reset() {
 }
 
 const (
-	// lingerTime is how long a closing connection still listens, and lingerBytes to
-	// how much: a client that was refused in the middle of its upload would lose
-	// our answer to a reset if we closed at once (RFC 9112, section 9.6).
+	// lingerTime and lingerBytes bound how long and how much a closing connection still
+	// reads. If it closed at once, a client whose upload was refused would receive a
+	// reset and lose the reply (RFC 9112, section 9.6).
 	lingerTime  = time.Second
 	lingerBytes = 256 << 10
 )
 
-// linger lets the client read the last reply before the connection goes.
+// linger lets the client read the last reply before the connection closes.
 func (c *conn) linger() {
 	w, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok || c.req.gone || !c.req.unread && c.reader.Buffered() == 0 {

@@ -14,7 +14,7 @@ import (
 	"perto/edge/fetch"
 )
 
-// session is an origin that gives each request a session of its own.
+// session is an origin that sets a new session cookie for each request.
 func session() http.HandlerFunc {
 	var n atomic.Int32
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -24,9 +24,9 @@ func session() http.HandlerFunc {
 	}
 }
 
-// TestFunctionRepliesWithCookiesAreNotShared: a function of the origin phase that
-// sets a cookie is like an origin that does. One of the client phase gets the
-// cookies of its own client only.
+// TestFunctionRepliesWithCookiesAreNotShared checks that cookies of a function of the
+// origin phase are treated like cookies of an origin. A function of the client phase
+// receives the cookies of its own client only.
 func TestFunctionRepliesWithCookiesAreNotShared(t *testing.T) {
 	var n atomic.Int32
 	login := func(_ context.Context, _ *FunctionRequest, next next) (*FunctionResponse, error) {
@@ -59,9 +59,9 @@ func fieldOf(reply, name string) string {
 	return ""
 }
 
-// TestStrippedCookiesStayAway: the operator's rule removes the cookies of origins
-// and of functions behind the cache, for the first client as for all others.
-func TestStrippedCookiesStayAway(t *testing.T) {
+// TestCookiesAreStripped checks that the operator's rule removes the cookies of origins
+// and of functions behind the cache, for all clients including the first.
+func TestCookiesAreStripped(t *testing.T) {
 	through := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) { return next(q) }
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		sites, err := NewSites(Site{Service: "shop.example", Origins: []fetch.Origin{{URL: "http://origin"}}, Cookies: StripCookies,
@@ -88,8 +88,8 @@ func TestStrippedCookiesStayAway(t *testing.T) {
 	})
 }
 
-// TestAParentTierSharesNoCookie: an edge whose origin is another edge.
-func TestAParentTierSharesNoCookie(t *testing.T) {
+// TestParentTierSharesNoCookie uses an edge whose origin is another edge.
+func TestParentTierSharesNoCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		child, err := New(Config{Name: "gig-1", PoP: "gig", Network: b.net.Named("child")})
 		if err != nil {
@@ -123,8 +123,8 @@ func TestAParentTierSharesNoCookie(t *testing.T) {
 	})
 }
 
-// TestExplainNamesTheCookie: explain says why a URL is not stored, and what to do.
-func TestExplainNamesTheCookie(t *testing.T) {
+// TestExplainNamesCookie checks that explain returns why a URL is not stored, with a hint.
+func TestExplainNamesCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		b.ask(getClose)
 		x := b.edge.Explain("shop.example", "/a")
@@ -134,8 +134,8 @@ func TestExplainNamesTheCookie(t *testing.T) {
 	})
 }
 
-// TestAuthenticatedConnectionsAreNotShared: with NTLM and Negotiate a connection
-// belongs to the client that was authenticated on it.
+// TestAuthenticatedConnectionsAreNotShared covers NTLM and Negotiate, with which a
+// connection belongs to the client that was authenticated on it.
 func TestAuthenticatedConnectionsAreNotShared(t *testing.T) {
 	var mu sync.Mutex
 	conns := make(map[string]int)

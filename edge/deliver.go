@@ -9,16 +9,16 @@ import (
 	"perto/edge/rfc9111"
 )
 
-// smallBody is up to which size in bytes a body is copied behind its head for
-// one plain write; above, a gathered write is cheaper than the copy.
+// smallBody is the largest body that is copied behind its head for one ordinary write,
+// in bytes. For larger bodies a gathered write is cheaper than the copy.
 const smallBody = 8 << 10
 
-// deliver sends the answer.
+// deliver sends the reply.
 func (r *request) deliver() {
 	var err error
 	switch {
-	case r.answer != nil:
-		err = r.deliverAnswer()
+	case r.response != nil:
+		err = r.deliverResponse()
 	case r.reply != nil:
 		err = r.deliverReply()
 	case r.reader != nil:
@@ -31,13 +31,12 @@ func (r *request) deliver() {
 	}
 }
 
-// hasBody tells whether a reply of this status to this request has a body.
+// hasBody reports whether a reply with this status to this request has a body.
 func (r *request) hasBody(status int) bool {
 	return !r.isHEAD() && status != 204 && status != 304
 }
 
-// deliverWhole answers from a whole object: all of it, a part, or that the
-// client has it.
+// deliverWhole replies from a whole object: with all of it, with a part, or with 304.
 func (r *request) deliverWhole() error {
 	o := r.object
 	chunks, size, _ := o.Body.Whole()
@@ -48,7 +47,7 @@ func (r *request) deliverWhole() error {
 	r.status = status
 	c, now := r.c, r.now
 	if r.forward != NotForwarded {
-		now = time.Now() // the origin may have taken longer than a write may
+		now = time.Now() // the origin may have taken longer than the write timeout
 	}
 	c.out = r.appendObjectHead(c.out[:0], status)
 	switch status {
@@ -87,8 +86,8 @@ func (r *request) deliverWhole() error {
 	return c.gather(chunks, now)
 }
 
-// part applies conditions and ranges to an object of size bytes (RFC 9110,
-// section 13.2.2: conditions first).
+// part applies conditions and ranges to an object of size bytes. Conditions come first
+// (RFC 9110, section 13.2.2).
 func (r *request) part(size int64) (first, length int64, status int) {
 	o := r.object
 	if rfc9111.NotModified(r.q.Header, o.Header, r.now) {
@@ -105,7 +104,7 @@ func (r *request) part(size int64) (first, length int64, status int) {
 	return 0, size, o.Status
 }
 
-// cut returns the pieces of the chunks that hold length bytes from first on.
+// cut returns the parts of the chunks with the length bytes from offset first on.
 func cut(chunks [][]byte, first, length int64) [][]byte {
 	var out [][]byte
 	for _, c := range chunks {
@@ -124,7 +123,7 @@ func cut(chunks [][]byte, first, length int64) [][]byte {
 	return out
 }
 
-// deliverFilling follows an object whose body is still arriving.
+// deliverFilling replies from an object whose body is still arriving.
 func (r *request) deliverFilling() error {
 	o := r.object
 	if o.Status == 200 && rfc9111.NotModified(r.q.Header, o.Header, r.now) {
@@ -146,7 +145,7 @@ func (r *request) deliverReply() error {
 	r.status = p.Status
 	head := r.appendReplyHead(r.c.out[:0])
 	if !r.hasBody(p.Status) {
-		// The length that a HEAD or a 304 tells is that of another reply's body.
+		// The length in a reply to HEAD or in a 304 is that of the reply to GET.
 		if v, ok := p.Header.Get("content-length"); ok && p.Status != 204 {
 			if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n >= 0 {
 				head = http1.AppendInt(head, "Content-Length", n)
@@ -168,12 +167,13 @@ func (r *request) deliverReply() error {
 	})
 }
 
-// pieceBytes is how much of a reply that is not stored is held at a time.
+// pieceBytes is the size of the buffer for a reply that is not stored, in bytes.
 const pieceBytes = 32 << 10
 
-// stream sends a head and then a body of length bytes (-1: unknown) piece by
-// piece as next gives them. When the body ends early the connection is closed in
-// a way that tells: short of the length, without the last chunk, or by a reset.
+// stream sends a head and then a body of length bytes piece by piece, as next returns
+// the pieces. A length of -1 is unknown. When the body ends early, the client can
+// detect it: the body is shorter than its length, has no last chunk, or ends with a
+// reset.
 func (r *request) stream(head []byte, status int, length int64, next func() ([]byte, error)) error {
 	c, chunked := r.c, false
 	body := r.hasBody(status)
@@ -185,7 +185,7 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 		chunked = true
 		head = append(head, "Transfer-Encoding: chunked\r\n"...)
 	default:
-		r.closing = true // HTTP/1.0: the end of the connection is the end of the body
+		r.closing = true // in HTTP/1.0 the end of the connection is the end of the body
 	}
 	c.out = r.appendStory(head)
 	if err := c.write(c.out, time.Now()); err != nil || !body || length == 0 {
@@ -225,7 +225,7 @@ func (r *request) stream(head []byte, status int, length int64, next func() ([]b
 
 var crlf = []byte("\r\n")
 
-// synth answers by the edge itself, in plain text.
+// synth sends a reply of the edge itself, as text.
 func (r *request) synth() {
 	c := r.c
 	body := strconv.AppendInt(nil, int64(r.status), 10)
@@ -250,7 +250,7 @@ func (r *request) synth() {
 type upload struct {
 	c      *conn
 	body   *http1.Body
-	expect bool // the client waits for our word
+	expect bool // the client waits for "100 Continue"
 }
 
 func (r *request) upload() *upload {
@@ -258,7 +258,7 @@ func (r *request) upload() *upload {
 	return &upload{c: r.c, body: r.c.reader.Body(r.q.ContentLength, r.q.Chunked), expect: r.q.Expect100}
 }
 
-// Read asks for the body when it is first wanted, and gives it.
+// Read reads the body. The first call sends "100 Continue" if the client waits for it.
 func (u *upload) Read(p []byte) (int, error) {
 	if u.expect {
 		u.expect = false

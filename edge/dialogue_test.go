@@ -21,31 +21,31 @@ import (
 	"perto/internal/simnet"
 )
 
-// TestDialogues plays testdata/*.edge: little dialogues between a client, the
-// edge and an origin, in virtual time. File names begin with a number so that
-// the first failure is the most basic one. A dialogue is a list of commands, each
-// with indented lines that belong to it:
+// TestDialogues runs the dialogues in testdata/*.edge between a client, the edge and an
+// origin, in virtual time. File names begin with a number, so that the first failure is
+// the most basic one. A dialogue is a list of commands. Indented lines belong to the
+// command above them:
 //
-//	origin /path [flag...]     what the origin answers from now on:
+//	origin /path [flag...]     the origin's reply from now on:
 //	    200                    status, then fields,
 //	    Cache-Control: ...
 //	    body: text             then the body (all its lines)
 //	    flags: delay=1s        wait before the head
 //	           stall=1s        wait before the last byte of the body
 //	           cut             send all but the last byte, then close
-//	           drop            close without an answer
+//	           drop            close without a reply
 //	           chunked         no Content-Length
 //	           if=Name:value   only for requests with this field
 //	client METHOD /path        send a request, with fields; body: text
 //	clients N METHOD /path     N of them at once; the expectation is for each
-//	expect STATUS [cut|close|2s] what came, after how many seconds: fields "Name: value", "Name: ~part" or
-//	    !Name                  "!Name" for absent; body: text
+//	expect STATUS [cut|close|2s] check the reply, and the time until it came: fields
+//	    !Name                  "Name: value", "Name: ~part" or "!Name" for absent; body: text
 //	saw N                      requests at the origin since the last "saw"
-//	    METHOD /path           and of the last of these: its line and fields
+//	    METHOD /path           and the line and fields of the last of these
 //	after 61s                  time passes; the client's connection is closed
 //	site OPTION                host=NAME (fixed Host for origins), forwarded,
 //	                           strip=PATH (cookies), wild (wildcard hosts)
-//	origin-down, origin-up     nobody listens there; somebody does again
+//	origin-down, origin-up     close the origin's listener, and open it again
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.edge")
 	if err != nil || len(files) == 0 {
@@ -103,7 +103,7 @@ type dialogue struct {
 	mu       sync.Mutex
 	script   []scripted
 	requests []*http.Request
-	replies  []answer // of the last client or clients command
+	replies  []reply // of the last client or clients command
 }
 
 type scripted struct {
@@ -115,7 +115,7 @@ type scripted struct {
 	cut, drop, chunked    bool
 }
 
-type answer struct {
+type reply struct {
 	res  *http.Response
 	body string
 	err  error
@@ -186,11 +186,11 @@ func (d *dialogue) play(c command) {
 		time.Sleep(dur)
 		synctest.Wait()
 	case "client":
-		d.replies = []answer{d.client.do(c.words[1], c.words[2], c.args)}
+		d.replies = []reply{d.client.do(c.words[1], c.words[2], c.args)}
 		synctest.Wait()
 	case "clients":
 		n, _ := strconv.Atoi(c.words[1])
-		d.replies = make([]answer, n)
+		d.replies = make([]reply, n)
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
@@ -299,13 +299,13 @@ func (d *dialogue) serveOrigin(c net.Conn) {
 			}
 		}
 		d.mu.Unlock()
-		if !s.answer(c, q) {
+		if !s.reply(c, q) {
 			return
 		}
 	}
 }
 
-func (s *scripted) answer(c net.Conn, q *http.Request) (keep bool) {
+func (s *scripted) reply(c net.Conn, q *http.Request) (keep bool) {
 	if s.drop {
 		return false
 	}
@@ -355,11 +355,11 @@ func (c *testClient) close() {
 	}
 }
 
-func (c *testClient) do(method, target string, args []string) answer {
+func (c *testClient) do(method, target string, args []string) reply {
 	if c.conn == nil {
 		conn, err := c.net.Named("client").DialContext(context.Background(), "tcp", "edge:80")
 		if err != nil {
-			return answer{err: err}
+			return reply{err: err}
 		}
 		c.conn, c.br = conn, bufio.NewReader(conn)
 	}
@@ -382,7 +382,7 @@ func (c *testClient) do(method, target string, args []string) answer {
 		res, err := http.ReadResponse(c.br, &http.Request{Method: method})
 		if err != nil {
 			c.close()
-			return answer{err: err}
+			return reply{err: err}
 		}
 		if res.StatusCode < 200 {
 			continue
@@ -391,11 +391,11 @@ func (c *testClient) do(method, target string, args []string) answer {
 		if err != nil || res.Close {
 			c.close()
 		}
-		return answer{res, string(b), err, time.Since(began)}
+		return reply{res, string(b), err, time.Since(began)}
 	}
 }
 
-func expect(t *testing.T, at string, c command, a answer) {
+func expect(t *testing.T, at string, c command, a reply) {
 	if a.res == nil {
 		t.Errorf("%sno reply: %v", at, a.err)
 		return

@@ -20,7 +20,8 @@ import (
 	"perto/metrics"
 )
 
-// Config is what an edge is made of. Zero values take the defaults.
+// Config has the identity, the network and the limits of an edge. Zero values mean the
+// defaults.
 type Config struct {
 	Name    perto.Replica // "gru-1"; it appears as "perto-gru-1" in Via, Cache-Status and CDN-Loop
 	PoP     perto.PoP
@@ -28,36 +29,42 @@ type Config struct {
 	Listen  []string // addresses; default ":80"
 
 	CacheBytes    int64   // memory for stored replies; default 64 MiB
-	CapacityBytes float64 // what the machine can send in bytes a second, for Load; 0 when unknown
-	MaxConns      int     // connections at a time; default 10,000
+	CapacityBytes float64 // bytes that the machine can send in a second, for Load; 0 when unknown
+	MaxConns      int     // concurrent connections; default 10,000
 
 	HeadTimeout  time.Duration // for a whole request head from its first bytes; default 10 s
 	IdleTimeout  time.Duration // between requests; default 60 s
 	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
 	DrainTimeout time.Duration // for running requests when closing; default 10 s
 
-	// StaleAfter is how long the origin is waited for when a stale reply can answer;
-	// default 2 s.
+	// StaleAfter is the time to wait for the origin before a stale reply is sent; default
+	// 2 s.
 	StaleAfter time.Duration
-	// UploadRate is how many bytes a second a body must bring on average, beyond one
-	// stall time; default 512. Each upload holds one of the origin's places, and a byte
-	// now and then must not be enough to keep it (Apache's mod_reqtimeout asks for 500).
+	// UploadRate is the minimum average rate of a request body, in bytes a second, after
+	// the first stall time; default 512. Each upload holds one of the origin's permits,
+	// so it must not be able to hold it with very few bytes (Apache's mod_reqtimeout
+	// requires 500).
 	UploadRate     int64
 	MaxObjectBytes int64 // of a stored body; default a quarter of CacheBytes
 	MaxVariants    int   // stored for one URL; default 64
-	// RangeFillBytes is up to which promised length a range makes the whole be fetched;
-	// default 64 MiB. Beyond it (films) the parts that are watched are few.
-	RangeFillBytes           int64
-	MaxFunctionRequestBytes  int64 // of a body that a function gets: it is in memory; default 1 MiB
-	MaxFunctionResponseBytes int64 // the same for a reply that a function lets pass; default 16 MiB
+	// RangeFillBytes is the maximum length of an object that is fetched whole for a range
+	// request; default 64 MiB. Of longer objects, such as films, clients mostly need few
+	// parts.
+	RangeFillBytes int64
+	// MaxFunctionRequestBytes bounds a request body that is passed to a function, which
+	// is held in memory; default 1 MiB.
+	MaxFunctionRequestBytes int64
+	// MaxFunctionResponseBytes bounds the body of a response that a function receives
+	// from next; default 16 MiB.
+	MaxFunctionResponseBytes int64
 
-	// Module gives the code of a function by its digest to whoever pulls it, under
-	// [ModulePath]; nil: nobody gets any.
+	// Module returns the code of a function by its digest, for downloads under
+	// [ModulePath]. When nil, there are no downloads.
 	Module func(digest string) ([]byte, bool)
 
-	Origin  fetch.Config      // its Name and Network are set by the edge
-	Logger  *slog.Logger      // default: none
-	Metrics *metrics.Registry // default: one of its own
+	Origin  fetch.Config      // the edge sets its Name, Network and Changed
+	Logger  *slog.Logger      // default: no log
+	Metrics *metrics.Registry // default: a new registry
 }
 
 // defaultCacheBytes is the memory of a cache whose size is not configured.
@@ -95,7 +102,7 @@ type Edge struct {
 	capacity  atomic.Uint64 // bytes a second, as a float64's bits; 0 when unknown
 	pieces    sync.Pool     // *[]byte of pieceBytes, for replies that are not stored
 
-	base   context.Context // of fetches; ends when the edge gives up on them
+	base   context.Context // of fetches; it ends when the edge aborts them
 	cancel context.CancelFunc
 
 	mu        sync.Mutex
@@ -126,7 +133,7 @@ func New(cfg Config) (*Edge, error) {
 }
 
 // SetLimits replaces the memory of the cache, in bytes, and the capacity, in bytes a
-// second. Zero takes the default, as in [Config]. A smaller cache evicts at once.
+// second. Zero means the default, as in [Config]. A smaller cache evicts at once.
 func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
 	if cacheBytes == 0 {
 		cacheBytes = defaultCacheBytes
@@ -135,8 +142,8 @@ func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
 	e.capacity.Store(math.Float64bits(capacityBytes))
 }
 
-// SetSites replaces the sites. Requests that run finish with the old ones; what
-// is stored stays.
+// SetSites replaces the sites. Running requests finish with the old sites. Stored
+// replies stay.
 func (e *Edge) SetSites(s *Sites) {
 	t := &table{hosts: make(map[string]*route), wild: make(map[string]*route)}
 	for i := range s.list {
@@ -162,12 +169,12 @@ func (e *Edge) SetSites(s *Sites) {
 	e.cfg.Logger.Debug("sites set", "sites", len(s.list), "hosts", len(t.hosts)+len(t.wild), "version", version)
 }
 
-// outdated returns the tags of what functions of the origin phase made that have
-// changed since, or are gone.
+// outdated returns the tags of replies made by functions of the origin phase that have
+// changed or were removed.
 func outdated(old, now *table) (tags []string) {
 	for host, r := range old.all() {
 		if host != string(r.site.Service) {
-			continue // another name of it
+			continue // an alias of the site
 		}
 		for i := range r.site.Functions {
 			f := &r.site.Functions[i]
@@ -188,8 +195,8 @@ func outdated(old, now *table) (tags []string) {
 	return tags
 }
 
-// Start opens the listeners; Run serves them. An address that cannot be opened
-// is an error, and then none is left open.
+// Start opens the listeners, and Run serves them. When an address cannot be opened,
+// Start closes all listeners and returns an error.
 func (e *Edge) Start(ctx context.Context) error {
 	for _, address := range e.cfg.Listen {
 		l, err := e.cfg.Network.Listen(ctx, "tcp", address)
@@ -207,9 +214,9 @@ func (e *Edge) Start(ctx context.Context) error {
 	return nil
 }
 
-// Run serves until the context ends or Close is called; then it lets running
-// requests finish, up to the drain time. It calls Start when nobody has, and
-// returns an error only when that failed. It runs once.
+// Run serves until the context ends or Close is called. Then it lets running requests
+// finish, up to the drain time. It calls Start if Start was not called, and returns an
+// error only if Start failed or Run was called before.
 func (e *Edge) Run(ctx context.Context) error {
 	e.mu.Lock()
 	if e.stopped != nil {
@@ -263,7 +270,7 @@ func (e *Edge) Close() error {
 		<-stopped
 	} else {
 		e.listening.Store(false)
-		e.closeListeners() // of a Start that no Run followed
+		e.closeListeners() // Start was called, but not Run
 	}
 	e.client.Close()
 	return nil
@@ -278,8 +285,7 @@ func (e *Edge) closeListeners() {
 	e.listeners = nil
 }
 
-// drain lets running requests and fills finish; what is left after the drain
-// time is cut.
+// drain lets running requests and fills finish. After the drain time it aborts the rest.
 func (e *Edge) drain() {
 	e.mu.Lock()
 	for c := range e.conns {
@@ -303,8 +309,8 @@ func (e *Edge) drain() {
 	e.cfg.Logger.Info("edge stopped", "name", e.cfg.Name)
 }
 
-// maxAcceptPause is how long accepting rests at most when the machine has no
-// descriptors left; running requests give some back.
+// maxAcceptPause is the maximum pause of accepting connections when the process has no
+// file descriptors left. Finished requests free some.
 const maxAcceptPause = time.Second
 
 // accept serves the connections of one listener until it is closed.
@@ -355,8 +361,7 @@ func (e *Edge) leave(c *conn) {
 	delete(e.conns, c)
 }
 
-// Addrs returns the addresses that the edge listens on; none before Run has
-// opened them.
+// Addrs returns the addresses that the edge listens on. It returns none before Start.
 func (e *Edge) Addrs() []net.Addr {
 	if !e.listening.Load() {
 		return nil
@@ -370,10 +375,10 @@ func (e *Edge) Addrs() []net.Addr {
 	return out
 }
 
-// Listening tells whether the edge accepts connections: what heartbeats say.
+// Listening reports whether the edge accepts connections, for heartbeats.
 func (e *Edge) Listening() bool { return e.listening.Load() }
 
-// CacheStats returns what the cache holds.
+// CacheStats returns the counts and sizes of the cache.
 func (e *Edge) CacheStats() cache.Stats { return e.cache.Stats() }
 
 // originChanged logs that an origin became unwell or well again.

@@ -76,8 +76,8 @@ func (b *bubble) dial() (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-// ask sends raw bytes on a new connection and returns everything that comes
-// until the edge closes it.
+// ask sends raw bytes on a new connection and returns all received bytes until the edge
+// closes it.
 func (b *bubble) ask(raw string) string {
 	c, br := b.dial()
 	defer c.Close()
@@ -127,9 +127,9 @@ func TestAmbiguousRequestsEndTheConnection(t *testing.T) {
 	})
 }
 
-// TestABadChunkNeverReachesTheOriginWhole: the edge cannot take back the head it
-// sent, but the origin sees the upload end early and the client a 400.
-func TestABadChunkNeverReachesTheOriginWhole(t *testing.T) {
+// TestBadChunkEndsUpload sends an upload with a malformed chunk. The origin has already
+// received the head, but its upload ends early, and the client receives a 400.
+func TestBadChunkEndsUpload(t *testing.T) {
 	uploads := make(chan error, 1)
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		_, err := io.Copy(io.Discard, q.Body)
@@ -168,7 +168,7 @@ func TestUploadsStream(t *testing.T) {
 				b.Errorf("got %q, %v; want %q", got, err, want)
 			}
 		}
-		// The body is asked for when the client waits to be asked.
+		// The edge sends "100 Continue" to a client that waits for it.
 		io.WriteString(c, "POST /a HTTP/1.1\r\nHost: shop.example\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
 		if line, err := br.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
 			b.Errorf("got %q, %v", line, err)
@@ -251,9 +251,9 @@ func TestLargeObjectsComeWholeAndInParts(t *testing.T) {
 	})
 }
 
-// TestASlowClientHoldsNobodyUp: one client reads nothing while the object fills;
-// the others and the cache get all of it.
-func TestASlowClientHoldsNobodyUp(t *testing.T) {
+// TestSlowClientDelaysNoOther has one client that reads nothing while the object fills.
+// The other clients and the cache receive all of it.
+func TestSlowClientDelaysNoOther(t *testing.T) {
 	body := strings.Repeat("x", 4<<20)
 	inBubble(t, Config{}, cached(body), func(b *bubble) {
 		slow, _ := b.dial()
@@ -267,8 +267,8 @@ func TestASlowClientHoldsNobodyUp(t *testing.T) {
 		if d := time.Since(begin); d > time.Second {
 			b.Errorf("it took %v", d)
 		}
-		// It takes nothing for longer than a write may last, after the one that filled
-		// the connection.
+		// After one write filled the connection, the client reads nothing for longer than
+		// the write timeout.
 		time.Sleep(3 * b.edge.cfg.StallTimeout)
 		if n := b.metric("perto_http_connections"); n != 0 {
 			b.Errorf("%v connections are open, want the slow one cut", n)
@@ -276,7 +276,7 @@ func TestASlowClientHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestWhatIsTooLargePassesThrough(t *testing.T) {
+func TestTooLargeReplyPassesThrough(t *testing.T) {
 	const size = 4 << 20
 	for name, origin := range map[string]http.HandlerFunc{
 		"known length": func(w http.ResponseWriter, q *http.Request) {
@@ -375,7 +375,7 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 		} else {
 			io.Copy(io.Discard, res.Body)
 		}
-		fresh, freshReader := b.dial() // accepted, and its request is under way
+		fresh, freshReader := b.dial() // accepted, and its request is on its way
 		defer fresh.Close()
 		quiet, quietReader := b.dial()
 		defer quiet.Close()
@@ -411,7 +411,7 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 	})
 }
 
-func TestCloseDoesNotWaitForEver(t *testing.T) {
+func TestCloseWaitsForDrainTimeout(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) { <-q.Context().Done() }
 	inBubble(t, Config{DrainTimeout: 5 * time.Second}, origin, func(b *bubble) {
 		c, br := b.dial()
@@ -455,7 +455,7 @@ func TestPurges(t *testing.T) {
 	})
 }
 
-func TestRequestsAreRemembered(t *testing.T) {
+func TestRecentRequestsAreKept(t *testing.T) {
 	inBubble(t, Config{}, cached("hello"), func(b *bubble) {
 		b.ask(getClose)
 		b.ask(getClose)
@@ -500,7 +500,7 @@ func TestSitesAreChecked(t *testing.T) {
 	}
 }
 
-func TestListenErrorsAreTold(t *testing.T) {
+func TestListenErrorsAreReturned(t *testing.T) {
 	n := simnet.New(0, simnet.Link{})
 	if _, err := n.Named("edge").Listen(t.Context(), "tcp", ":80"); err != nil {
 		t.Fatal(err)
@@ -515,8 +515,8 @@ func TestListenErrorsAreTold(t *testing.T) {
 	e.Close()
 }
 
-// TestRealSockets plays hits and misses over the operating system's TCP, where
-// gathered writes and half closes are real.
+// TestRealSockets runs hits and misses over the operating system's TCP, with real
+// gathered writes and half closes.
 func TestRealSockets(t *testing.T) {
 	small, large := "hello", strings.Repeat("x", 600_000)
 	origin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -567,7 +567,7 @@ func TestRealSockets(t *testing.T) {
 	}
 	wg.Wait()
 	client.CloseIdleConnections()
-	// A refused upload: the answer must arrive although the client still sends.
+	// The reply to a refused upload must arrive although the client still sends.
 	c, err := net.Dial("tcp", e.Addrs()[0].String())
 	if err != nil {
 		t.Fatal(err)
@@ -585,8 +585,8 @@ func TestRealSockets(t *testing.T) {
 	}
 }
 
-// player is a connection that plays the same requests for ever, for tests and
-// benchmarks of the hit path alone.
+// player is a connection that repeats the same requests without end, for tests and
+// benchmarks of the hit path.
 type player struct {
 	net.Conn
 	request []byte
@@ -607,7 +607,7 @@ func (p *player) RemoteAddr() net.Addr             { return nil }
 func (p *player) SetReadDeadline(time.Time) error  { return nil }
 func (p *player) SetWriteDeadline(time.Time) error { return nil }
 
-// warm returns an edge with /a of n bytes stored, and its stopper.
+// warm returns an edge that has stored /a of n bytes, and a function that stops it.
 func warm(t testing.TB, n int) *Edge {
 	t.Helper()
 	net := simnet.New(0, simnet.Link{})

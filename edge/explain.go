@@ -11,49 +11,50 @@ import (
 	"perto/internal/fields"
 )
 
-// Explanation is how a plain GET of a URL would be answered now, step by step.
+// Explanation describes, step by step, the reply to a GET of a URL without further
+// fields.
 type Explanation struct {
 	Edge    perto.Replica  `json:"edge"`
 	Host    string         `json:"host"`
 	Target  string         `json:"target"`            // in normal form
-	Service perto.Service  `json:"service,omitempty"` // empty: no site has the host
+	Service perto.Service  `json:"service,omitempty"` // empty when no site has the host
 	Origins []fetch.Health `json:"origins,omitempty"`
-	// Functions are those on the way, in the order in which they see the request.
+	// Functions are the functions for the path, in the order in which they run.
 	Functions []FunctionStep `json:"functions,omitempty"`
 	Stored    []StoredReply  `json:"stored,omitempty"` // the variants, newest first
 	// Cookies is the rule for replies that set cookies: "pass" or "strip".
 	Cookies string `json:"cookies,omitempty"`
-	// NotStored is why the last reply was not stored, as in Cache-Status, if that is
-	// remembered.
+	// NotStored is the reason why the last reply was not stored, as in Cache-Status. It
+	// is empty when the edge has no record of it.
 	NotStored string `json:"not_stored,omitempty"`
 	Outcome   string `json:"outcome"` // an [Outcome]
 	Forward   string `json:"forward,omitempty"`
 	Why       string `json:"why"`
 }
 
-// FunctionStep is a function on the way of a request.
+// FunctionStep is a function that runs for a request.
 type FunctionStep struct {
-	Path    string `json:"path"` // that it is for
+	Path    string `json:"path"` // as configured
 	Phase   string `json:"phase"`
 	Version string `json:"version"`
 }
 
-// StoredReply is one variant that the cache holds.
+// StoredReply is one variant in the cache.
 type StoredReply struct {
 	Status     int           `json:"status"`
 	Bytes      int64         `json:"bytes"`
 	Age        time.Duration `json:"age_ns"`
-	TTL        time.Duration `json:"ttl_ns"`      // how much longer it is fresh; negative: stale for so long
-	Lifetime   time.Duration `json:"lifetime_ns"` // what it was given
-	Heuristic  bool          `json:"heuristic"`   // Lifetime is guessed
+	TTL        time.Duration `json:"ttl_ns"`      // remaining time for which it is fresh; negative when stale
+	Lifetime   time.Duration `json:"lifetime_ns"` // freshness lifetime
+	Heuristic  bool          `json:"heuristic"`   // Lifetime is an estimate
 	Vary       []string      `json:"vary,omitempty"`
 	Tags       []string      `json:"tags,omitempty"`
-	Validators []string      `json:"validators,omitempty"` // fields by which the origin can be asked whether it is still true
-	Fits       bool          `json:"fits"`                 // a request without such fields
+	Validators []string      `json:"validators,omitempty"` // fields for a conditional request to the origin
+	Fits       bool          `json:"fits"`                 // it fits a request without the fields in Vary
 }
 
-// Explain says how a plain GET would be answered, without asking anybody. host
-// and target are as a client would send them.
+// Explain returns how the edge would reply to a GET without further fields. It sends no
+// request. host and target have the form in which clients send them.
 func (e *Edge) Explain(host, target string) *Explanation {
 	authority, name := appendAuthority(nil, []byte(host))
 	x := &Explanation{Edge: e.cfg.Name, Host: string(authority), Target: target}
@@ -96,7 +97,7 @@ func (e *Edge) Explain(host, target string) *Explanation {
 		}
 	}
 	if len(x.Functions) > 0 && x.Functions[0].Phase == ClientPhase.String() {
-		x.Why = fmt.Sprintf("the function %s answers, or lets the request pass; then: %s", x.Functions[0].Path, x.Why)
+		x.Why = fmt.Sprintf("the function %s makes the reply, or passes the request on; then: %s", x.Functions[0].Path, x.Why)
 		x.Outcome = Computed.String()
 	}
 	return x
@@ -114,7 +115,7 @@ func storedReply(o *cache.Object, now time.Time) StoredReply {
 	return s
 }
 
-// conclude says what becomes of the request, given the variant that fits it.
+// conclude sets the outcome of the request, given the variant that fits it.
 func (x *Explanation) conclude(fit *cache.Object, now time.Time) {
 	if fit == nil {
 		x.Outcome, x.Forward, x.Why = Miss.String(), ForwardURIMiss.String(), "nothing is stored for this URL: the origin is asked"
@@ -128,10 +129,10 @@ func (x *Explanation) conclude(fit *cache.Object, now time.Time) {
 	case rfc9111.Fresh:
 		x.Outcome, x.Why = Hit.String(), fmt.Sprintf("fresh for another %s: answered from the cache", ttl)
 	case rfc9111.Revalidating:
-		x.Outcome, x.Why = HitStale.String(), fmt.Sprintf("stale for %s, which stale-while-revalidate allows: answered from the cache and refreshed meanwhile", -ttl)
+		x.Outcome, x.Why = HitStale.String(), fmt.Sprintf("stale for %s, which stale-while-revalidate allows: answered from the cache and refreshed in the background", -ttl)
 	case rfc9111.StaleForError:
 		x.Outcome, x.Forward = Validated.String(), ForwardStale.String()
-		x.Why = fmt.Sprintf("stale for %s: the origin is asked; what is stored is given if that fails", -ttl)
+		x.Why = fmt.Sprintf("stale for %s: the origin is asked; the stored reply is sent if that fails", -ttl)
 	default:
 		x.Outcome, x.Forward = Validated.String(), ForwardStale.String()
 		x.Why = "must be validated before each use: the origin is asked"

@@ -12,8 +12,7 @@ import (
 	"perto/internal/fields"
 )
 
-// request is one request on its way through the states. docs/request.md has the
-// drawing.
+// request is one request that passes through the states drawn in docs/request.md.
 type request struct {
 	c       *conn
 	e       *Edge
@@ -22,47 +21,47 @@ type request struct {
 	progress
 }
 
-// progress is set on the way of a request, and cleared before the next one.
+// progress is the state of one request. It is cleared before the next request.
 type progress struct {
-	now       time.Time // when the head was there
-	route     *route    //
-	authority []byte    // the host asked for, in the form that is forwarded
-	key       []byte    // of the cache; the target in normal form follows its last zero byte
-	stale     *cache.Object
-	near      *cache.Object // a variant for somebody else
+	now       time.Time // when the head was complete
+	route     *route
+	authority []byte        // the requested host, in the form that is forwarded
+	key       []byte        // of the cache; the target in normal form follows its last zero byte
+	stale     *cache.Object // fits the request, but must be validated
+	near      *cache.Object // another variant
 
-	// With functions: who answers, what, and how long that took.
-	fn         *Function
-	answer     *FunctionResponse
-	fnTime     time.Duration // its own
-	beyondTime time.Duration // of what it let pass
-	inner      bool          // this request is what a function lets pass
-	body       []byte        // then: of the request
+	// For functions.
+	fn       *Function
+	response *FunctionResponse
+	fnTime   time.Duration // of the function, without its calls of next
+	nextTime time.Duration // of its calls of next
+	inner    bool          // a function made this request by calling next
+	body     []byte        // of an inner request
 
-	// The answer: one of object, reply, answer and nothing (synth).
+	// The reply is one of object, reply and response. Without them synth makes it.
 	object *cache.Object
 	reader *cache.Reader // follows the object's body while it fills
 	reply  *fetch.Reply
-	own    fields.Header // fields that belong to this client and not to the object
+	own    fields.Header // fields for this client only, which the object lacks
 	status int
 
-	// What is told about it.
+	// For Cache-Status, Server-Timing, metrics and the log.
 	outcome      Outcome
 	forward      Forward
 	detail       string
-	originStatus int           // 0: the origin was not asked
-	originTime   time.Duration // to its head
+	originStatus int           // 0 without a request to the origin
+	originTime   time.Duration // to the head of the origin's reply
 	stored       bool
 	collapsed    bool
 	sent         int64 // bytes
 
 	closing bool // the connection ends after this reply
-	unread  bool // bytes of the request may still come
-	gone    bool // the client does not take any more
+	unread  bool // the request's body was not read to its end
+	gone    bool // the client accepts no more bytes
 }
 
-// state is where a request is. Each state has a method, which does its work and
-// returns the next one.
+// state is a step in the life of a request. Each state has a method that does its work
+// and returns the next state.
 type state uint8
 
 const (
@@ -93,7 +92,7 @@ func (r *request) run() {
 	}
 }
 
-// follow takes the request from a state to the one that answers.
+// follow takes the request from state s to the state that sends the reply.
 func (r *request) follow(s state) state {
 	for s != stDeliver && s != stSynth {
 		switch s {
@@ -116,7 +115,7 @@ func (r *request) follow(s state) state {
 	return s
 }
 
-// release gives back what the answer holds.
+// release closes the reader and the reply of the origin.
 func (r *request) release() {
 	if r.reader != nil {
 		r.reader.Close()
@@ -126,7 +125,7 @@ func (r *request) release() {
 	}
 }
 
-// end counts the request and returns when that was.
+// end counts the request and returns the current time.
 func (r *request) end() time.Time {
 	r.release()
 	now := time.Now()
@@ -139,27 +138,27 @@ func (r *request) end() time.Time {
 	return now
 }
 
-// fail turns to an answer of the edge itself.
+// fail selects a reply of the edge itself.
 func (r *request) fail(status int, o Outcome, detail string) state {
 	r.status, r.outcome, r.detail = status, o, detail
 	return stSynth
 }
 
-// HealthPath is answered by the edge itself on every host: 200 while it serves,
-// 503 once it drains.
+// HealthPath is the path of the edge's health check, on every host. The edge replies with
+// 200 while it serves and with 503 while it drains.
 const HealthPath = "/.perto/health"
 
-// ModulePath is where functions' modules are, by digest, on every host: code on
-// demand for whoever is asked to run it.
+// ModulePath is the prefix of the paths of function modules, followed by a digest, on
+// every host. Clients and other nodes load modules from it (code on demand).
 const ModulePath = "/.perto/modules/"
 
-// recv looks at what concerns the connection and the edge as a whole.
+// recv handles the parts of a request that concern the connection or the whole edge.
 func (r *request) recv() state {
 	r.closing = !r.q.KeepAlive || r.e.draining.Load()
-	// Until somebody has read the body to its end the connection cannot go on
-	// behind it; whatever state answers, appendStory looks at that. A GET with a
-	// body means different things to different programs: it is answered without
-	// the body, which nobody needs to agree about when the connection ends here.
+	// The connection can carry another request only after the body was read to its
+	// end. appendStory checks this for every reply. Programs interpret a GET with a body
+	// differently. The edge replies without reading the body and closes the connection,
+	// so the end of the body does not matter.
 	r.unread = r.q.ContentLength != 0
 	if string(r.q.Target) == HealthPath {
 		if r.e.draining.Load() {
@@ -176,7 +175,7 @@ func (r *request) recv() state {
 	return stRoute
 }
 
-// readsOnly tells whether the method is GET or HEAD.
+// readsOnly reports whether the method is GET or HEAD.
 func (r *request) readsOnly() bool {
 	return string(r.q.Method) == "GET" || string(r.q.Method) == "HEAD"
 }
@@ -185,8 +184,9 @@ func (r *request) isHEAD() bool { return string(r.q.Method) == "HEAD" }
 
 // findRoute finds the site.
 func (r *request) findRoute() state {
-	// Room for the authority and the key behind it: at most a service name, a host,
-	// zero bytes and the target, which normalising makes three times as long at most.
+	// The scratch buffer holds the authority and then the key. The key has a service
+	// name, a host, zero bytes and the target, whose normal form is at most three times as
+	// long.
 	if need := 2*len(r.q.Host) + 3*len(r.q.Target) + 512; cap(r.scratch) < need {
 		r.scratch = make([]byte, 0, 2*need)
 	}
@@ -200,7 +200,7 @@ func (r *request) findRoute() state {
 	return stKey
 }
 
-// makeKey puts the target into its one form.
+// makeKey makes the cache key, with the target in normal form.
 func (r *request) makeKey() state {
 	key, ok := r.route.appendKey(r.authority[len(r.authority):], r.authority, r.q.Target)
 	if !ok {
@@ -221,14 +221,14 @@ func (r *request) target() []byte {
 	return r.key[bytes.LastIndexByte(r.key, 0)+1:]
 }
 
-// lookup asks the cache and the rules.
+// lookup looks for a stored object and decides whether it may be used.
 func (r *request) lookup() state {
 	if !r.readsOnly() {
 		r.forward = ForwardMethod
 		return stPass
 	}
 	if r.q.Known&(http1.HasIfMatch|http1.HasIfUnmodifiedSince) != 0 {
-		r.forward = ForwardBypass // only the origin knows the present state
+		r.forward = ForwardBypass // only the origin has the current state
 		return stPass
 	}
 	var d rfc9111.Directives
@@ -268,8 +268,8 @@ func (r *request) lookup() state {
 	return stMiss
 }
 
-// hit chooses between the whole object, a part of it and the news that the
-// client has it already.
+// hit replies with a stored object. deliver then chooses between the whole object, a
+// part of it and 304.
 func (r *request) hit() state {
 	r.status = r.object.Status
 	return stDeliver
@@ -277,8 +277,8 @@ func (r *request) hit() state {
 
 // want describes the object that the cache lacks.
 func (r *request) want() *fetch.Want {
-	// The variant that comes is the one for the fields that the origin saw. A field
-	// that does not reach it, for example one that Connection names, selects nothing.
+	// The reply is the variant for the fields that the origin receives. A field that is
+	// not forwarded does not select, for example one that Connection names.
 	asked := fetch.Forwarded(r.q.Header, true)
 	return &fetch.Want{
 		Upstream: r.route.upstream,
@@ -293,7 +293,7 @@ func (r *request) want() *fetch.Want {
 	}
 }
 
-// miss fetches for the cache, or waits for whoever does.
+// miss fetches a reply for the cache, or waits for the request that fetches it.
 func (r *request) miss() state {
 	w := r.want()
 	w.Exchange.Interim = r.interim
@@ -315,8 +315,8 @@ func (r *request) miss() state {
 	r.originStatus, r.originTime, r.collapsed, r.stored, r.own = got.Status, got.Took, got.Collapsed, got.Stored, got.Own
 	if err != nil {
 		s := r.failed(err)
-		if r.staleWillDo() {
-			r.object, r.outcome = r.stale, StaleError // the detail says why
+		if r.mayUseStale() {
+			r.object, r.outcome = r.stale, StaleError // failed has set the detail
 			return stHit
 		}
 		return s
@@ -328,7 +328,7 @@ func (r *request) miss() state {
 			r.detail = "too-large"
 		}
 		if ranged && (got.Reply.Status == 200 || got.Reply.Status == 206) {
-			return r.forwardRange() // the whole is not worth a part that only one client gets
+			return r.forwardRange() // the whole reply cannot be stored
 		}
 		return stDeliver
 	}
@@ -348,10 +348,10 @@ func (r *request) miss() state {
 	return stDeliver
 }
 
-// fetch gets what is wanted; late is true when the stale object is to be given
-// instead, since the origin takes long.
+// fetch fetches the object that w describes. late is true when the origin takes too long
+// and the stale object must be sent instead.
 func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
-	if !r.staleWillDo() {
+	if !r.mayUseStale() {
 		got, err = r.e.fetcher.Fetch(r.e.base, w)
 		return got, false, err
 	}
@@ -361,12 +361,12 @@ func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
 	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.cfg.StaleAfter)
 }
 
-// staleWillDo tells whether the stale object may answer when the origin does not.
-func (r *request) staleWillDo() bool {
+// mayUseStale reports whether the stale object may be sent when the origin fails.
+func (r *request) mayUseStale() bool {
 	return r.stale != nil && r.stale.Policy.Evaluate(time.Now()) != rfc9111.MustValidate
 }
 
-// refresh fetches in the background what the client gets stale.
+// refresh starts a fetch in the background for an object that is sent stale.
 func (r *request) refresh() {
 	r.stale = r.object
 	w := r.want()
@@ -378,16 +378,16 @@ func (r *request) refresh() {
 	r.e.fetcher.Refresh(r.e.base, w)
 }
 
-// scheme is that of all requests: the edge has no TLS yet.
+// scheme is the scheme of all requests, because the edge has no TLS yet.
 const scheme = "http"
 
-// pass lets the origin answer this one request.
+// pass forwards this request to the origin, without the cache.
 func (r *request) pass() state {
 	x := &fetch.Exchange{Method: string(r.q.Method), Target: string(r.target()), Host: string(r.authority),
 		Header: fetch.Forwarded(r.q.Header, false), Via: r.protocol(), Client: r.c.address(), Scheme: scheme, Interim: r.interim, Wrap: r.originFunction(),
 		StripCookies: r.readsOnly() && r.stripsCookies()}
 	var up *upload
-	if len(r.body) > 0 { // a function has read it
+	if len(r.body) > 0 { // a function has read the body
 		x.Body, x.Length = bytes.NewReader(r.body), int64(len(r.body))
 	} else if r.q.ContentLength != 0 && !r.readsOnly() {
 		up = r.upload()
@@ -412,7 +412,7 @@ func (r *request) pass() state {
 	return stDeliver
 }
 
-// invalidate forgets what an unsafe request changed (RFC 9111, section 4.4).
+// invalidate removes the objects that an unsafe request changed (RFC 9111, section 4.4).
 func (r *request) invalidate(reply *fetch.Reply) {
 	r.e.fetcher.Invalidate(string(r.key))
 	for _, target := range rfc9111.Targets(string(r.authority), string(r.target()), reply.Header) {

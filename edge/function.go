@@ -18,16 +18,16 @@ import (
 	"perto/internal/fields"
 )
 
-// Phase is where a function stands on a request's way.
+// Phase is the place of a function relative to the cache.
 type Phase uint8
 
 // The phases.
 const (
-	// ClientPhase: before the cache. It sees each request, and each answer on its
-	// way to the client; what it makes of them is not stored.
+	// ClientPhase is before the cache. The function receives each request, and its
+	// responses are not stored.
 	ClientPhase Phase = iota
-	// OriginPhase: behind the cache. It sees what goes to the origin and what comes
-	// back; what it makes of that is stored as the origin's reply would be.
+	// OriginPhase is behind the cache. The function receives the requests to the origin,
+	// and its responses are stored like replies of the origin.
 	OriginPhase
 )
 
@@ -36,25 +36,27 @@ var phaseNames = [...]string{"client", "origin"}
 // String returns the phase as the configuration writes it.
 func (p Phase) String() string { return phaseNames[p] }
 
-// Function is application code that answers for some paths of a site, or stands
-// before what answers there. Package functions has the runtime.
+// Function is application code for some paths of a site. It makes the response itself,
+// or calls the cache or the origin with next and may change request and response.
+// Package functions has the runtime.
 type Function struct {
-	// Path is the path that it answers for; with "/*" at its end also everything
-	// below. The most specific one counts (see [Closer]).
+	// Path is the path of the function. With "/*" at its end it includes all paths below.
+	// The most specific path counts (see [Closer]).
 	Path  string
 	Phase Phase
-	// Version changes when what it makes of requests does: what was stored through
-	// another version is forgotten.
+	// Version changes with the responses of the function. Objects that another version
+	// made are removed.
 	Version string
-	// Handle answers. next goes on as if the function were not there: to the cache,
-	// or to the origin. Errors of type *FunctionError are told to the client.
+	// Handle makes the response to q. next returns the response without the function:
+	// from the cache, or from the origin. Clients receive the status and the detail of
+	// errors of type *FunctionError.
 	Handle func(ctx context.Context, q *FunctionRequest, next func(*FunctionRequest) (*FunctionResponse, error)) (*FunctionResponse, error)
 
-	normal string // Path as it stands in a target in normal form
+	normal string // Path in the normal form of targets
 }
 
-// FunctionRequest is a request as functions see it. Fields may be views into memory that lives
-// as long as the request.
+// FunctionRequest is a request to a function. Its fields may be views into memory that is
+// valid as long as the client's request.
 type FunctionRequest struct {
 	Method   string
 	URI      string // path and query
@@ -62,19 +64,19 @@ type FunctionRequest struct {
 	Source   netip.AddrPort
 	Header   fields.Header
 	Body     []byte
-	Trailer  fields.Header // none comes, and none goes on
+	Trailer  fields.Header // always empty, and never forwarded
 }
 
-// FunctionResponse is a function's answer, or what it gets from the next one. Bodies that it
-// gets may be the cache's own: nobody writes to them.
+// FunctionResponse is the response of a function or of next. A body from next may be
+// memory of the cache and must not be changed.
 type FunctionResponse struct {
 	Status  int
 	Header  fields.Header
 	Body    []byte
-	Trailer fields.Header // none comes, and none goes on
+	Trailer fields.Header // always empty, and never forwarded
 }
 
-// check returns an error when the status is not that of a final reply.
+// check returns an error when the status is not that of a final response.
 func (a *FunctionResponse) check() error {
 	if a.Status < 200 || a.Status > 599 {
 		return &FunctionError{Status: 500, Detail: "fn-bad-status", Err: fmt.Errorf("status %d is not between 200 and 599", a.Status)}
@@ -82,21 +84,21 @@ func (a *FunctionResponse) check() error {
 	return nil
 }
 
-// FunctionError is a function that failed.
+// FunctionError is the failure of a function.
 type FunctionError struct {
-	Status int    // for the client: 500, 503 or 504
+	Status int    // for the client: 500, 502, 503 or 504
 	Detail string // a token for Cache-Status: "fn-deadline"
 	Err    error
 }
 
-// Error returns what went wrong.
+// Error returns the detail and the cause.
 func (e *FunctionError) Error() string { return fmt.Sprintf("%s: %v", e.Detail, e.Err) }
 
 // Unwrap returns the cause.
 func (e *FunctionError) Unwrap() error { return e.Err }
 
-// passable returns an error for a request that a function lets pass and that is no
-// request line (RFC 9112, section 3), or one that the edge refuses from clients too.
+// passable returns an error when the request of a function makes no valid request line
+// (RFC 9112, section 3), or when the edge would refuse it from a client.
 func (q *FunctionRequest) passable() error {
 	token := len(q.Method) > 0 && q.Method != "CONNECT" && q.Method != "TRACE"
 	for i := range len(q.Method) {
@@ -108,13 +110,12 @@ func (q *FunctionRequest) passable() error {
 		target = target && q.URI[i] > ' ' && q.URI[i] < 0x7f
 	}
 	if !token || !target {
-		return &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("the function asks for %.100q %.100q, which is no request", q.Method, q.URI)}
+		return &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("the function sends %.100q %.100q, which is not a valid request", q.Method, q.URI)}
 	}
 	return nil
 }
 
-// function returns the function of a phase that a target in normal form belongs to,
-// or nil.
+// function returns the function of a phase for a target in normal form, or nil.
 func (s *Site) function(target []byte, phase Phase) *Function {
 	path, _, _ := bytes.Cut(target, []byte("?"))
 	var found *Function
@@ -127,7 +128,7 @@ func (s *Site) function(target []byte, phase Phase) *Function {
 	return found
 }
 
-// Matches tells whether a function's Path is for a path in normal form.
+// Matches reports whether a function's Path includes a path in normal form.
 func Matches[T string | []byte](pattern string, path T) bool {
 	if below, ok := strings.CutSuffix(pattern, "/*"); ok {
 		return len(path) >= len(below) && string(path[:len(below)]) == below && (len(path) == len(below) || path[len(below)] == '/')
@@ -135,8 +136,8 @@ func Matches[T string | []byte](pattern string, path T) bool {
 	return string(path) == pattern
 }
 
-// Closer tells whether of two Paths that match a path a is the more specific one: that
-// without "/*", else the longer.
+// Closer reports whether a is more specific than b, for two Paths that match the same
+// path. A Path without "/*" is more specific. Otherwise the longer one is.
 func Closer(a, b string) bool {
 	exactA, exactB := !strings.HasSuffix(a, "/*"), !strings.HasSuffix(b, "/*")
 	if exactA != exactB {
@@ -145,27 +146,27 @@ func Closer(a, b string) bool {
 	return len(a) > len(b)
 }
 
-// function lets code answer.
+// function runs the function of the client phase.
 func (r *request) function() state {
 	f := r.fn
-	q, st := r.ask()
+	q, st := r.functionRequest()
 	if q == nil {
 		return st
 	}
 	began := time.Now()
-	a, err := f.Handle(r.e.base, q, r.beyond)
-	r.fnTime = time.Since(began) - r.beyondTime
+	a, err := f.Handle(r.e.base, q, r.next)
+	r.fnTime = time.Since(began) - r.nextTime
 	if err == nil {
 		err = a.check()
 	}
 	if err != nil {
 		return r.failed(err)
 	}
-	r.answer, r.status, r.outcome = a, a.Status, Computed
+	r.response, r.status, r.outcome = a, a.Status, Computed
 	return stDeliver
 }
 
-// failed turns to the answer for an error of a function or a fetch.
+// failed selects the reply for an error of a function or a fetch.
 func (r *request) failed(err error) state {
 	if f, ok := errors.AsType[*FunctionError](err); ok {
 		return r.fail(f.Status, Failed, f.Detail)
@@ -175,9 +176,9 @@ func (r *request) failed(err error) state {
 	return r.fail(cause.Status(), Failed, cause.String())
 }
 
-// ask makes what a function sees of the client's request; without one, the state
-// says what becomes of the request.
-func (r *request) ask() (*FunctionRequest, state) {
+// functionRequest makes the request to the function from the client's request. When it
+// returns nil, the request goes on with the state.
+func (r *request) functionRequest() (*FunctionRequest, state) {
 	q := &FunctionRequest{Method: string(r.q.Method), URI: string(r.target()), Protocol: "HTTP/" + r.protocol(), Source: r.c.source(),
 		Header: withHost(fetch.Forwarded(r.q.Header, false), r.authority)}
 	if r.q.ContentLength == 0 || r.readsOnly() {
@@ -208,22 +209,22 @@ func withHost(h fields.Header, authority []byte) fields.Header {
 	return append(h, fields.Field{Name: []byte("Host"), Value: authority})
 }
 
-// beyond answers what a function lets pass: the request goes on to the cache and
-// the origin without it. What the client is told of that way is the way of the last
+// next handles a request that a function passes on: it goes through the states from the
+// key on, without the function. After several calls, Cache-Status describes the last
 // one.
-func (r *request) beyond(q *FunctionRequest) (*FunctionResponse, error) {
+func (r *request) next(q *FunctionRequest) (*FunctionResponse, error) {
 	if err := q.passable(); err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	defer func() { r.beyondTime += time.Since(began) }()
+	defer func() { r.nextTime += time.Since(began) }()
 	in := &request{c: r.c, e: r.e, progress: progress{now: began, route: r.route, authority: slices.Clip(r.authority), inner: true}}
 	in.q = http1.Request{Method: []byte(q.Method), Target: []byte(q.URI), Host: r.q.Host, Minor: r.q.Minor, ContentLength: int64(len(q.Body))}
-	in.q.Header = q.Header // a fetch omits the fields that it makes itself: Host, lengths
+	in.q.Header = q.Header // a fetch leaves out Host and lengths and writes its own
 	if in.readsOnly() {
 		in.q.ContentLength = 0
-		// The function gets all of an answer: parts and "you have it" are between the
-		// client and us.
+		// The function receives the whole response. The edge applies the client's ranges
+		// and conditions afterwards.
 		in.q.Header = fetch.Forwarded(in.q.Header, true)
 	}
 	in.q.Known, in.body = http1.KnownOf(in.q.Header), q.Body
@@ -234,16 +235,16 @@ func (r *request) beyond(q *FunctionRequest) (*FunctionResponse, error) {
 	return in.collect()
 }
 
-// collect makes an answer of what a request has found.
+// collect makes a response from the reply or the object of a request.
 func (r *request) collect() (*FunctionResponse, error) {
 	switch {
 	case r.reply != nil:
-		a := answerOf(r.reply, r.isHEAD())
+		a := responseOf(r.reply, r.isHEAD())
 		if !r.hasBody(a.Status) {
 			return a, nil
 		}
 		var err error
-		a.Body, err = r.e.readAnswer(r.reply)
+		a.Body, err = r.e.readResponse(r.reply)
 		return a, err
 	case r.object != nil:
 		o := r.object
@@ -265,7 +266,7 @@ func (r *request) collect() (*FunctionResponse, error) {
 					return a, nil
 				}
 				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.cfg.MaxFunctionResponseBytes {
-					err = r.e.answerTooLarge()
+					err = r.e.responseTooLarge()
 				}
 				if err != nil {
 					return nil, err
@@ -274,7 +275,7 @@ func (r *request) collect() (*FunctionResponse, error) {
 		}
 		chunks, size, _ := o.Body.Whole()
 		if size > r.e.cfg.MaxFunctionResponseBytes {
-			return nil, r.e.answerTooLarge()
+			return nil, r.e.responseTooLarge()
 		}
 		if len(chunks) == 1 {
 			a.Body = chunks[0]
@@ -286,9 +287,9 @@ func (r *request) collect() (*FunctionResponse, error) {
 	return &FunctionResponse{Status: r.status, Header: synthHeader}, nil
 }
 
-// answerOf returns the head of a reply as a function gets it. That of a reply to HEAD
-// has the length of the body that GET would have.
-func answerOf(p *fetch.Reply, head bool) *FunctionResponse {
+// responseOf returns the head of a reply for a function. For HEAD it has the length of
+// the body that a reply to GET would have.
+func responseOf(p *fetch.Reply, head bool) *FunctionResponse {
 	a := &FunctionResponse{Status: p.Status, Header: rfc9111.EndToEnd(p.Header, nil).Clone()}
 	if v, ok := p.Header.Get("content-length"); head && ok {
 		a.Header = append(a.Header, fields.Field{Name: []byte("Content-Length"), Value: bytes.Clone(v)})
@@ -296,8 +297,8 @@ func answerOf(p *fetch.Reply, head bool) *FunctionResponse {
 	return a
 }
 
-// lengthForHEAD returns the Content-Length of an answer to HEAD: that of the body, if
-// the function made one, or the one that the answer behind the function has.
+// lengthForHEAD returns the Content-Length of a response to HEAD. It is the length of the
+// body if the function made one, and otherwise the length in the response's header.
 func (a *FunctionResponse) lengthForHEAD() (int64, bool) {
 	if len(a.Body) > 0 {
 		return int64(len(a.Body)), true
@@ -307,25 +308,26 @@ func (a *FunctionResponse) lengthForHEAD() (int64, bool) {
 	return int64(n), ok && err == nil
 }
 
-// synthHeader is that of what the edge says itself.
+// synthHeader is the header of replies that the edge makes itself, for functions.
 var synthHeader = fields.Header{{Name: []byte("Cache-Control"), Value: []byte("no-store")}}
 
-var errAnswerTooLarge = &FunctionError{Status: 502, Detail: "fn-input-too-large", Err: errors.New("what the function lets pass is too large for it")}
+var errResponseTooLarge = &FunctionError{Status: 502, Detail: "fn-input-too-large", Err: errors.New("the response from next is too large for the function")}
 
-func (e *Edge) answerTooLarge() error {
+func (e *Edge) responseTooLarge() error {
 	e.reached(limitFunctionReply)
-	return errAnswerTooLarge
+	return errResponseTooLarge
 }
 
-func (e *Edge) readAnswer(r io.Reader) ([]byte, error) {
+func (e *Edge) readResponse(r io.Reader) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r, e.cfg.MaxFunctionResponseBytes+1))
 	if err == nil && int64(len(body)) > e.cfg.MaxFunctionResponseBytes {
-		err = e.answerTooLarge()
+		err = e.responseTooLarge()
 	}
 	return body, err
 }
 
-// originFunction returns what stands before the upstream for this request, or nil.
+// originFunction returns the Wrap of an exchange for this request. It is nil when no
+// function of the origin phase is for its path.
 func (r *request) originFunction() func(context.Context, *fetch.Exchange, func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
 	if len(r.route.site.Functions) == 0 {
 		return nil
@@ -342,7 +344,7 @@ func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(
 	protocol := "HTTP/" + r.protocol()
 	return func(ctx context.Context, x *fetch.Exchange, do func(*fetch.Exchange) (*fetch.Reply, error)) (*fetch.Reply, error) {
 		if x.Body != nil {
-			return do(x) // an upload streams through; what is made of its reply is the origin's affair
+			return do(x) // an upload streams to the origin without the function
 		}
 		asked, source, origin := time.Now(), netip.AddrPort{}, ""
 		if !x.Shared { // for this client only
@@ -358,7 +360,7 @@ func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(
 			y := *x
 			target, ok := fetch.AppendTarget(nil, []byte(q.URI))
 			if !ok {
-				return nil, &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("it asks for %q, which has no safe meaning", q.URI)}
+				return nil, &FunctionError{Status: 500, Detail: "fn-crash", Err: fmt.Errorf("the function requests %q, which has no safe meaning", q.URI)}
 			}
 			y.Wrap, y.Method, y.Target, y.Header = nil, q.Method, string(target), fetch.Forwarded(q.Header, false)
 			reply, err := do(&y)
@@ -367,8 +369,8 @@ func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(
 			}
 			defer reply.Close()
 			origin = reply.Origin
-			a := answerOf(reply, q.Method == "HEAD")
-			a.Body, err = r.e.readAnswer(reply)
+			a := responseOf(reply, q.Method == "HEAD")
+			a.Body, err = r.e.readResponse(reply)
 			return a, err
 		})
 		if err == nil {
@@ -390,26 +392,26 @@ func (r *request) wrap(f *Function) func(context.Context, *fetch.Exchange, func(
 	}
 }
 
-// module gives code to whoever pulls it.
+// module replies with the module that has a digest.
 func (r *request) module(digest string) state {
 	wasm, ok := r.e.cfg.Module(digest)
 	if !ok {
 		return r.fail(404, Local, "no such module")
 	}
-	r.answer = &FunctionResponse{Status: 200, Body: wasm, Header: moduleHeader}
+	r.response = &FunctionResponse{Status: 200, Body: wasm, Header: moduleHeader}
 	r.status, r.outcome = 200, Local
 	return stDeliver
 }
 
-// moduleHeader: what a digest stands for never changes.
+// moduleHeader lets caches keep a module, because the module of a digest never changes.
 var moduleHeader = fields.Header{
 	{Name: []byte("Content-Type"), Value: []byte("application/wasm")},
 	{Name: []byte("Cache-Control"), Value: []byte("public, max-age=31536000, immutable")},
 }
 
-// deliverAnswer sends what a function has answered.
-func (r *request) deliverAnswer() error {
-	a, c := r.answer, r.c
+// deliverResponse sends the response of a function.
+func (r *request) deliverResponse() error {
+	a, c := r.response, r.c
 	if a.Status == 200 && r.readsOnly() && r.q.Known&(http1.HasIfNoneMatch|http1.HasIfModifiedSince) != 0 && rfc9111.NotModified(r.q.Header, a.Header, r.now) {
 		r.status = 304
 	}

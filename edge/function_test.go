@@ -35,9 +35,9 @@ func bodyOf(reply string) string {
 	return body
 }
 
-// TestAFunctionAnswersForItsPaths: for its path and no other, before the cache, each
-// time anew.
-func TestAFunctionAnswersForItsPaths(t *testing.T) {
+// TestFunctionRunsForItsPaths checks that a function runs for its path and no other,
+// before the cache, for each request.
+func TestFunctionRunsForItsPaths(t *testing.T) {
 	calls := 0
 	greet := func(_ context.Context, q *FunctionRequest, _ next) (*FunctionResponse, error) {
 		calls++
@@ -76,8 +76,9 @@ func TestAFunctionAnswersForItsPaths(t *testing.T) {
 	})
 }
 
-// TestTheMostSpecificFunctionAnswers: a path before all below it, then the longest.
-func TestTheMostSpecificFunctionAnswers(t *testing.T) {
+// TestMostSpecificFunctionRuns checks that an exact path takes precedence over "/*", and
+// then the longest path.
+func TestMostSpecificFunctionRuns(t *testing.T) {
 	called := func(name string) Function {
 		return Function{Path: name, Handle: func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(200, name) }}
 	}
@@ -95,9 +96,9 @@ func TestTheMostSpecificFunctionAnswers(t *testing.T) {
 	})
 }
 
-// TestAFunctionLetsPass: what it lets pass goes on to the cache, and it may change
-// what goes there and what comes back; the client's conditions are kept from it.
-func TestAFunctionLetsPass(t *testing.T) {
+// TestFunctionCallsNext checks that next leads to the cache, and that the function may
+// change request and response. It does not receive the client's conditions.
+func TestFunctionCallsNext(t *testing.T) {
 	var asked atomic.Int32
 	origin := func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -138,8 +139,8 @@ func TestAFunctionLetsPass(t *testing.T) {
 	})
 }
 
-// TestStatusesOfFunctions: with the phrases of the registry; 204, 205 and 304 without
-// a body.
+// TestStatusesOfFunctions checks the phrases of the registry, and that 204, 205 and 304
+// have no body.
 func TestStatusesOfFunctions(t *testing.T) {
 	inBubble(t, Config{}, cached("origin"), func(b *bubble) {
 		for status, want := range map[int]string{
@@ -162,9 +163,10 @@ func TestStatusesOfFunctions(t *testing.T) {
 	})
 }
 
-// TestHEADThroughAFunction: the length is that of the answer to GET, from the origin
-// and from the cache, in either phase; without one when the function has changed it.
-func TestHEADThroughAFunction(t *testing.T) {
+// TestHEADThroughFunction checks that the length is that of the reply to GET, from the
+// origin and from the cache, in both phases. There is no length when the function has
+// changed the body.
+func TestHEADThroughFunction(t *testing.T) {
 	body := strings.Repeat("x", 1000)
 	origin := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -208,8 +210,8 @@ func TestHEADThroughAFunction(t *testing.T) {
 	}
 }
 
-// TestAFunctionOfTheOriginPhase: what it makes of the origin's reply is stored, and
-// forgotten when its code changes.
+// TestAFunctionOfTheOriginPhase checks that its responses are stored, and removed when
+// its code changes.
 func TestAFunctionOfTheOriginPhase(t *testing.T) {
 	var calls atomic.Int32
 	small := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
@@ -250,8 +252,9 @@ func TestAFunctionOfTheOriginPhase(t *testing.T) {
 	})
 }
 
-// TestAFunctionFails: that request only, with a reason.
-func TestAFunctionFails(t *testing.T) {
+// TestFailedFunctionFailsItsRequest checks that a failure ends one request only, and that
+// its reply has a reason.
+func TestFailedFunctionFailsItsRequest(t *testing.T) {
 	fails := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 		switch q.URI {
 		case "/f/deadline":
@@ -282,9 +285,9 @@ func TestAFunctionFails(t *testing.T) {
 	})
 }
 
-// TestWhatAFunctionLetsPassIsARequest: a function whose runtime checks nothing cannot
-// write a second request to the origin, in either phase.
-func TestWhatAFunctionLetsPassIsARequest(t *testing.T) {
+// TestFunctionCannotForgeRequests checks that a function cannot write a second request to
+// the origin, in both phases, even if its runtime checks nothing.
+func TestFunctionCannotForgeRequests(t *testing.T) {
 	var asked atomic.Int32
 	origin := func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -315,7 +318,7 @@ func TestWhatAFunctionLetsPassIsARequest(t *testing.T) {
 	})
 }
 
-// TestModulesArePulled: by digest, from every host.
+// TestModulesArePulled loads a module by its digest, from every host.
 func TestModulesArePulled(t *testing.T) {
 	cfg := Config{Module: func(digest string) ([]byte, bool) { return []byte("code"), digest == "abc" }}
 	inBubble(t, cfg, cached("x"), func(b *bubble) {
@@ -328,8 +331,8 @@ func TestModulesArePulled(t *testing.T) {
 	})
 }
 
-// TestOriginIsNamedOnlyWhenItWasAsked: a function behind the cache that answers by
-// itself has no fwd-status and no time of an origin.
+// TestOriginIsNamedOnlyWhenItWasAsked checks that a function behind the cache which does
+// not call next has no fwd-status and no time of an origin.
 func TestOriginIsNamedOnlyWhenItWasAsked(t *testing.T) {
 	alone := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "alone", "Cache-Control", "max-age=60")

@@ -11,8 +11,8 @@ import (
 	"perto/internal/fields"
 )
 
-// composer returns what composes the objects of this request: those that a function
-// made have a tag of it.
+// composer returns the function that composes the objects of this request. Objects that
+// a function made have a tag of that function.
 func (r *request) composer() func(*cache.Object) {
 	f := r.route.site.function(r.target(), OriginPhase)
 	if f == nil {
@@ -25,12 +25,12 @@ func (r *request) composer() func(*cache.Object) {
 	}
 }
 
-// functionTag is what a purge finds by what a function made. No reply's own tags
-// have a space.
+// functionTag returns the tag of objects that a function made, for purges. It differs
+// from all surrogate keys, because those have no space.
 func functionTag(s *Site, f *Function) string { return "function " + string(s.Service) + f.Path }
 
-// compose makes what the cache keeps of a reply beside its fields: the neutral
-// head, composed once so that a hit only copies it, and the tags for purges.
+// compose fills in the head and the tags of an object. The head is composed once, so that
+// a hit only copies it.
 func (e *Edge) compose(o *cache.Object) {
 	head := http1.AppendStatusLine(make([]byte, 0, 512), o.Status, []byte(o.Reason))
 	head = appendReplyFields(head, o.Header, o.Policy.ReplyTime)
@@ -45,8 +45,8 @@ func (e *Edge) compose(o *cache.Object) {
 	}
 }
 
-// appendReplyFields appends a reply's fields as clients get them: without those
-// that are for caches like us, and with a Date (RFC 9110, section 6.6.1).
+// appendReplyFields appends a reply's fields for clients: without fields that are meant
+// for CDN caches, and with a Date (RFC 9110, section 6.6.1).
 func appendReplyFields(dst []byte, h fields.Header, came time.Time) []byte {
 	for i := range h {
 		dst = appendReplyField(dst, h[i:i+1])
@@ -57,7 +57,7 @@ func appendReplyFields(dst []byte, h fields.Header, came time.Time) []byte {
 	return dst
 }
 
-// appendReplyField appends one line, unless it is for caches like us.
+// appendReplyField appends one line, unless it is meant for CDN caches.
 func appendReplyField(dst []byte, line fields.Header) []byte {
 	name := line[0].Name
 	if fields.Equal(name, "surrogate-key") || fields.Equal(name, "cache-tag") || fields.Equal(name, "surrogate-control") {
@@ -66,7 +66,7 @@ func appendReplyField(dst []byte, line fields.Header) []byte {
 	return http1.AppendSound(dst, line)
 }
 
-// appendIdentity appends who this edge is.
+// appendIdentity appends the fields that name this edge.
 func (e *Edge) appendIdentity(dst []byte) []byte {
 	dst = append(dst, "Via: 1.1 "...)
 	dst = append(dst, e.name...)
@@ -78,7 +78,7 @@ func (e *Edge) appendIdentity(dst []byte) []byte {
 // kept304 are the fields of a 304 (RFC 9110, section 15.4.5).
 var kept304 = [...]string{"cache-control", "cdn-cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"}
 
-// appendObjectHead appends the neutral head of the object under another status.
+// appendObjectHead appends the head of the object for a reply with the given status.
 func (r *request) appendObjectHead(dst []byte, status int) []byte {
 	o := r.object
 	switch status {
@@ -98,8 +98,8 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 		}
 		return r.e.appendIdentity(dst)
 	case 416:
-		// Nothing of the object's head is true of this reply. With its freshness a
-		// cache behind us could give the 416 to those who want the whole.
+		// No field of the object applies to this reply. With the object's freshness, a
+		// cache in front of the edge could use the 416 for requests without Range.
 		dst = append(http1.AppendStatusLine(dst, status, nil), "Cache-Control: no-store\r\n"...)
 		return r.e.appendIdentity(http1.AppendDate(dst, "Date", r.now))
 	}
@@ -107,15 +107,15 @@ func (r *request) appendObjectHead(dst []byte, status int) []byte {
 	return append(dst, o.Head[bytes.IndexByte(o.Head, '\n')+1:]...)
 }
 
-// appendStory ends a head: what happened, what becomes of the connection, and
-// the empty line.
+// appendStory ends a head. It appends the fields that differ for each reply, Connection
+// if necessary, and the empty line.
 func (r *request) appendStory(dst []byte) []byte {
 	if r.own != nil {
 		dst = http1.AppendSound(dst, r.own)
 	}
 	if r.object != nil {
-		// A reply that comes from its origin or a function this moment has no age, unless
-		// another cache gave it one.
+		// A reply that came from its origin or a function just now has no Age, unless
+		// another cache sent one.
 		age := int64(r.object.Policy.Age(r.now) / time.Second)
 		if r.outcome != Miss && r.outcome != Validated || age > 0 {
 			dst = http1.AppendInt(dst, "Age", age)
@@ -146,7 +146,7 @@ func (r *request) appendStory(dst []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// appendCacheStatus appends our member of Cache-Status (RFC 9211).
+// appendCacheStatus appends the edge's member of Cache-Status (RFC 9211).
 func (r *request) appendCacheStatus(dst []byte) []byte {
 	dst = append(dst, "Cache-Status: "...)
 	dst = append(dst, r.e.name...)
@@ -196,8 +196,8 @@ func (r *request) protocol() string {
 	return "1.1"
 }
 
-// interim forwards a 1xx reply (RFC 9110, section 15.2); HTTP/1.0 has none, and
-// functions see final replies only.
+// interim forwards a 1xx reply (RFC 9110, section 15.2). HTTP/1.0 has none, and functions
+// receive final replies only.
 func (r *request) interim(status int, h fields.Header) {
 	if r.q.Minor == 0 || r.inner {
 		return

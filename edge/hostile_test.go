@@ -21,10 +21,10 @@ import (
 	"perto/internal/simnet"
 )
 
-// TestABodyThatNobodyReadIsNoRequest: where the edge answers by itself, the body
-// of the request is still on the connection. Taken for the next request it would
-// be one that a proxy in front of us never saw.
-func TestABodyThatNobodyReadIsNoRequest(t *testing.T) {
+// TestUnreadBodyIsNoRequest checks a reply that the edge makes itself, without reading
+// the body of the request. If the edge read the body as the next request, a proxy in
+// front would not have checked that request.
+func TestUnreadBodyIsNoRequest(t *testing.T) {
 	inBubble(t, Config{}, cached("hello"), func(b *bubble) {
 		for _, head := range []string{
 			"POST " + HealthPath + " HTTP/1.1\r\nHost: shop.example\r\n",
@@ -41,9 +41,9 @@ func TestABodyThatNobodyReadIsNoRequest(t *testing.T) {
 	})
 }
 
-// TestNoClientPurgesForOthers: what a request says about itself keeps its own
-// reply out of the cache, and nothing else.
-func TestNoClientPurgesForOthers(t *testing.T) {
+// TestRequestNoStorePurgesNothing checks that no-store in a request keeps its own reply
+// out of the cache, and has no other effect.
+func TestRequestNoStorePurgesNothing(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("ETag", `"v1"`)
@@ -64,9 +64,9 @@ func TestNoClientPurgesForOthers(t *testing.T) {
 	})
 }
 
-// TestOneCannotChooseTheVariantOfOthers: a field that Connection names does not
+// TestUnforwardedFieldSelectsNoVariant checks a field that Connection names. It does not
 // reach the origin, so the reply is not the variant for its value.
-func TestOneCannotChooseTheVariantOfOthers(t *testing.T) {
+func TestUnforwardedFieldSelectsNoVariant(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Vary", "X-Language")
@@ -81,10 +81,10 @@ func TestOneCannotChooseTheVariantOfOthers(t *testing.T) {
 	})
 }
 
-// TestNobodyKeepsAnUnsatisfiedRange: a cache behind us that stored our 416, with
-// the object's freshness, would give it to those who want the whole (the attack
-// called cache-poisoned denial of service).
-func TestNobodyKeepsAnUnsatisfiedRange(t *testing.T) {
+// TestUnsatisfiedRangeIsNotCacheable checks that a 416 does not have the object's
+// freshness. Otherwise a cache in front of the edge could store the 416 and use it for
+// requests without Range (the attack called cache-poisoned denial of service).
+func TestUnsatisfiedRangeIsNotCacheable(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		w.Header().Set("Content-Encoding", "x")
@@ -103,9 +103,8 @@ func TestNobodyKeepsAnUnsatisfiedRange(t *testing.T) {
 	})
 }
 
-// TestPurgeTakesTheHostThatClientsSend: with its port where that is not the
-// default one.
-func TestPurgeTakesTheHostThatClientsSend(t *testing.T) {
+// TestPurgeUsesHostOfClients purges by a host with its port, if that is not the default.
+func TestPurgeUsesHostOfClients(t *testing.T) {
 	inBubble(t, Config{}, cached("hello"), func(b *bubble) {
 		for _, host := range []string{"shop.example", "shop.example:80", "SHOP.example.", "shop.example:0080", "shop.example.:80"} {
 			b.ask("GET /a HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
@@ -123,8 +122,8 @@ func TestPurgeTakesTheHostThatClientsSend(t *testing.T) {
 	})
 }
 
-// TestCredentialsDoNotEndCollapsing: that a reply is not shared for the sake of
-// one client's credentials says nothing about the others.
+// TestCredentialsDoNotEndCollapsing checks that a reply which is not shared because of
+// one client's credentials does not stop request coalescing for other clients.
 func TestCredentialsDoNotEndCollapsing(t *testing.T) {
 	var asked atomic.Int32
 	origin := func(w http.ResponseWriter, q *http.Request) {
@@ -152,8 +151,8 @@ func TestCredentialsDoNotEndCollapsing(t *testing.T) {
 	})
 }
 
-// TestASlowClientGetsAllOfALargeObject: a modem is slow, not stalled.
-func TestASlowClientGetsAllOfALargeObject(t *testing.T) {
+// TestSlowClientGetsLargeObject uses a client that is slow but has not stalled.
+func TestSlowClientGetsLargeObject(t *testing.T) {
 	const size, perSecond = 3 << 20, 8 << 10
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=3600")
@@ -182,8 +181,8 @@ func TestASlowClientGetsAllOfALargeObject(t *testing.T) {
 	})
 }
 
-// TestADrippingUploadEnds: it holds one of the origin's slots all the time.
-func TestADrippingUploadEnds(t *testing.T) {
+// TestSlowUploadEnds checks the minimum rate of uploads, which hold a permit of the origin.
+func TestSlowUploadEnds(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) { io.Copy(io.Discard, q.Body) }
 	inBubble(t, Config{}, origin, func(b *bubble) {
 		c, br := b.dial()
@@ -210,10 +209,10 @@ func TestADrippingUploadEnds(t *testing.T) {
 	})
 }
 
-// TestACutBodyLooksCutToOldClients: to HTTP/1.0 the end of the connection is the
-// end of the body, also to a proxy that would store half of it. Only a reset
-// says that there was more.
-func TestACutBodyLooksCutToOldClients(t *testing.T) {
+// TestTruncatedBodyResetsHTTP10 checks that a truncated body ends with a reset in
+// HTTP/1.0. There the end of the connection is the end of the body, so a proxy could
+// otherwise store half of it.
+func TestTruncatedBodyResetsHTTP10(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", q.URL.RawQuery)
 		io.WriteString(w, "half")
@@ -247,8 +246,8 @@ func TestACutBodyLooksCutToOldClients(t *testing.T) {
 	}
 }
 
-// TestCloseGivesTheAddressBack: also when nobody has run the edge after Start.
-func TestCloseGivesTheAddressBack(t *testing.T) {
+// TestCloseReleasesAddress calls Close after Start, with and without Run.
+func TestCloseReleasesAddress(t *testing.T) {
 	n := simnet.New(0, simnet.Link{})
 	taken, err := n.Named("edge").Listen(t.Context(), "tcp", ":81")
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"perto/edge/fetch"
 )
 
-// limit names a limit of the edge that a request or a reply reached. Names are the
-// configuration's keys.
+// limit is a limit of the edge that a request or a reply can reach. Its name is the key
+// in the configuration.
 type limit uint8
 
 const (
@@ -33,7 +33,7 @@ var limitNames = [limits]string{"connections", "head", "stall", "drain", "upload
 // reached counts that a limit was reached.
 func (e *Edge) reached(l limit) { e.m.limits[l].Inc() }
 
-// reachedBy counts the limit that made an exchange with an origin fail, if one did.
+// reachedBy counts the limit that made an exchange with an origin fail, if there is one.
 func (e *Edge) reachedBy(c fetch.Cause) {
 	switch c {
 	case fetch.ConnectTimeout:
@@ -47,8 +47,8 @@ func (e *Edge) reachedBy(c fetch.Cause) {
 	}
 }
 
-// setLimits gives the limits that are not set their defaults. The configuration has
-// the same ones (config.DefaultLimits).
+// setLimits sets the defaults of limits that are zero. The configuration has the same
+// defaults (config.DefaultLimits).
 func (c *Config) setLimits() {
 	for _, d := range []struct {
 		at *time.Duration

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// TestLimitsAreCountedByKey: each limit does what its key says, and a counter of its
-// name tells.
+// TestLimitsAreCountedByKey checks that each limit works and is counted under its key.
 func TestLimitsAreCountedByKey(t *testing.T) {
 	const ask = "GET %s HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
 	origin := func(w http.ResponseWriter, q *http.Request) {

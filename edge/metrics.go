@@ -27,8 +27,8 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 	m.seconds = r.Histogram("perto_http_request_seconds", "Time from a request's head to the last byte of its reply.")
 	m.sent = r.Counter("perto_http_sent_bytes_total", "Bytes of replies sent to clients, heads included.")
 	m.acceptErrors = r.Counter("perto_http_accept_errors_total", "Connections that could not be accepted.")
-	m.turnedAway = r.Counter("perto_http_turned_away_total", "Connections closed at once since there were too many.")
-	m.cut = r.Counter("perto_http_cut_replies_total", "Replies that ended before their last byte since the origin failed in the middle.")
+	m.turnedAway = r.Counter("perto_http_turned_away_total", "Connections closed at once because there were too many.")
+	m.cut = r.Counter("perto_http_cut_replies_total", "Replies that ended before their last byte because the origin failed.")
 	m.limits = r.CounterSet("perto_limit_reached_total", "Times that a request or a reply reached a limit of the edge, by its configuration key.", "limit", limitNames[:]...)
 	m.originFailures = r.CounterSet("perto_origin_failures_total", "Requests for which an exchange with an origin failed, by cause.", "cause", fetch.Causes()...)
 	r.Gauge("perto_http_connections", "Client connections open.", func() float64 {
@@ -36,7 +36,7 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 		defer e.mu.Unlock()
 		return float64(len(e.conns))
 	})
-	r.GaugeSet("perto_origin_well", "1 for an origin that answers and passes its health checks, else 0.", "origin", func(sample func(string, float64)) {
+	r.GaugeSet("perto_origin_well", "1 for an origin that replies and passes its health checks, else 0.", "origin", func(sample func(string, float64)) {
 		for _, h := range e.Origins() {
 			well := 0.0
 			if h.Well() {
@@ -46,13 +46,13 @@ func (m *edgeMetrics) make(r *metrics.Registry, e *Edge) {
 		}
 	})
 	r.Gauge("perto_cache_bytes", "Memory of stored replies.", func() float64 { return float64(e.cache.Stats().Bytes) })
-	r.Gauge("perto_cache_filling_bytes", "Memory of replies that still arrive.", func() float64 { return float64(e.cache.Stats().Filling) })
-	r.Gauge("perto_cache_file_bytes", "Memory of second copies of hot replies, from which the kernel sends.", func() float64 { return float64(e.cache.Stats().Files) })
+	r.Gauge("perto_cache_filling_bytes", "Memory of replies that are still arriving.", func() float64 { return float64(e.cache.Stats().Filling) })
+	r.Gauge("perto_cache_file_bytes", "Memory of second copies of frequently sent replies, from which the kernel sends.", func() float64 { return float64(e.cache.Stats().Files) })
 	r.Gauge("perto_cache_objects", "Replies stored.", func() float64 { return float64(e.cache.Stats().Objects) })
-	r.CounterFunc("perto_cache_evictions_total", "Replies evicted to make room.", func() uint64 { return e.cache.Stats().Evictions })
+	r.CounterFunc("perto_cache_evictions_total", "Replies evicted to free memory.", func() uint64 { return e.cache.Stats().Evictions })
 }
 
-// loadMeter turns a running count of bytes into a rate.
+// loadMeter computes a rate from a growing count of bytes.
 type loadMeter struct {
 	sent atomic.Uint64
 
@@ -65,7 +65,8 @@ type loadMeter struct {
 const (
 	// loadStep is the shortest time in which a rate is measured.
 	loadStep = 250 * time.Millisecond
-	// loadTime is how long the past counts: the weight of a second ago is 1/e.
+	// loadTime is the time constant of the smoothing: after it, an old rate has the weight
+	// 1/e.
 	loadTime = time.Second
 )
 
@@ -85,9 +86,9 @@ func (l *loadMeter) bytesPerSecond(now time.Time) float64 {
 	return l.rate
 }
 
-// Load returns how busy the edge is, 0 idle and 1 full, for heartbeats: the
-// greater of the share of its connections and of its capacity in bytes a second
-// where that is known. It may pass 1.
+// Load returns the load of the edge for heartbeats: 0 is idle, 1 is full, and it may
+// exceed 1. It is the share of the connections in use, or the share of the capacity in
+// bytes a second if that is known and greater.
 func (e *Edge) Load() float64 {
 	e.mu.Lock()
 	conns := len(e.conns)

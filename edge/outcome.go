@@ -1,21 +1,21 @@
 package edge
 
-// Outcome says how a request was answered. Metrics count by it.
+// Outcome is the kind of reply to a request. Metrics count requests by it.
 type Outcome uint8
 
 // The outcomes.
 const (
 	Hit        Outcome = iota // from the cache, fresh
 	HitStale                  // from the cache while it is refreshed (stale-while-revalidate)
-	Validated                 // from the cache after the origin said 304
+	Validated                 // from the cache after the origin replied 304
 	Miss                      // fetched and stored
-	Collapsed                 // fetched and stored on behalf of another request
+	Collapsed                 // fetched and stored by another request
 	Passed                    // fetched for this client only
-	StaleError                // from the cache since the origin failed (stale-if-error)
+	StaleError                // from the cache because the origin failed (stale-if-error)
 	Refused                   // not an acceptable request
 	Failed                    // the origin failed
-	Local                     // answered by the edge itself
-	Computed                  // answered by a function, or changed by one
+	Local                     // made by the edge itself
+	Computed                  // made or changed by a function
 	outcomes
 )
 
@@ -24,19 +24,19 @@ var outcomeNames = [outcomes]string{"hit", "stale", "validated", "miss", "collap
 // String returns the outcome as a label value.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// Forward says why a request went to the origin: the "fwd" parameter of
+// Forward is the reason why a request went to the origin. It is the "fwd" parameter of
 // Cache-Status (RFC 9211, section 2.2).
 type Forward uint8
 
 // The reasons to forward.
 const (
 	NotForwarded    Forward = iota
-	ForwardBypass           // the request asks for what is not cached: preconditions
-	ForwardMethod           // the method's replies are not cached
-	ForwardURIMiss          // nothing is stored for the URL
-	ForwardVaryMiss         // only other variants are
-	ForwardRequest          // the request's Cache-Control asks to validate
-	ForwardStale            // what is stored is stale
+	ForwardBypass           // the request has preconditions that bypass the cache
+	ForwardMethod           // replies to the method are not cached
+	ForwardURIMiss          // no object is stored for the URL
+	ForwardVaryMiss         // only other variants are stored
+	ForwardRequest          // the request's Cache-Control requires a validation
+	ForwardStale            // the stored object is stale
 )
 
 var forwardNames = [...]string{"", "bypass", "method", "uri-miss", "vary-miss", "request", "stale"}

@@ -7,9 +7,9 @@ import (
 	"perto"
 )
 
-// Purge removes the stored replies for a URL, in all variants, and returns how many
-// objects that were. host and target are as a client would send them. A host that the
-// edge does not serve, and a target that no request can have, are errors.
+// Purge removes the stored replies for a URL, in all variants, and returns their number.
+// host and target have the form in which clients send them. It returns an error for a
+// host that the edge does not serve and for a target that no request can have.
 func (e *Edge) Purge(host, target string) (int, error) {
 	authority, name := appendAuthority(nil, []byte(host))
 	r := e.sites.Load().find(name)
@@ -25,10 +25,10 @@ func (e *Edge) Purge(host, target string) (int, error) {
 	return n, nil
 }
 
-// PurgeTag removes everything with a surrogate key and returns how many objects
-// that were. What is being fetched meanwhile is not stored if it has that key.
+// PurgeTag removes all stored replies with a surrogate key and returns their number.
+// Replies that are being fetched are not stored if they have that key.
 func (e *Edge) PurgeTag(tag string) int { return e.fetcher.PurgeTag(tag) }
 
-// PurgeAll removes every stored reply and returns how many objects that were. Replies
-// that are being fetched meanwhile are not stored.
+// PurgeAll removes all stored replies and returns their number. Replies that are being
+// fetched are not stored.
 func (e *Edge) PurgeAll() int { return e.fetcher.PurgeAll() }

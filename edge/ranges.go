@@ -8,22 +8,23 @@ import (
 	"perto/edge/rfc9111"
 )
 
-// A range of what is not stored fills the cache: the whole is fetched, and the
-// range is given from the object while it fills. That costs the origin no more
-// than a client which asks for the whole and leaves, so the attack called
-// RangeAmp gains nothing by it; but only up to a length that is worth it, and
-// nobody waits for bytes which the origin would send him sooner.
+// A range request for an object that is not stored fills the cache. The edge fetches the
+// whole object and sends the range while the object fills. This costs the origin no more
+// than a client that requests the whole object and disconnects, so it does not help the
+// attack called RangeAmp. It is done up to a maximum length only. A range that the
+// origin would send sooner goes to the origin.
 
 const (
-	// rangeAheadBytes is how far ahead of what has arrived a range may begin to be
-	// waited for: a tenth of a second from an origin at 100 Mbit/s. A seek to the
-	// end of a film goes to the origin, and the fill goes on beside it.
+	// rangeAheadBytes is the maximum distance from the bytes that have arrived to the
+	// first byte of a range, for a request that waits for the fill. An origin at 100
+	// Mbit/s sends that in a tenth of a second. For example, a seek to the end of a film
+	// goes to the origin while the fill goes on.
 	rangeAheadBytes = 1 << 20
 	// endless stands for a length that is not known yet.
 	endless = 1 << 62
 )
 
-// forwardRange lets the origin answer the range instead of what miss brought.
+// forwardRange drops the result of miss and forwards the range request to the origin.
 func (r *request) forwardRange() state {
 	if r.reply != nil {
 		r.reply.Close()
@@ -36,8 +37,8 @@ func (r *request) forwardRange() state {
 	return stPass
 }
 
-// fillingRange reads the Range field against a body that still arrives. size is
-// -1 when it is not known; then only a range with both ends counts.
+// fillingRange reads the Range field for a body that is still arriving. size is -1 when
+// it is not known. Then only a range with both ends counts.
 func (r *request) fillingRange() (first, length, size int64, kind rfc9111.RangeKind) {
 	v, ok := r.q.Header.Get("range")
 	if !ok || !rfc9111.IfRange(r.q.Header, r.object.Header, r.now) {
@@ -53,9 +54,9 @@ func (r *request) fillingRange() (first, length, size int64, kind rfc9111.RangeK
 	return first, length, -1, kind
 }
 
-// isFar tells whether the origin would sooner send the range than the fill comes
-// to it. Where the length is not known a range waits for its last byte, since
-// only that tells where it ends.
+// isFar reports whether the origin would send the range sooner than the fill reaches it.
+// When the length is not known, the reply waits for the last byte of the range, because
+// the object may end before.
 func (r *request) isFar() bool {
 	if r.object.Status != 200 {
 		return false
@@ -67,8 +68,8 @@ func (r *request) isFar() bool {
 	return kind == rfc9111.OneRange && first > r.object.Body.Filled()+rangeAheadBytes
 }
 
-// deliverPart answers a range from the object that fills; done is false when the
-// whole has to be given.
+// deliverPart sends a range of the object that is filling. done is false when the whole
+// object must be sent.
 func (r *request) deliverPart() (done bool, err error) {
 	o, body := r.object, r.object.Body
 	first, length, size, kind := r.fillingRange()
@@ -98,7 +99,8 @@ func (r *request) deliverPart() (done bool, err error) {
 	return false, nil
 }
 
-// follow returns what gives length bytes of a body from first on, as they come.
+// follow returns a function that returns length bytes of a body from offset first on, as
+// they arrive.
 func follow(reader *cache.Reader, first, length int64) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		for length > 0 {
@@ -118,8 +120,8 @@ func follow(reader *cache.Reader, first, length int64) func() ([]byte, error) {
 	}
 }
 
-// appendContentRange appends Content-Range (RFC 9110, section 14.4); a length of
-// 0 is that of an unsatisfiable range, a negative size is not known.
+// appendContentRange appends Content-Range (RFC 9110, section 14.4). A length of 0 means
+// an unsatisfiable range. A negative size is not known.
 func appendContentRange(dst []byte, first, length, size int64) []byte {
 	dst = append(dst, "Content-Range: bytes "...)
 	if length > 0 {

@@ -20,8 +20,8 @@ func digits(size int) string {
 	return string(b)
 }
 
-// slowOrigin gives half of a body at once, and the rest ten seconds later; ranges
-// it gives at once. asked lists the Range fields that it saw.
+// slowOrigin sends half of a body at once, and the rest ten seconds later. It sends ranges
+// at once. asked lists the Range fields that it received.
 func slowOrigin(body string, length bool, asked *[]string) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, q *http.Request) {
@@ -59,9 +59,9 @@ func (b *bubble) askRange(rng string) (body, story string, status int, took time
 	return string(got), res.Header.Get("Cache-Status"), res.StatusCode, time.Since(begin)
 }
 
-// TestARangeIsGivenAsSoonAsItIsThere: also to others, from the one fetch of the
-// whole.
-func TestARangeIsGivenAsSoonAsItIsThere(t *testing.T) {
+// TestRangeIsSentAsSoonAsItArrived checks that all clients receive their ranges from one
+// fetch of the whole object.
+func TestRangeIsSentAsSoonAsItArrived(t *testing.T) {
 	const size = 100_000
 	body := digits(size)
 	for _, length := range []bool{true, false} {
@@ -77,7 +77,7 @@ func TestARangeIsGivenAsSoonAsItIsThere(t *testing.T) {
 					{"bytes=49990-50009", body[49990:50010], 10 * time.Second},
 					{"bytes=99990-", body[99990:], 0},
 				} {
-					synctest.Wait() // a fill that ends this moment is stored
+					synctest.Wait() // a fill that has just ended is stored
 					if got, story, status, took := b.askRange(tc.rng); got != tc.want || status != 206 || took != tc.took {
 						b.Errorf("%s: %d, %d bytes after %v; %s", tc.rng, status, len(got), took, story)
 					}
@@ -90,8 +90,8 @@ func TestARangeIsGivenAsSoonAsItIsThere(t *testing.T) {
 	}
 }
 
-// TestASeekDoesNotWaitForTheFill: the origin answers it, and the fill goes on.
-func TestASeekDoesNotWaitForTheFill(t *testing.T) {
+// TestSeekDoesNotWaitForFill checks that the origin sends the range while the fill goes on.
+func TestSeekDoesNotWaitForFill(t *testing.T) {
 	body := digits(4 << 20)
 	for _, tc := range []struct {
 		length bool
@@ -116,9 +116,9 @@ func TestASeekDoesNotWaitForTheFill(t *testing.T) {
 	}
 }
 
-// TestARangeOfWhatIsTooLargeIsForwarded: and the whole is not tried again at
-// once.
-func TestARangeOfWhatIsTooLargeIsForwarded(t *testing.T) {
+// TestRangeOfTooLargeObjectIsForwarded checks that the whole object is not fetched again
+// soon after.
+func TestRangeOfTooLargeObjectIsForwarded(t *testing.T) {
 	body := digits(4 << 20)
 	var asked []string
 	inBubble(t, Config{CacheBytes: 8 << 20}, slowOrigin(body, true, &asked), func(b *bubble) {
@@ -131,10 +131,10 @@ func TestARangeOfWhatIsTooLargeIsForwarded(t *testing.T) {
 		if len(asked) != 3 || asked[2] != "bytes=0-9" {
 			b.Errorf("the origin was asked for %q", asked)
 		}
-		time.Sleep(11 * time.Second) // the origin notices that nobody reads
+		time.Sleep(11 * time.Second) // until the origin detects that there are no readers
 	})
-	// Without a length that shows while it comes: who waits for a range that will
-	// not be stored gets the whole.
+	// Without a length, the size is detected while the body arrives. A client that waits
+	// for a range of it then receives the whole.
 	asked = nil
 	inBubble(t, Config{CacheBytes: 1 << 20}, slowOrigin(body, false, &asked), func(b *bubble) {
 		if got, story, status, _ := b.askRange("bytes=0-1000000"); got != body || status != 200 {

@@ -12,9 +12,9 @@ import (
 	"perto/internal/simnet"
 )
 
-// TestReasonPhrasesAreTheOrigins: a stored reply keeps the origin's phrase; without
-// one it gets the registered phrase.
-func TestReasonPhrasesAreTheOrigins(t *testing.T) {
+// TestReasonPhraseIsKept checks that a stored reply has the origin's phrase, or the
+// registered phrase if the origin sent none.
+func TestReasonPhraseIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New(0, simnet.Link{})
 		l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")

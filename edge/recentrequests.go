@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// keptRequests is how many of the last requests are kept for pages and
-	// explanations. Access logs of everything are another consumer's work.
+	// keptRequests is the number of last requests that are kept for the console and for
+	// explanations. It is not an access log.
 	keptRequests = 512
-	// loggedBytes is how much of host and target is kept of each.
+	// loggedBytes is the maximum length of host and target together, in bytes.
 	loggedBytes = 160
 )
 
-// Request is one request as the edge remembers it.
+// Request is one of the last requests.
 type Request struct {
 	Time    time.Time
 	Client  string // address and port
 	Method  string
-	URL     string // host and target, cut after some length
+	URL     string // host and target, cut after loggedBytes
 	Status  int
 	Bytes   int64 // of the reply, head included
 	Outcome Outcome
@@ -29,14 +29,14 @@ type Request struct {
 	Took    time.Duration
 }
 
-// recentRequests is a ring of the last requests. Writers take a slot each and never
-// wait for one another.
+// recentRequests is a ring of the last requests. Each writer takes an entry of its own,
+// so writers do not wait for each other.
 type recentRequests struct {
-	next  atomic.Uint64
-	slots [keptRequests]logSlot
+	next    atomic.Uint64
+	entries [keptRequests]logEntry
 }
 
-type logSlot struct {
+type logEntry struct {
 	mu      sync.Mutex
 	used    bool
 	time    time.Time
@@ -53,7 +53,7 @@ type logSlot struct {
 }
 
 func (l *recentRequests) add(r *request, took time.Duration) {
-	s := &l.slots[l.next.Add(1)%keptRequests]
+	s := &l.entries[l.next.Add(1)%keptRequests]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used, s.time, s.took, s.bytes = true, r.now, took, r.sent
@@ -70,7 +70,7 @@ func (e *Edge) Requests(n int) []Request {
 	last := l.next.Load()
 	out := make([]Request, 0, min(n, keptRequests))
 	for i := uint64(0); i < keptRequests && len(out) < n; i++ {
-		s := &l.slots[(last-i)%keptRequests]
+		s := &l.entries[(last-i)%keptRequests]
 		s.mu.Lock()
 		if s.used {
 			out = append(out, Request{Time: s.time, Client: s.client, Method: printable.Text(s.method[:s.methodN]), URL: printable.Text(s.url[:s.urlN]),

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// reportEvery is how often one kind of event is logged. An origin that is down
-	// fails thousands of requests a second.
+	// reportEvery is the minimum time between two log lines of one kind. Without it, an
+	// origin that is down could cause thousands of lines a second.
 	reportEvery = 10 * time.Second
-	// maxReports bounds the kinds that are told apart.
+	// maxReports bounds the number of kinds.
 	maxReports = 256
-	// knownHosts is how many hosts a line names.
+	// knownHosts is the maximum number of hosts in a line.
 	knownHosts = 20
 )
 
@@ -31,11 +31,11 @@ type reportKind struct{ event, origin, reason string }
 
 type reported struct {
 	at      time.Time
-	omitted int // events since then that were not logged
+	omitted int // number of events since then that were not logged
 }
 
-// due tells whether an event of a kind is logged now, and how many of them were not
-// since the last line.
+// due reports whether an event of a kind must be logged now. omitted is the number of
+// events since the last line.
 func (r *reports) due(k reportKind, now time.Time) (omitted int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,15 +60,15 @@ func (r *request) originFailed(err error) {
 	r.e.originFailed(err, r.route.site.Service, func() string { return string(r.authority) + string(r.target()) })
 }
 
-// failedLater returns what reports a fetch that this request began and that outlives
-// it.
+// failedLater returns a function that reports the failure of a fetch that outlives this
+// request.
 func (r *request) failedLater() func(error) {
 	e, service, url := r.e, r.route.site.Service, string(r.authority)+string(r.target())
 	return func(err error) { e.originFailed(err, service, func() string { return url }) }
 }
 
-// originFailed is the method of the request for a URL that is asked for only when a
-// line is due. The reason of a bad reply is one of [http1.Refusal].
+// originFailed counts and logs why an exchange with an origin failed. It calls url only
+// when a log line is due. The reason of a bad reply is an [http1.Refusal].
 func (e *Edge) originFailed(err error, service perto.Service, url func() string) {
 	f, ok := errors.AsType[*fetch.Error](err)
 	if !ok || f.Cause == fetch.ClientGone {
@@ -92,7 +92,7 @@ func (e *Edge) originFailed(err error, service perto.Service, url func() string)
 		"url", cutText(url()), "omitted", omitted)
 }
 
-// hostUnknown logs a host that no site has, with those that the edge serves.
+// hostUnknown logs a host that no site has, with the hosts that the edge serves.
 func (r *request) hostUnknown(t *table, name []byte) {
 	if !r.e.cfg.Logger.Enabled(r.e.base, slog.LevelInfo) {
 		return
@@ -113,5 +113,5 @@ func (r *request) hostUnknown(t *table, name []byte) {
 		"hint", "add it to the aliases of its service")
 }
 
-// cutText bounds what a client can write into a log line.
+// cutText bounds the length of text from clients in a log line.
 func cutText(s string) string { return s[:min(len(s), loggedBytes)] }

@@ -15,8 +15,8 @@ import (
 	"perto/internal/simnet"
 )
 
-// TestBadRepliesAreLoggedWithTheirReason: each kind of bad reply has a name in the
-// log, and many of one kind give one line.
+// TestBadRepliesAreLoggedWithTheirReason checks that the log names each kind of bad
+// reply, and that many events of one kind cause one line.
 func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 	for reply, reason := range map[string]string{
 		"ICY 200 OK\r\n\r\n":             "malformed status line",
@@ -71,7 +71,8 @@ func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 	}
 }
 
-// TestUnknownHostsAreLogged: with the hosts that the edge serves, and not each time.
+// TestUnknownHostsAreLogged checks that the line has the hosts that the edge serves, and
+// that not every request causes a line.
 func TestUnknownHostsAreLogged(t *testing.T) {
 	var log bytes.Buffer
 	inBubble(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, cached("x"), func(b *bubble) {
@@ -84,8 +85,8 @@ func TestUnknownHostsAreLogged(t *testing.T) {
 	})
 }
 
-// TestRefreshesThatFailAreLogged: also when no client waits for them.
-func TestRefreshesThatFailAreLogged(t *testing.T) {
+// TestFailedRefreshIsLogged checks the log of a refresh that no client waits for.
+func TestFailedRefreshIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	down := false
 	origin := func(w http.ResponseWriter, q *http.Request) {

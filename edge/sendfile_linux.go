@@ -9,15 +9,15 @@ import (
 	"perto/edge/cache"
 )
 
-// sender sends the bodies that have a file to one connection. Its functions are
-// made once, so that a hit allocates nothing.
+// sender sends bodies that have a file to one connection. Its function values are made
+// once, so that a hit allocates nothing.
 type sender struct {
 	c    *conn
 	raw  syscall.RawConn
 	use  func(file uintptr)
 	step func(socket uintptr) bool
 
-	head []byte // what is left of it
+	head []byte // the unsent part of the head
 	file int
 	off  int64
 	left int64 // of the body in bytes
@@ -26,7 +26,7 @@ type sender struct {
 	err  error
 }
 
-// newSender returns nil for what is no TCP socket.
+// newSender returns nil for a connection that is not a TCP socket.
 func newSender(c *conn) *sender {
 	t, ok := c.nc.(*net.TCPConn)
 	if !ok {
@@ -41,9 +41,8 @@ func newSender(c *conn) *sender {
 	return s
 }
 
-// sendFile sends the head in out and then length bytes of the file from first on,
-// straight from its pages. done is false when the file was closed meanwhile; then
-// nothing was sent.
+// sendFile sends the head in out and then length bytes of the file from offset first on,
+// without copying them. done is false when the file was closed. Then nothing was sent.
 func (c *conn) sendFile(f *cache.File, first, length int64, now time.Time) (done bool, err error) {
 	s := c.sender
 	s.head, s.off, s.left, s.now = c.out, first, length, now
@@ -53,7 +52,7 @@ func (c *conn) sendFile(f *cache.File, first, length int64, now time.Time) (done
 	return true, s.err
 }
 
-// send runs while the file cannot be closed.
+// send sends head and body. The file stays open during the call.
 func (s *sender) send(file uintptr) {
 	s.file = int(file)
 	for {
@@ -71,7 +70,8 @@ func (s *sender) send(file uintptr) {
 	}
 }
 
-// write sends what the socket takes; false when it takes no more for now.
+// write sends as many bytes as the socket accepts. done is false when the socket must
+// become writable first.
 func (s *sender) write(socket uintptr) (done bool) {
 	for len(s.head) > 0 {
 		n, err := syscall.SendmsgN(int(socket), s.head, nil, nil, syscall.MSG_MORE|syscall.MSG_NOSIGNAL)

@@ -35,8 +35,8 @@ func onSockets(t *testing.T, origin http.Handler, f func(e *Edge, address string
 	}
 }
 
-// TestHotBodiesAreSentFromTheirFile: whole and in parts, more than a socket takes
-// at once, and beyond the purge that closes the file.
+// TestHotBodiesAreSentFromTheirFile sends a body whole and in parts, more than a socket
+// accepts at once, and after the purge that closes the file.
 func TestHotBodiesAreSentFromTheirFile(t *testing.T) {
 	body := digits(9_000_001)
 	onSockets(t, cached(body), func(e *Edge, address string) {
@@ -68,7 +68,7 @@ func TestHotBodiesAreSentFromTheirFile(t *testing.T) {
 		if n := e.CacheStats().Files; n != int64(len(body)) {
 			t.Errorf("%d bytes are in files", n)
 		}
-		res := ask("none") // it does not fit into the socket's buffer
+		res := ask("none") // the body does not fit into the socket's buffer
 		if n, err := e.Purge("shop.example", "/a"); n != 1 || err != nil || e.CacheStats().Files != 0 {
 			t.Errorf("purged %d, %+v", n, e.CacheStats())
 		}

@@ -8,7 +8,7 @@ import (
 	"perto/edge/cache"
 )
 
-// sender is for Linux: elsewhere bodies have no files.
+// sender does nothing, because only Linux has files for bodies.
 type sender struct{}
 
 func newSender(*conn) *sender { return nil }

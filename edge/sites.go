@@ -13,14 +13,13 @@ import (
 	"perto/internal/fields"
 )
 
-// Site is one service of the CDN as an edge sees it.
+// Site is the configuration of one service of the CDN for an edge.
 type Site struct {
 	Service perto.Service
-	// Hosts are the other names that clients use for it, canonical: aliases, or
-	// addresses.
+	// Hosts are the other names of the service in canonical form: aliases or addresses.
 	Hosts   []string
 	Origins []fetch.Origin // in order of preference
-	// Cookies says what becomes of Set-Cookie in replies to GET and HEAD.
+	// Cookies is the rule for Set-Cookie in replies to GET and HEAD.
 	Cookies   Cookies
 	Paths     []PathRule
 	Functions []Function
@@ -32,9 +31,9 @@ type Cookies uint8
 
 // The rules.
 const (
-	// PassCookies gives the reply to the client that asked, and stores nothing.
+	// PassCookies sends the reply to the client of the request and does not store it.
 	PassCookies Cookies = iota
-	// StripCookies removes the cookies, and stores the reply as if it had none.
+	// StripCookies removes the cookies and stores the reply without them.
 	StripCookies
 )
 
@@ -43,20 +42,20 @@ var cookiesNames = [...]string{"pass", "strip"}
 // String returns the rule as the configuration writes it.
 func (c Cookies) String() string { return cookiesNames[c] }
 
-// ParseCookies reads what String writes.
+// ParseCookies reads the form that String returns.
 func ParseCookies(s string) (Cookies, bool) {
 	i := slices.Index(cookiesNames[:], s)
 	return Cookies(max(i, 0)), i >= 0
 }
 
-// PathRule is what the operator says about a path of a site.
+// PathRule is the operator's rule for a path of a site.
 type PathRule struct {
-	// Path is the path; with "/*" at its end also everything below. The longest
-	// one counts.
+	// Path is the path. With "/*" at its end it includes all paths below. The longest
+	// path counts.
 	Path    string
 	Cookies Cookies
 
-	normal string // Path as it stands in a target in normal form
+	normal string // Path in the normal form of targets
 }
 
 // cookies returns the rule for a target in normal form.
@@ -78,8 +77,8 @@ func (s *Site) hosts() []string { return append([]string{string(s.Service)}, s.H
 // Sites is an immutable set of sites. Use [NewSites].
 type Sites struct{ list []Site }
 
-// NewSites checks that every site has a name and origins with sound URLs, and
-// that no two have a host in common.
+// NewSites checks that every site has a name and origins with valid URLs, and that no two
+// sites have a host in common.
 func NewSites(sites ...Site) (*Sites, error) {
 	seen := make(map[string]perto.Service)
 	probe := fetch.NewClient(fetch.Config{})
@@ -112,7 +111,7 @@ func NewSites(sites ...Site) (*Sites, error) {
 		for i := range s.Functions {
 			f := &s.Functions[i]
 			if f.normal = normalPath(f.Path); f.normal == "" || f.Handle == nil || paths[f.Path] {
-				return nil, fmt.Errorf("site %s: function %q has no path of its own, or no code", s.Service, f.Path)
+				return nil, fmt.Errorf("site %s: function %q has a path that does not begin with / or is used twice, or has no code", s.Service, f.Path)
 			}
 			paths[f.Path] = true
 		}
@@ -120,8 +119,8 @@ func NewSites(sites ...Site) (*Sites, error) {
 	return &Sites{list: sites}, nil
 }
 
-// normalPath returns a path, also one with "/*" at its end, in the form that targets
-// have; "" when it is no path.
+// normalPath returns the normal form of a path, which may end with "/*". It returns ""
+// when p is not a path.
 func normalPath(p string) string {
 	if p == "" || p[0] != '/' {
 		return ""
@@ -162,8 +161,8 @@ func (t *table) all() iter.Seq2[string, *route] {
 	}
 }
 
-// find returns the route of a host: that of its own name, or of the longest
-// wildcard above it. The DNS server sends it the same clients (RFC 4592).
+// find returns the route of a host: that of its own name, or of the longest wildcard
+// above it. The DNS server matches names in the same way (RFC 4592).
 func (t *table) find(host []byte) *route {
 	r := t.hosts[string(host)]
 	if r == nil && len(t.wild) > 0 {
@@ -189,19 +188,19 @@ func (t *table) findWild(host []byte) *route {
 // 2.3.4).
 const maxName = 255
 
-// appendKey appends the cache key of a target: service, zero byte, the host that
-// the client asked for, zero byte, and the target in normal form. Origins see that
-// host in Host or in X-Forwarded-Host, so names of one site do not share objects.
-// authority is in lower case. ok is false when the target has no safe meaning.
+// appendKey appends the cache key of a target: service, zero byte, the host of the
+// client's request, zero byte, and the target in normal form. Origins receive that host
+// in Host or in X-Forwarded-Host, so names of one site do not share objects. authority
+// is in lower case. ok is false when the target has no safe meaning.
 func (r *route) appendKey(dst, authority, target []byte) (key []byte, ok bool) {
 	dst = append(append(dst, r.site.Service...), 0)
 	dst = append(append(dst, authority...), 0)
 	return fetch.AppendTarget(dst, target)
 }
 
-// appendAuthority appends a Host in the form that is forwarded: lower case,
-// without a final dot, the default port and zeros before a port. name is the
-// part to route by.
+// appendAuthority appends a Host in the form that is forwarded: in lower case, without a
+// final dot, without the default port and without leading zeros in the port. name is the
+// part that selects the route.
 func appendAuthority(dst, host []byte) (authority, name []byte) {
 	base := len(dst)
 	for _, c := range host {
@@ -216,7 +215,7 @@ func appendAuthority(dst, host []byte) (authority, name []byte) {
 	if len(port) == 0 || string(port) == "80" {
 		return name, name
 	}
-	// What is appended lies behind, in the same memory: nothing grows.
+	// The port moves forward in the same memory, so nothing grows.
 	return append(append(authority[:len(name)], ':'), port...), name
 }
 

@@ -15,7 +15,7 @@ import (
 	"perto/internal/simnet"
 )
 
-// sink is a connection that keeps what the edge writes.
+// sink is a connection that keeps the bytes that the edge writes.
 type sink struct {
 	player
 	out bytes.Buffer
@@ -23,8 +23,8 @@ type sink struct {
 
 func (s *sink) Write(p []byte) (int, error) { return s.out.Write(p) }
 
-// TestFunctionsCannotSplitReplies: neither a function before the cache nor one
-// behind it can make one reply look like two, or set fields by a value.
+// TestFunctionsCannotSplitReplies checks that a function in either phase cannot make one
+// reply look like two, or set fields with a value.
 func TestFunctionsCannotSplitReplies(t *testing.T) {
 	evil := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "x", "Cache-Control", "max-age=60", "X-A", "1\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 200 OK", "X-B\r\nSet-Cookie", "a=b", "X-C", "2\x00", "X-D", "fine")
@@ -48,8 +48,8 @@ func TestFunctionsCannotSplitReplies(t *testing.T) {
 	})
 }
 
-// TestFunctionsCannotSplitRequests: what a function sends to the origin is one
-// request, or none.
+// TestFunctionsCannotSplitRequests checks that a function sends one request to the origin,
+// or none.
 func TestFunctionsCannotSplitRequests(t *testing.T) {
 	paths := make(chan string, 10)
 	origin := func(w http.ResponseWriter, q *http.Request) {
@@ -80,8 +80,8 @@ func TestFunctionsCannotSplitRequests(t *testing.T) {
 	}
 }
 
-// FuzzReplyWriter: whatever fields an origin or a function gives, net/http reads one
-// reply with that body, and no field that was not there.
+// FuzzReplyWriter checks for all fields of an origin or a function that net/http reads one
+// reply with the same body and no further fields.
 func FuzzReplyWriter(f *testing.F) {
 	for _, s := range [][3]string{
 		{"OK", "X-A", "b"}, {"", "Content-Length", "9"}, {"x\r\nA: b", "Transfer-Encoding", "chunked"}, {"OK", "X-A", "b\r\n\r\nHTTP/1.1 200 OK"},
@@ -125,15 +125,15 @@ func FuzzReplyWriter(f *testing.F) {
 		// From a function, before the cache and behind it.
 		h := fields.Of(name, value)
 		read(func(r *request) error {
-			r.answer = &FunctionResponse{Status: 200, Header: h, Body: []byte(body)}
-			return r.deliverAnswer()
+			r.response = &FunctionResponse{Status: 200, Header: h, Body: []byte(body)}
+			return r.deliverResponse()
 		})
 		read(func(r *request) error {
 			r.reply = fetch.NewReply(200, h, []byte(body), r.now)
 			r.reply.Reason = []byte(reason)
 			return r.deliverReply()
 		})
-		// From an origin, as far as its head is taken.
+		// From an origin, if its head is accepted.
 		head := "HTTP/1.1 200 " + reason + "\r\n" + name + ": " + value + "\r\n\r\n"
 		var s http1.Response
 		if strings.ContainsAny(reason+value, "\r\n") || strings.ContainsAny(name, "\r\n:") || http1.NewReader(strings.NewReader(head)).ReadResponse(&s, false) != nil || s.Status != 200 {

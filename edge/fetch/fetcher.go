@@ -122,7 +122,7 @@ func (f *Fetcher) Fetch(ctx context.Context, w *Want) (Got, error) {
 		if o == nil {
 			break
 		}
-		if o.Selector.Match(w.Request.Header) && rfc9111.Answers(o.Status, w.Request.Header) {
+		if o.Selector.Match(w.Request.Header) && rfc9111.FitsCredentials(o.Status, w.Request.Header) {
 			if got := (Got{Object: o, Collapsed: true}); o.Policy.Evaluate(time.Now()) == rfc9111.Fresh && got.follow() {
 				return got, nil
 			}
@@ -249,7 +249,7 @@ func (f *Fetcher) lead(ctx context.Context, w *Want, fl *flight, id string) (got
 		}
 	}()
 	// Another flight may have ended between the caller's look-up and this call.
-	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && rfc9111.Answers(o.Status, w.Request.Header) && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
+	if o, _ := f.cache.Lookup([]byte(w.Key), w.Request.Header); id != "" && o != nil && o != w.Stale && rfc9111.FitsCredentials(o.Status, w.Request.Header) && o.Policy.Evaluate(time.Now()) == rfc9111.Fresh {
 		f.flights.settle(id, fl, o, nil)
 		return Got{Object: o, Collapsed: true}, nil
 	}

@@ -107,10 +107,10 @@ func publicChallenge(v []byte) bool {
 // reply must never be used for a request with other credentials.
 func Denies(status int) bool { return status == 401 || status == 403 || status == 407 }
 
-// Answers reports whether a stored reply with this status may be used for a request with
+// FitsCredentials reports whether a stored reply with this status may be used for a request with
 // this header. A reply that denies access is only used for requests without
 // credentials.
-func Answers(status int, request fields.Header) bool {
+func FitsCredentials(status int, request fields.Header) bool {
 	return !Denies(status) || !request.Has("authorization")
 }
 
