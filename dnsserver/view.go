@@ -24,9 +24,8 @@ type service struct {
 
 // packedSet is one answer's record data.
 type packedSet struct {
-	rdata   []byte // concatenated addresses
-	ttl     uint32 // seconds
-	replica int    // number of addresses
+	rdata []byte // concatenated addresses
+	ttl   uint32 // seconds
 }
 
 // ZoneServices is one zone with the answers of its services, in the order of
@@ -65,7 +64,6 @@ func packService(a *mapping.Answers, prev *View) *service {
 	for i, set := range a.Sets {
 		p := &s.sets[i]
 		p.ttl = uint32(set.TTL / time.Second)
-		p.replica = len(set.Addrs)
 		for _, addr := range set.Addrs {
 			p.rdata = append(p.rdata, addr.AsSlice()...)
 		}

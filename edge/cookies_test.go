@@ -91,7 +91,7 @@ func TestCookiesAreStripped(t *testing.T) {
 // TestParentTierSharesNoCookie uses an edge whose origin is another edge.
 func TestParentTierSharesNoCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
-		child, err := New(Config{Name: "gig-1", PoP: "gig", Network: b.net.Named("child")})
+		child, err := New(Config{Name: "gig-1", Network: b.net.Named("child")})
 		if err != nil {
 			t.Fatal(err)
 		}

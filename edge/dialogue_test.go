@@ -123,7 +123,7 @@ type reply struct {
 }
 
 func (d *dialogue) start() {
-	e, err := New(Config{Name: "gru-1", PoP: "gru", Network: d.net.Named("edge")})
+	e, err := New(Config{Name: "gru-1", Network: d.net.Named("edge")})
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -24,7 +24,6 @@ import (
 // defaults.
 type Config struct {
 	Name    perto.Replica // "gru-1"; it appears as "perto-gru-1" in Via, Cache-Status and CDN-Loop
-	PoP     perto.PoP
 	Network netx.Network
 	Listen  []string // addresses; default ":80"
 

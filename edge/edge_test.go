@@ -41,7 +41,7 @@ func inBubble(t *testing.T, cfg Config, origin http.HandlerFunc, f func(b *bubbl
 		}
 		server := &http.Server{Handler: origin}
 		go server.Serve(l)
-		cfg.Name, cfg.PoP, cfg.Network = "gru-1", "gru", b.net.Named("edge")
+		cfg.Name, cfg.Network = "gru-1", b.net.Named("edge")
 		b.edge = newEdge(t, cfg, "http://origin")
 		go func() { b.ran <- b.edge.Run(context.Background()) }()
 		synctest.Wait()

@@ -19,8 +19,8 @@ func (n *Node) newEdge() error {
 		return err
 	}
 	n.functions = host
-	pop, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-	n.edge, err = edge.New(edgeConfig(cfg, pop, capacity, host, n))
+	_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
+	n.edge, err = edge.New(edgeConfig(cfg, capacity, host, n))
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (n *Node) setSites() {
 }
 
 // edgeConfig returns the configuration of an edge.
-func edgeConfig(cfg *Config, pop perto.PoP, capacity uint64, host *functionHost, n *Node) edge.Config {
+func edgeConfig(cfg *Config, capacity uint64, host *functionHost, n *Node) edge.Config {
 	l := &cfg.Local.Limits
-	return edge.Config{Name: perto.Replica(cfg.Local.Name), PoP: pop, Network: cfg.Network, Listen: cfg.Local.HTTP,
+	return edge.Config{Name: perto.Replica(cfg.Local.Name), Network: cfg.Network, Listen: cfg.Local.HTTP,
 		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: host.store.Module,
 		Logger: cfg.Logger, Metrics: n.metrics,
 		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,

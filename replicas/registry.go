@@ -51,17 +51,6 @@ const (
 	AdminDown  = "down"
 )
 
-// Evidence is another component's observation of a replica.
-type Evidence uint8
-
-// The kinds of evidence.
-const (
-	EvidenceRefused Evidence = iota // no process listens: removes it at once
-	EvidenceReset                   // the connection was reset: removes it at once
-	EvidenceTimeout                 // no response in time: probes it at once
-	EvidenceError                   // a bad response: probes it at once
-)
-
 // Config holds the parameters of a Registry.
 type Config struct {
 	Network netx.Network
@@ -384,36 +373,6 @@ func (r *Registry) probed(res result) {
 			k.failure()
 			k.last = res.outcome.String()
 		}
-	}
-	r.judge(m, now, r.isolated(now))
-}
-
-// Report gives the registry another component's observation of a replica. It does not
-// block. When the queue is full, it drops the evidence; the fault will cause more
-// reports.
-func (r *Registry) Report(name perto.Replica, e Evidence) {
-	select {
-	case r.commands <- func(now time.Time) { r.reported(name, e, now) }:
-	default:
-	}
-}
-
-func (r *Registry) reported(name perto.Replica, e Evidence, now time.Time) {
-	m := r.members[name]
-	if m == nil {
-		return
-	}
-	switch e {
-	case EvidenceRefused:
-		m.die("reported: connection refused")
-	case EvidenceReset:
-		m.die("reported: connection reset")
-	default:
-		m.nextAsk = now
-		for i := range m.checks {
-			m.checks[i].due = now
-		}
-		return
 	}
 	r.judge(m, now, r.isolated(now))
 }

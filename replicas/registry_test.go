@@ -325,7 +325,7 @@ func TestFlappingIsHeldDown(t *testing.T) {
 		const seconds = 120
 		for range seconds {
 			s.kill(0)
-			s.nodes[0].reg.Report("e-0", EvidenceReset)
+			s.confirm(0, 0)
 			time.Sleep(500 * ms)
 			s.startEdge(0)
 			time.Sleep(500 * ms)
@@ -464,27 +464,6 @@ func TestIsolatedNodeIgnoresProbeTimeouts(t *testing.T) {
 			if m := s.member(0, e); !m.State.Serves() {
 				t.Errorf("%s: got %v (%s): this node's network is cut, the edges work", m.Name, m.State, m.Reason)
 			}
-		}
-	})
-}
-
-func TestReportedEvidence(t *testing.T) {
-	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
-		s.settle()
-		reg := s.nodes[0].reg
-		reg.Report("e-0", EvidenceTimeout)
-		reg.Report("nobody", EvidenceReset)
-		time.Sleep(time.Second)
-		if got := s.changes(0, 0); got != "up" {
-			t.Errorf("a timeout: got %q, want no change", got)
-		}
-		reg.Report("e-0", EvidenceReset)
-		if took := s.until(0, 0, time.Second, StateDown); took > tick {
-			t.Errorf("a reset: down after %v, want at once", took)
-		}
-		// The replica lives and sends heartbeats that prove it.
-		if took := s.until(0, 0, 3*time.Second, StateUp); took < 900*ms {
-			t.Errorf("back after %v, want %d heartbeats", took, beatsBack)
 		}
 	})
 }
@@ -821,9 +800,6 @@ func TestRegistryEndsCleanly(t *testing.T) {
 		s.stopNode(0)
 		reg := s.nodes[0].reg
 		s.nodes[0].cancel = nil
-		for range 50 { // after the end no call blocks
-			reg.Report("e-0", EvidenceReset)
-		}
 		if err := reg.SetAdmin(context.Background(), "e-0", AdminUp, time.Time{}); err == nil {
 			t.Error("an ended registry accepted an order")
 		}

@@ -249,6 +249,21 @@ func (s *sim) until(node, edge int, limit time.Duration, states ...State) time.D
 	}
 }
 
+// confirm gives a registry positive evidence of an edge's death, as the probe of a
+// silent replica does later.
+func (s *sim) confirm(node, edge int) {
+	reg := s.nodes[node].reg
+	err := reg.do(s.t.Context(), "confirm", "", func(now time.Time) error {
+		m := reg.members[s.edges[edge].name]
+		m.die("connection reset")
+		reg.judge(m, now, reg.isolated(now))
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // settle waits until all edges are up everywhere.
 func (s *sim) settle() {
 	s.t.Helper()

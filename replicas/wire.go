@@ -142,7 +142,7 @@ type Status struct {
 // Heartbeat is the whole record that an edge sends.
 type Heartbeat struct {
 	Status
-	Name     []byte        // of the replica; ParseHeartbeat returns a slice of the packet
+	Name     []byte        // of the replica; when parsed, a slice of the packet
 	Epoch    uint64        // start of its process: microseconds since 1970; only its order matters
 	Sequence uint64        // counts its packets from 1
 	Interval time.Duration // time until the next one; sent in milliseconds
@@ -227,20 +227,6 @@ func AppendHeartbeat(out []byte, h *Heartbeat, keys *Keyring) []byte {
 	out = append(out, byte(len(h.Name)))
 	out = append(out, h.Name...)
 	return keys.seal(out, from)
-}
-
-// ParseHeartbeat reads a packet and checks its signature. It does not allocate. The
-// heartbeat's Name is a slice of p. ParseHeartbeat skips bytes behind the name: a later
-// version may add fields there.
-func ParseHeartbeat(p []byte, keys *Keyring) (Heartbeat, Reject) {
-	kind, body, reject := keys.open(p)
-	switch {
-	case reject != Accepted:
-		return Heartbeat{}, reject
-	case kind != kindHeartbeat:
-		return Heartbeat{}, RejectForm
-	}
-	return parseHeartbeat(p, body)
 }
 
 func parseHeartbeat(p, body []byte) (Heartbeat, Reject) {

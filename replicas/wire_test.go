@@ -50,7 +50,7 @@ func TestHeartbeatRoundTrip(t *testing.T) {
 			if len(p) > MaxPacket {
 				t.Errorf("the packet has %d bytes, more than %d", len(p), MaxPacket)
 			}
-			got, reject := ParseHeartbeat(p, keys)
+			got, reject := openHeartbeat(p, keys)
 			if reject != Accepted || !reflect.DeepEqual(&got, want) {
 				t.Errorf("got %+v (%v), want %+v", got, reject, *want)
 			}
@@ -64,7 +64,7 @@ func TestHeartbeatOfALaterVersionIsRead(t *testing.T) {
 	p := AppendHeartbeat(nil, h, keys)
 	p = append(p[:len(p)-macBytes], "fields we do not know"...)
 	p = keys.seal(p, 0)
-	if got, reject := ParseHeartbeat(p, keys); reject != Accepted || !reflect.DeepEqual(&got, h) {
+	if got, reject := openHeartbeat(p, keys); reject != Accepted || !reflect.DeepEqual(&got, h) {
 		t.Errorf("got %+v (%v), want what we know of it", got, reject)
 	}
 }
@@ -99,7 +99,7 @@ func TestHeartbeatRejects(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, reject := ParseHeartbeat(tt.edit(bytes.Clone(good)), keys); reject != tt.want || got.Name != nil {
+			if got, reject := openHeartbeat(tt.edit(bytes.Clone(good)), keys); reject != tt.want || got.Name != nil {
 				t.Errorf("got %+v (%v), want %v", got, reject, tt.want)
 			}
 		})
@@ -107,7 +107,7 @@ func TestHeartbeatRejects(t *testing.T) {
 	for i := range good {
 		p := bytes.Clone(good)
 		p[i] ^= 0x10
-		if _, reject := ParseHeartbeat(p, keys); reject == Accepted {
+		if _, reject := openHeartbeat(p, keys); reject == Accepted {
 			t.Errorf("byte %d may be changed", i)
 		}
 	}
@@ -120,14 +120,14 @@ func TestKeysRotateWithOverlap(t *testing.T) {
 		"a machine that has the new key too": {before, during}, "one that has it not yet": {during, before},
 		"one that signs with the new key": {after, during}, "the other way": {during, after},
 	} {
-		if _, reject := ParseHeartbeat(AppendHeartbeat(nil, testHeartbeat(), pair[0]), pair[1]); reject != Accepted {
+		if _, reject := openHeartbeat(AppendHeartbeat(nil, testHeartbeat(), pair[0]), pair[1]); reject != Accepted {
 			t.Errorf("%s: got %v", name, reject)
 		}
 	}
-	if _, reject := ParseHeartbeat(AppendHeartbeat(nil, testHeartbeat(), after), before); reject != RejectKey {
+	if _, reject := openHeartbeat(AppendHeartbeat(nil, testHeartbeat(), after), before); reject != RejectKey {
 		t.Errorf("an unknown key: got %v", reject)
 	}
-	if _, reject := ParseHeartbeat(AppendHeartbeat(nil, testHeartbeat(), before), NewKeyring()); reject != RejectKey {
+	if _, reject := openHeartbeat(AppendHeartbeat(nil, testHeartbeat(), before), NewKeyring()); reject != RejectKey {
 		t.Errorf("without keys: got %v", reject)
 	}
 }
@@ -162,7 +162,7 @@ func TestHeartbeatDoesNotAllocate(t *testing.T) {
 		t.Errorf("appending: got %v allocations, want 0", n)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if _, reject := ParseHeartbeat(p, keys); reject != Accepted {
+		if _, reject := openHeartbeat(p, keys); reject != Accepted {
 			t.Fatal(reject)
 		}
 	}); n != 0 {
@@ -175,7 +175,7 @@ func BenchmarkParseHeartbeat(b *testing.B) {
 	p := AppendHeartbeat(nil, testHeartbeat(), keys)
 	b.ReportAllocs()
 	for b.Loop() {
-		ParseHeartbeat(p, keys)
+		openHeartbeat(p, keys)
 	}
 }
 
@@ -193,7 +193,7 @@ func FuzzPacket(f *testing.F) {
 			copy(p[8:], []byte{0, 0, 0, 1})
 			p = keys.seal(p[:len(p)-macBytes], 0)
 		}
-		h, reject := ParseHeartbeat(p, keys)
+		h, reject := openHeartbeat(p, keys)
 		if reject != Accepted {
 			if int(reject) >= len(rejectNames) || strings.TrimSpace(reject.String()) == "" {
 				t.Errorf("reject %d has no name", reject)
@@ -203,9 +203,21 @@ func FuzzPacket(f *testing.F) {
 			}
 			return
 		}
-		again, reject := ParseHeartbeat(AppendHeartbeat(nil, &h, keys), keys)
+		again, reject := openHeartbeat(AppendHeartbeat(nil, &h, keys), keys)
 		if reject != Accepted || !reflect.DeepEqual(h, again) {
 			t.Errorf("%+v reads back as %+v (%v)", h, again, reject)
 		}
 	})
+}
+
+// openHeartbeat reads a packet as the registry's reader does.
+func openHeartbeat(p []byte, keys *Keyring) (Heartbeat, Reject) {
+	kind, body, reject := keys.open(p)
+	switch {
+	case reject != Accepted:
+		return Heartbeat{}, reject
+	case kind != kindHeartbeat:
+		return Heartbeat{}, RejectForm
+	}
+	return parseHeartbeat(p, body)
 }

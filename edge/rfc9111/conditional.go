@@ -95,18 +95,6 @@ func HopByHop(name []byte, connection fields.Header) bool {
 	return false
 }
 
-// Forwardable returns the lines of a header that are not hop-by-hop. They share the
-// bytes of h.
-func Forwardable(h fields.Header) fields.Header {
-	out := make(fields.Header, 0, len(h))
-	for _, f := range h {
-		if !HopByHop(f.Name, h) {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // EndToEnd returns the lines of a reply that may be forwarded and stored (section 3.1).
 // It leaves out the withheld fields, and also Age and Content-Length, which the sender
 // computes for each reply. The lines share the reply's bytes.

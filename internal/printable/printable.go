@@ -24,11 +24,6 @@ func Text[T string | []byte](s T) string {
 	return string(s)
 }
 
-// Lines is like Text but keeps line feeds and tabs.
-func Lines[T string | []byte](s T) string {
-	return string(appendEscaped(make([]byte, 0, len(s)), string(s), true))
-}
-
 // asciiPrefix returns the length of the longest prefix of s that is printable ASCII.
 func asciiPrefix[T string | []byte](s T) int {
 	for i := range len(s) {

@@ -29,7 +29,7 @@ func TestTextIsOneLineOfGlyphs(t *testing.T) {
 			t.Errorf("%q as bytes: got %q", in, got)
 		}
 	}
-	if got := Lines("a\tb\nc\r\n\x1b"); got != "a\tb\nc\\r\n\\u001b" {
+	if got := lines("a\tb\nc\r\n\x1b"); got != "a\tb\nc\\r\n\\u001b" {
 		t.Errorf("lines: got %q", got)
 	}
 }
@@ -47,8 +47,8 @@ func TestWriterJoinsCharacters(t *testing.T) {
 			}
 			rest = rest[n:]
 		}
-		if err := w.Flush(); err != nil || out.String() != Lines(text) {
-			t.Errorf("by %d bytes: got %q, want %q", size, out.String(), Lines(text))
+		if err := w.Flush(); err != nil || out.String() != lines(text) {
+			t.Errorf("by %d bytes: got %q, want %q", size, out.String(), lines(text))
 		}
 	}
 }
@@ -76,8 +76,14 @@ func FuzzText(f *testing.F) {
 			t.Fatal(err)
 		}
 		var a, b string
-		if err := json.Unmarshal([]byte(Lines(text)), &a); err != nil || json.Unmarshal(text, &b) != nil || a != b {
-			t.Fatalf("%s became %s: %v", text, Lines(text), err)
+		if err := json.Unmarshal([]byte(lines(text)), &a); err != nil || json.Unmarshal(text, &b) != nil || a != b {
+			t.Fatalf("%s became %s: %v", text, lines(text), err)
 		}
 	})
+}
+
+// lines is the text that a Writer makes of s: like Text, but it keeps line feeds and
+// tabs.
+func lines[T string | []byte](s T) string {
+	return string(appendEscaped(make([]byte, 0, len(s)), string(s), true))
 }
