@@ -3,10 +3,10 @@ package geodata
 import (
 	"bytes"
 	_ "embed"
-	"os"
 	"path/filepath"
 
 	"perto"
+	"perto/internal/atomicfile"
 )
 
 //go:embed world.geo
@@ -66,27 +66,10 @@ func Build(files []string, out string, o Options) (Report, error) {
 	return report, writeFile(out, b.Bytes())
 }
 
-// writeFile replaces a file by renaming a temporary file in the same folder.
+// writeFile replaces a file as a whole.
 func writeFile(path string, data []byte) error {
-	fail := func(err error) error {
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
 		return &perto.Error{Op: "write geodata", Path: path, Kind: perto.KindUnavailable, Err: pathless(err)}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fail(err)
-	}
-	defer os.Remove(f.Name()) // no effect after the rename
-	if _, err = f.Write(data); err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err2 := f.Close(); err == nil {
-		err = err2
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fail(err)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"perto/internal/atomicfile"
 )
 
 // Names of files in a Store's folder.
@@ -16,58 +18,8 @@ const (
 	releasesDir  = "releases"
 	moduleExt    = ".wasm"
 	releaseExt   = ".json"
-	tempPrefix   = ".new-"    // a file that is being written; left by a crash, removed at the next start
 	damagedAfter = ".damaged" // a damaged file: no longer read, never deleted
 )
-
-// newFile creates a temporary file. commit gives it its name when it is complete.
-func newFile(dir string) (*os.File, error) { return os.CreateTemp(dir, tempPrefix+"*") }
-
-// abandon closes and removes a file that was not committed.
-func abandon(f *os.File) {
-	f.Close()
-	os.Remove(f.Name())
-}
-
-// commit renames a file to its name and replaces an older one. When it returns without
-// error, the file survives a crash. When it fails, the old file stays.
-func commit(f *os.File, path string) error {
-	err := f.Sync()
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// writeFile replaces a whole file.
-func writeFile(path string, data []byte) error {
-	f, err := newFile(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		abandon(f)
-		return err
-	}
-	return commit(f, path)
-}
 
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
@@ -95,10 +47,10 @@ func listFiles(dir, ext string) ([]string, error) {
 	// The folders must survive a crash too. The Store's parent may be closed to this
 	// process; then the Store's folder existed before.
 	parent := filepath.Dir(dir)
-	if err := syncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := atomicfile.SyncDir(filepath.Dir(parent)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
-	if err := syncDir(parent); err != nil {
+	if err := atomicfile.SyncDir(parent); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(dir)
@@ -107,7 +59,7 @@ func listFiles(dir, ext string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
+		if strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 
 	"perto"
+	"perto/internal/atomicfile"
 )
 
 // historyHead is the first line of a file with a function's releases: the format, and
@@ -41,7 +42,7 @@ func (s *Store) writeReleases(f function, kept []release) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(s.path(releasesDir, f.file(), releaseExt), text)
+	return atomicfile.Write(s.path(releasesDir, f.file(), releaseExt), text, 0o600)
 }
 
 func formatHistory(f function, kept []release) ([]byte, error) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"perto/internal/atomicfile"
 )
 
 // killedDir is the environment variable with the Store's folder of a child process.
@@ -67,7 +69,7 @@ func TestKilled(t *testing.T) {
 				t.Errorf("the module of version %d is not there", r.Version)
 			}
 		}
-		if names := files(t, dir+"/modules") + files(t, dir+"/releases"); strings.Contains(names, tempPrefix) || strings.Contains(names, damagedAfter) {
+		if names := files(t, dir+"/modules") + files(t, dir+"/releases"); strings.Contains(names, atomicfile.TempPrefix) || strings.Contains(names, damagedAfter) {
 			t.Errorf("left behind: %s", names)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"perto"
+	"perto/internal/atomicfile"
 )
 
 // has reports whether the Store has a module.
@@ -118,10 +119,10 @@ func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 	to := io.Writer(&body)
 	if s.dir != "" {
 		var err error
-		if file, err = newFile(s.path(modulesDir, "", "")); err != nil {
+		if file, err = atomicfile.New(s.path(modulesDir, "", "")); err != nil {
 			return fail(perto.KindUnavailable, "", "%w", err)
 		}
-		defer abandon(file) // does nothing after commit
+		defer atomicfile.Abandon(file) // does nothing after commit
 		to = file
 	}
 	sum := sha256.New()
@@ -153,7 +154,7 @@ func (s *Store) Put(ctx context.Context, digest string, in io.Reader) error {
 	if file == nil {
 		s.modules[digest] = body.Bytes()
 	} else {
-		if err := commit(file, s.path(modulesDir, digest, moduleExt)); err != nil {
+		if err := atomicfile.Commit(file, s.path(modulesDir, digest, moduleExt)); err != nil {
 			return fail(perto.KindUnavailable, "", "%w", err)
 		}
 		s.modules[digest] = nil
@@ -202,7 +203,7 @@ func (s *Store) adopt() {
 				s.modules[k.r.Digest] = wasm
 				continue
 			}
-			if err := writeFile(s.path(modulesDir, k.r.Digest, moduleExt), wasm); err != nil {
+			if err := atomicfile.Write(s.path(modulesDir, k.r.Digest, moduleExt), wasm, 0o600); err != nil {
 				s.log.Error("cannot store the module of a release", "function", k.r.name(), "version", k.r.Version, "error", err)
 				continue
 			}

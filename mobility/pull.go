@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"perto"
 )
 
@@ -35,22 +37,16 @@ type Puller struct {
 	Sources func(perto.Service) []string // base URLs, best first: "http://origin.example"
 	Client  *http.Client                 // nil: http.DefaultClient. Redirects are not followed.
 
-	mu      sync.Mutex
-	flights map[pull]*flight
-	failed  map[pull]failure
+	flights singleflight.Group
+
+	mu     sync.Mutex
+	failed map[pull]failure
 }
 
 // pull is the key of a fetch: a module and the service whose sources have it.
 type pull struct {
 	service perto.Service
 	digest  string
-}
-
-// flight is a fetch in progress. All callers that want the module wait for it.
-type flight struct {
-	done chan struct{}
-	wasm []byte
-	err  error
 }
 
 type failure struct {
@@ -66,76 +62,68 @@ func (p *Puller) Get(ctx context.Context, service perto.Service, digest string) 
 	if wasm, ok := p.Store.Module(digest); ok {
 		return wasm, nil
 	}
-	f, err := p.join(ctx, pull{service, digest})
-	if err != nil {
+	key := pull{service, digest}
+	if err := p.refused(key); err != nil {
 		return nil, err
 	}
+	result := p.flights.DoChan(string(service)+" "+digest, func() (any, error) {
+		// The fetch goes on when the first caller is gone, because others may wait for it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullTime)
+		defer cancel()
+		wasm, err := p.fetch(ctx, key)
+		return wasm, p.note(key, err)
+	})
 	select {
-	case <-f.done:
-		return f.wasm, f.err
+	case r := <-result:
+		wasm, _ := r.Val.([]byte)
+		return wasm, r.Err
 	case <-ctx.Done():
 		return nil, &perto.Error{Op: "pull module", Path: digest, Kind: perto.KindUnavailable, Err: context.Cause(ctx)}
 	}
 }
 
-// join returns the fetch in progress, or starts one.
-func (p *Puller) join(ctx context.Context, key pull) (*flight, error) {
+// refused returns why a module is not fetched now, or nil.
+func (p *Puller) refused(key pull) error {
+	if _, ok := p.Store.Wants(key.digest); !ok {
+		return &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindNotFound, Err: errors.New("no release names it")}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f := p.flights[key]; f != nil {
-		return f, nil
+	last, ok := p.failed[key]
+	if wait := time.Until(last.until); ok && wait > 0 {
+		return &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: last.err,
+			Hint: fmt.Sprintf("the next attempt is in %s", wait.Round(time.Millisecond))}
 	}
-	if _, ok := p.Store.Wants(key.digest); !ok {
-		return nil, &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindNotFound, Err: errors.New("no release names it")}
-	}
-	if last, ok := p.failed[key]; ok {
-		if wait := time.Until(last.until); wait > 0 {
-			return nil, &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: last.err,
-				Hint: fmt.Sprintf("the next attempt is in %s", wait.Round(time.Millisecond))}
-		}
-	}
-	if p.flights == nil {
-		p.flights, p.failed = make(map[pull]*flight), make(map[pull]failure)
-	}
-	f := &flight{done: make(chan struct{})}
-	p.flights[key] = f
-	// The fetch goes on when the first caller is gone, because others may wait for it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullTime)
-	go func() {
-		defer cancel()
-		wasm, err := p.fetch(ctx, key)
-		p.land(key, f, wasm, err)
-	}()
-	return f, nil
+	return nil
 }
 
-// land ends a fetch and stores its result.
-func (p *Puller) land(key pull, f *flight, wasm []byte, err error) {
+// note stores the result of a fetch for refused, and returns the error for the callers.
+func (p *Puller) note(key pull, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.flights, key)
 	if err == nil {
 		delete(p.failed, key)
-	} else {
-		now := time.Now()
-		last := p.failed[key]
-		last.count++
-		last.err = err
-		last.until = now.Add(min(firstBackoff<<min(last.count-1, 10), maxBackoff))
-		if len(p.failed) >= maxFailures {
-			for k, v := range p.failed {
-				if now.After(v.until) {
-					delete(p.failed, k)
-				}
+		return nil
+	}
+	now := time.Now()
+	last := p.failed[key]
+	last.count++
+	last.err = err
+	last.until = now.Add(min(firstBackoff<<min(last.count-1, 10), maxBackoff))
+	if len(p.failed) >= maxFailures {
+		for k, v := range p.failed {
+			if now.After(v.until) {
+				delete(p.failed, k)
 			}
 		}
-		if len(p.failed) < maxFailures {
-			p.failed[key] = last
-		}
-		err = &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: err}
 	}
-	f.wasm, f.err = wasm, err
-	close(f.done)
+	if p.failed == nil {
+		p.failed = make(map[pull]failure)
+	}
+	if len(p.failed) < maxFailures {
+		p.failed[key] = last
+	}
+	return &perto.Error{Op: "pull module", Path: key.digest, Kind: perto.KindUnavailable, Err: err}
 }
 
 // fetch tries the sources in order.

@@ -9,11 +9,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"perto"
+	"perto/internal/atomicfile"
 )
 
 const (
@@ -134,24 +134,7 @@ const storeHead = "perto-replicas 1 bytes=%d crc32c=%08x written=%d\n"
 // write replaces the whole file, so that a crash leaves the old file or the new one.
 func (s *store) write(body []byte) error {
 	text := append(fmt.Appendf(nil, storeHead, len(body), crc32.Checksum(body, castagnoli), time.Now().Unix()), body...)
-	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".new*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), s.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(s.path, text, 0o600)
 }
 
 // load reads the file. A missing or damaged file is a warning, and all replicas are

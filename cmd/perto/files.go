@@ -10,6 +10,7 @@ import (
 	"perto"
 	"perto/config"
 	"perto/geodata"
+	"perto/internal/atomicfile"
 	"perto/node"
 )
 
@@ -122,17 +123,13 @@ func (c *configFmtCmd) Run(e *env) error {
 	return writeFile(c.File, formatted)
 }
 
-// writeFile replaces a file whole: a reader sees the old or the new one.
+// writeFile replaces a file as a whole and keeps its permissions.
 func writeFile(name string, data []byte) error {
 	info, err := os.Stat(name)
 	if err != nil {
 		return err
 	}
-	tmp := name + ".new"
-	if err := os.WriteFile(tmp, data, info.Mode().Perm()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, name)
+	return atomicfile.Write(name, data, info.Mode().Perm())
 }
 
 type zoneCmd struct {
