@@ -51,6 +51,7 @@ func (p *parser) dataOnly(src []byte, filename string, isJSON bool) bool {
 			hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenEllipsis:
 			p.fail(t.Range, "%q: the file is data; expressions are not allowed", bytes.TrimSpace(t.Bytes))
 			return false
+		default: // names, literals and their separators
 		}
 	}
 	return true

@@ -112,7 +112,7 @@ func ParseMachine(s string) (Machine, error) {
 		return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "NAME=PLACE=ADDRESS[,ADDRESS]"`)}
 	}
 	m := Machine{Name: parts[0], Place: parts[1]}
-	for _, a := range strings.Split(parts[2], ",") {
+	for a := range strings.SplitSeq(parts[2], ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(a))
 		if err != nil {
 			return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf("%q is no IP address", a)}

@@ -65,15 +65,15 @@ func (l *Limits) keys() []limitKey {
 	span := func(name string, at *time.Duration, missing, low, high time.Duration) limitKey {
 		return limitKey{name: name, span: at, missing: int64(missing), low: int64(low), high: int64(high)}
 	}
-	number := func(name string, at *int, missing, low, high int64) limitKey {
-		return limitKey{name: name, number: at, missing: missing, low: low, high: high}
+	number := func(name string, at *int, missing, high int64) limitKey {
+		return limitKey{name: name, number: at, missing: missing, low: 1, high: high}
 	}
 	size := func(name string, at *uint64, missing, low, high int64) limitKey {
 		return limitKey{name: name, size: at, missing: missing, low: low, high: high}
 	}
 	const s, ms = time.Second, time.Millisecond
 	return []limitKey{
-		number("connections", &l.Connections, 10_000, 1, 10_000_000),
+		number("connections", &l.Connections, 10_000, 10_000_000),
 		span("head", &l.Head, 10*s, 100*ms, time.Hour),
 		span("idle", &l.Idle, time.Minute, 100*ms, time.Hour),
 		span("stall", &l.Stall, 30*s, 100*ms, time.Hour),
@@ -81,7 +81,7 @@ func (l *Limits) keys() []limitKey {
 		size("upload_rate", &l.UploadRate, 512, 1, gibi),
 		size("object", &l.Object, 0, 0, 1<<40),
 		size("range_fill", &l.RangeFill, 64*mebi, 1, 1<<40),
-		number("variants", &l.Variants, 64, 1, 10_000),
+		number("variants", &l.Variants, 64, 10_000),
 		size("function_request", &l.FunctionRequest, mebi, 1, gibi),
 		size("function_reply", &l.FunctionReply, 16*mebi, 1, gibi),
 		span("stale_after", &l.StaleAfter, 2*s, 10*ms, time.Hour),
@@ -90,10 +90,10 @@ func (l *Limits) keys() []limitKey {
 		span("origin_stall", &l.OriginStall, 2*time.Minute, 100*ms, 24*time.Hour),
 		span("origin_idle", &l.OriginIdle, 30*s, 100*ms, time.Hour),
 		span("origin_queue", &l.OriginQueue, 10*s, 10*ms, time.Hour),
-		number("origin_exchanges", &l.OriginExchanges, 1024, 1, 1_000_000),
-		number("origin_idle_connections", &l.OriginIdleConnections, 128, 1, 100_000),
-		number("dns_connections", &l.DNSConnections, 1000, 1, 1_000_000),
-		number("dns_connections_per_client", &l.DNSConnectionsPerClient, 100, 1, 1_000_000),
+		number("origin_exchanges", &l.OriginExchanges, 1024, 1_000_000),
+		number("origin_idle_connections", &l.OriginIdleConnections, 128, 100_000),
+		number("dns_connections", &l.DNSConnections, 1000, 1_000_000),
+		number("dns_connections_per_client", &l.DNSConnectionsPerClient, 100, 1_000_000),
 		span("dns_idle", &l.DNSIdle, 10*s, 100*ms, time.Hour),
 		span("dns_write", &l.DNSWrite, 5*s, 100*ms, time.Hour),
 	}

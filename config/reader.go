@@ -303,7 +303,7 @@ func (r reader) addrPort(name string) netip.AddrPort {
 }
 
 // listen checks a "host:port" to listen on.
-func (r reader) listen(name, s string) string {
+func (r reader) listen(name, s string) {
 	host, port, err := net.SplitHostPort(s)
 	if err == nil && host != "" {
 		_, err = netip.ParseAddr(host)
@@ -311,7 +311,6 @@ func (r reader) listen(name, s string) string {
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 1<<16-1 {
 		r.fail(r.rangeOf(name), `%q is no address to listen on; it takes "IP:port" or ":port"`, s)
 	}
-	return s
 }
 
 func (r reader) places(name string) perto.Place {

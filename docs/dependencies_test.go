@@ -16,7 +16,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	var direct []string
-	for _, line := range strings.Split(string(mod), "\n") {
+	for line := range strings.SplitSeq(string(mod), "\n") {
 		if m := regexp.MustCompile(`^\t(\S+) v\S+$`).FindStringSubmatch(line); m != nil { // indirect ones end in a comment
 			direct = append(direct, m[1])
 		}

@@ -60,7 +60,7 @@ func TestLinksLead(t *testing.T) {
 // nothing else.
 func hasHeading(text, anchor string) bool {
 	odd := regexp.MustCompile(`[^\pL\pN -]`)
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && strings.HasPrefix(line, "#") &&
 			strings.ReplaceAll(odd.ReplaceAllString(strings.ToLower(title), ""), " ", "-") == anchor {
 			return true

@@ -125,7 +125,7 @@ func behind(before, answer *Response) *Response {
 	}
 	a.Header = append(kept, answer.Header...)
 	if len(before.Body) > 0 {
-		a.Body = append(before.Body[:len(before.Body):len(before.Body)], answer.Body...)
+		a.Body = append(slices.Clip(before.Body), answer.Body...)
 	}
 	return &a
 }

@@ -30,7 +30,7 @@ func coverCells(s *source, radiusKm float64) cellSet {
 	at := func(cell int32) vec { return s.locations[set.centre[cell]].at }
 	for _, i := range order {
 		l := &s.locations[i]
-		cell, _ := g.near(l.country, l.at, radiusKm, at)
+		cell := g.near(l.country, l.at, radiusKm, at)
 		if cell < 0 {
 			cell = int32(len(set.centre))
 			set.centre = append(set.centre, i)
@@ -39,7 +39,7 @@ func coverCells(s *source, radiusKm float64) cellSet {
 	}
 	for i := range s.locations {
 		l := &s.locations[i]
-		set.of[i], _ = g.near(l.country, l.at, radiusKm, at)
+		set.of[i] = g.near(l.country, l.at, radiusKm, at)
 	}
 	return set
 }

@@ -144,7 +144,7 @@ func (c *Cities) NearestCity(lat, lon float64) perto.Place {
 		return perto.Place{}
 	}
 	v, x := vecOf(lat, lon), c.spatial()
-	best, _ := x.everyone.near(0, v, cityGridKm, func(id int32) vec { return x.at[id] })
+	best := x.everyone.near(0, v, cityGridKm, func(id int32) vec { return x.at[id] })
 	if best < 0 {
 		best = 0
 		for i := range x.at {
@@ -164,7 +164,7 @@ func (c *Cities) near(country string, at vec, maxKm float64) (City, bool) {
 	if !ok {
 		return City{}, false
 	}
-	i, _ := x.grid.near(id, at, min(maxKm, cityGridKm), func(id int32) vec { return x.at[id] })
+	i := x.grid.near(id, at, min(maxKm, cityGridKm), func(id int32) vec { return x.at[id] })
 	if i < 0 {
 		return City{}, false
 	}

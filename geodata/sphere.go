@@ -53,8 +53,8 @@ func (g *grid) add(country uint16, v vec, id int32) {
 
 // near returns the nearest id to v within maxKm, or -1. maxKm must not be more than the
 // grid's radius.
-func (g *grid) near(country uint16, v vec, maxKm float64, at func(id int32) vec) (id int32, km float64) {
-	id, km = -1, maxKm
+func (g *grid) near(country uint16, v vec, maxKm float64, at func(id int32) vec) int32 {
+	id, km := int32(-1), maxKm
 	b := g.box(country, v)
 	for dx := int16(-1); dx <= 1; dx++ {
 		for dy := int16(-1); dy <= 1; dy++ {
@@ -67,5 +67,5 @@ func (g *grid) near(country uint16, v vec, maxKm float64, at func(id int32) vec)
 			}
 		}
 	}
-	return id, km
+	return id
 }

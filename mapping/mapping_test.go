@@ -94,7 +94,7 @@ func (s *script) do(w []string) error {
 		slices.SortFunc(s.sites, func(a, b replicas.Site) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	case "replica":
 		m := replicas.Member{Declared: replicas.Declared{Name: perto.Replica(w[1]), PoP: perto.PoP(w[2])}}
-		for _, a := range strings.Split(w[3], ",") {
+		for a := range strings.SplitSeq(w[3], ",") {
 			m.Addresses = append(m.Addresses, netip.MustParseAddr(a))
 		}
 		s.fleet.Members = append(s.fleet.Members, m)
@@ -112,7 +112,7 @@ func (s *script) do(w []string) error {
 		return err
 	case "fence":
 		f := Fence{Name: w[1], Countries: strings.Split(w[2], ",")}
-		for _, p := range strings.Split(w[3], ",") {
+		for p := range strings.SplitSeq(w[3], ",") {
 			f.PoPs = append(f.PoPs, perto.PoP(p))
 		}
 		s.policy.Fences = append(s.policy.Fences, f)
@@ -123,7 +123,7 @@ func (s *script) do(w []string) error {
 		s.policy.AllDown = a
 		return err
 	case "pops":
-		for _, p := range strings.Split(w[1], ",") {
+		for p := range strings.SplitSeq(w[1], ",") {
 			s.policy.PoPs = append(s.policy.PoPs, perto.PoP(p))
 		}
 	case "ttl":

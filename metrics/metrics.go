@@ -50,25 +50,26 @@ func (r *Registry) Gather() (map[string]float64, error) {
 	out := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			key := f.GetName()
+			var key strings.Builder
+			key.WriteString(f.GetName())
 			for i, l := range m.GetLabel() {
 				sep := ","
 				if i == 0 {
 					sep = "{"
 				}
-				key += fmt.Sprintf("%s%s=%q", sep, l.GetName(), l.GetValue())
+				key.WriteString(fmt.Sprintf("%s%s=%q", sep, l.GetName(), l.GetValue()))
 			}
 			if len(m.GetLabel()) > 0 {
-				key += "}"
+				key.WriteString("}")
 			}
 			switch {
 			case m.Counter != nil:
-				out[key] = m.Counter.GetValue()
+				out[key.String()] = m.Counter.GetValue()
 			case m.Gauge != nil:
-				out[key] = m.Gauge.GetValue()
+				out[key.String()] = m.Gauge.GetValue()
 			case m.Histogram != nil:
-				out[key+"_count"] = float64(m.Histogram.GetSampleCount())
-				out[key+"_sum"] = m.Histogram.GetSampleSum()
+				out[key.String()+"_count"] = float64(m.Histogram.GetSampleCount())
+				out[key.String()+"_sum"] = m.Histogram.GetSampleSum()
 			}
 		}
 	}

@@ -251,7 +251,7 @@ func (r *functionHost) follow(ctx context.Context, desired []mobility.Function) 
 	}
 	r.mu.Unlock()
 	for _, s := range load {
-		s.load(ctx)
+		_, _ = s.load(ctx) // it logs its error, and fn list shows it
 	}
 	for _, s := range pull {
 		r.node.running.Go(func() {

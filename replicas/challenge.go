@@ -117,8 +117,9 @@ func explainReject(reason Reject, key uint32) string {
 		return "its epoch is lower than an earlier one: its clock was set back, or the packet was replayed"
 	case RejectName:
 		return "this node's configuration does not declare it"
+	default:
+		return "reason: " + reason.String()
 	}
-	return "reason: " + reason.String()
 }
 
 // rejected is a rejected heartbeat that the reader passes to the owner goroutine.

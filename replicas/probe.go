@@ -173,6 +173,7 @@ func (p *prober) run(ctx context.Context, probe Probe, target netip.AddrPort) er
 		return p.askHTTP(ctx, conn, probe, target)
 	case ProbeDNS:
 		return askDNS(conn, probe)
+	case ProbeTCP: // the connection was the probe
 	}
 	return nil
 }

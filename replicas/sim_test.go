@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -237,10 +238,8 @@ func (s *sim) until(node, edge int, limit time.Duration, states ...State) time.D
 	fleet := s.nodes[node].reg.Fleet()
 	for f, v := fleet.LoadVersion(); ; {
 		m := f.Member(s.edges[edge].name)
-		for _, want := range states {
-			if m.State == want {
-				return time.Since(start)
-			}
+		if slices.Contains(states, m.State) {
+			return time.Since(start)
 		}
 		var err error
 		if f, v, err = fleet.Wait(ctx, v); err != nil {

@@ -241,7 +241,7 @@ func TestBlocksStopEarly(t *testing.T) {
 func TestV4SharesPages(t *testing.T) {
 	// Every /16 has the same two halves: one page is enough.
 	var ranges []Range4[uint16]
-	for r := uint32(0); r < 1<<16; r++ {
+	for r := range uint32(1 << 16) {
 		ranges = append(ranges, Range4[uint16]{r << 8, 1}, Range4[uint16]{r<<8 | 0x80, 2})
 	}
 	table := NewV4(ranges)

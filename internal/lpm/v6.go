@@ -62,7 +62,7 @@ func NewV6[V Value](ranges []Range6[V]) *V6[V] {
 			continue
 		}
 		t.root[r] = uint32(len(t.pages) >> 16)
-		for p := uint64(0); p < 1<<16; p++ {
+		for p := range uint64(1 << 16) {
 			var e uint32
 			e, next = t.compile32(ranges, next, first|p<<16)
 			t.pages = append(t.pages, e)

@@ -127,7 +127,7 @@ func Inherit() (*Inherited, error) {
 	if text == "" {
 		return n, nil
 	}
-	for _, entry := range strings.Split(text, ",") {
+	for entry := range strings.SplitSeq(text, ",") {
 		name, number, ok := strings.Cut(entry, "=")
 		network, address, ok2 := strings.Cut(name, " ")
 		fd, err := strconv.Atoi(number)

@@ -9,7 +9,7 @@ import (
 func TestNamedHostsReachEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1, Link{})
-		if n.Named("origin") != n.Named("origin") {
+		if origin := n.Named("origin"); origin != n.Named("origin") {
 			t.Error("a name has two hosts")
 		}
 		l, err := n.Named("origin").Listen(t.Context(), "tcp", "origin:80")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -107,10 +108,8 @@ type Reply struct {
 func (w *World) popOf(a netip.Addr) *PoP {
 	for i := range w.PoPs {
 		for _, e := range w.PoPs[i].Edges {
-			for _, own := range e.Addresses {
-				if own == a {
-					return &w.PoPs[i]
-				}
+			if slices.Contains(e.Addresses, a) {
+				return &w.PoPs[i]
 			}
 		}
 	}

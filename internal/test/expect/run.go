@@ -335,13 +335,13 @@ func (r *runner) goneFrom(t *testing.T, server string, v *Vantage, x Death, edge
 }
 
 // until checks repeatedly until a condition holds.
-func (r *runner) until(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
+func (r *runner) until(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	start := time.Now()
 	for {
 		asked := time.Since(start)
 		if ok() {
-			return asked
+			return
 		}
 		if asked > limit {
 			t.Fatalf("waited %v in vain until %s", asked, what)
