@@ -166,7 +166,7 @@ func WriteError(w http.ResponseWriter, err error) {
 }
 
 // Guard rejects requests that a web page of another origin could make a browser send:
-// those whose Host is neither an address nor localhost (DNS rebinding), and cross-origin
+// those with a Host that is neither an address nor localhost (DNS rebinding), and cross-origin
 // requests that could change something.
 func Guard(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()

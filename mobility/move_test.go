@@ -346,7 +346,7 @@ func TestPullOnce(t *testing.T) {
 		}()
 		synctest.Wait() // the origin has received the request
 		leave(errors.New("went away"))
-		rejected(t, "who left", <-left, perto.KindUnavailable, "went away")
+		rejected(t, "canceled", <-left, perto.KindUnavailable, "went away")
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {

@@ -26,7 +26,7 @@ const (
 	// as long each time, up to maxBackoff.
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
-	// maxFailures is the most modules whose failures are remembered.
+	// maxFailures is the most modules with a remembered failure.
 	maxFailures = 1024
 )
 
@@ -43,7 +43,7 @@ type Puller struct {
 	failed map[pull]failure
 }
 
-// pull is the key of a fetch: a module and the service whose sources have it.
+// pull is the key of a fetch: a module and the service with its sources.
 type pull struct {
 	service perto.Service
 	digest  string

@@ -25,7 +25,7 @@ const (
 // StoreConfig configures a Store.
 type StoreConfig struct {
 	Dir       string       // "": memory only, nothing survives a restart
-	Trust     []PublicKey  // keys whose releases take effect
+	Trust     []PublicKey  // releases of these keys take effect
 	MaxModule int64        // largest module, in bytes; default 32 MiB
 	Keep      int          // releases kept of each function; default 10, at most 100
 	Logger    *slog.Logger // nil: no logs

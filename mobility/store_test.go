@@ -215,7 +215,7 @@ func TestPutRejects(t *testing.T) {
 			{"empty", Digest(wasm), strings.NewReader(""), perto.KindInvalid, "empty"},
 			{"endless", Digest(wasm), io.MultiReader(bytes.NewReader(wasm), endless{}), perto.KindInvalid, "more than the 9 bytes"},
 			{"broken off", Digest(wasm), io.MultiReader(bytes.NewReader(wasm[:4]), iotest.ErrReader(io.ErrUnexpectedEOF)), perto.KindUnavailable, "unexpected EOF"},
-			{"nobody wants it", Digest(module("c")), bytes.NewReader(module("c")), perto.KindNotFound, "no release names it"},
+			{"not wanted", Digest(module("c")), bytes.NewReader(module("c")), perto.KindNotFound, "no release names it"},
 			{"digest leads elsewhere", "../../evil", bytes.NewReader(wasm), perto.KindInvalid, "digest"},
 			{"no digest", "", bytes.NewReader(wasm), perto.KindInvalid, "digest"},
 		} {
@@ -345,7 +345,7 @@ func TestStoreKeepsLimitedReleases(t *testing.T) {
 	}
 }
 
-// TestReopen: a Store keeps its content over a restart, whatever files a crash left.
+// TestReopen: a Store keeps its content over a restart, also with files that a crash left.
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	var logged bytes.Buffer

@@ -16,7 +16,7 @@ import (
 	"perto/config"
 )
 
-// edgeOnly turns the node of testConfig into an edge whose zone has data.
+// edgeOnly turns the node of testConfig into an edge with data in its zone.
 func edgeOnly(t *testing.T, origin, more string) Config {
 	cfg := testConfig(t, func(src string) string {
 		src = strings.Replace(src, `origin "http://127.0.0.1:1" {}`, "origin \""+origin+"\" {}\n"+more, 1)

@@ -22,8 +22,7 @@ import (
 )
 
 // functionHost runs the functions of a Node: those of the World and those that were
-// pushed. The store lists them. A function whose code is missing is pulled at its first
-// request.
+// pushed. The store lists them. Missing code is pulled at the first request.
 type functionHost struct {
 	node      *Node
 	placement string // the placement of this Node: "edge" or "origin"
@@ -214,7 +213,7 @@ func (r *functionHost) run(ctx context.Context, version uint64) {
 	}
 }
 
-// follow updates the deployments to the desired functions. A version whose code is
+// follow updates the deployments to the desired functions. A version with its code
 // present is loaded and then replaces the older one. Missing code is pulled at once when
 // an older version runs. Otherwise it is pulled at the first request.
 func (r *functionHost) follow(ctx context.Context, desired []mobility.Function) {
@@ -280,8 +279,8 @@ func placementOf(f *mobility.Function) string {
 func (s *deployment) load(ctx context.Context) (*running, error) {
 	for {
 		f := s.wanted()
-		// Without the lock, because a slow source must not delay a version whose code is
-		// present. Concurrent pulls of one module share a fetch.
+		// Without the lock, because a slow source must not delay a version that has its
+		// code. Concurrent pulls of one module share a fetch.
 		wasm, err := s.functions.puller.Get(ctx, f.Service, f.Digest)
 		if now, current, err := s.take(ctx, &f, wasm, err); current {
 			return now, err

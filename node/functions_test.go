@@ -43,7 +43,7 @@ type cdn struct {
 	api   map[string]mobility.Client
 	data  string
 
-	changes snapshot.Var[string] // the node whose functions have changed
+	changes snapshot.Var[string] // the node with changed functions
 }
 
 const functionWorld = `
@@ -233,18 +233,18 @@ func TestFunctionPlacement(t *testing.T) {
 		if _, body, _ := c.get("one", "/nowhere"); strings.Contains(body, "placement") {
 			t.Errorf("%s: another path: %q", placement, body)
 		}
-		who := map[string]string{"edge": "one", "origin": "origin"}[placement]
-		if f := c.nodes[who].FunctionStatus(); len(f) != 2 || f[1].State != "running" || f[1].Requests["answered"] != 2 || f[1].About.ABI != functions.HTTPHandler {
+		at := map[string]string{"edge": "one", "origin": "origin"}[placement]
+		if f := c.nodes[at].FunctionStatus(); len(f) != 2 || f[1].State != "running" || f[1].Requests["answered"] != 2 || f[1].About.ABI != functions.HTTPHandler {
 			t.Errorf("%s: status %+v", placement, f)
 		}
 		if f := c.nodes["origin"].FunctionStatus(); placement == "edge" && (len(f) != 2 || f[1].Requests["answered"] != 0) {
 			t.Errorf("the origin ran it once more: %+v", f)
 		}
 		if _, body := c.direct("/where/x"); !strings.Contains(body, `"placement":"origin"`) {
-			t.Errorf("%s: who asks the origin itself gets %q", placement, body)
+			t.Errorf("%s: a direct request to the origin gets %q", placement, body)
 		}
 		if placement == "edge" && (len(c.nodes["one"].edge.Explain("shop.cdn.example", "/where/x").Functions) != 1) {
-			t.Error("explain does not tell of it")
+			t.Error("explain does not show it")
 		}
 	}
 }

@@ -160,8 +160,8 @@ func (n *Node) start(ctx, run context.Context) error {
 // running requests. It waits until all goroutines have ended.
 func (n *Node) Close() error { return n.end(true) }
 
-// Kill ends the Node without a farewell, like a crash. It is also for a Node whose
-// successor takes its sockets over at once.
+// Kill ends the Node without a farewell, like a crash. It is also for a Node with a
+// successor on the same sockets.
 func (n *Node) Kill() error { return n.end(false) }
 
 func (n *Node) end(farewell bool) error {

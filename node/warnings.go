@@ -20,8 +20,8 @@ func Warnings(cfg *config.Config) []string {
 	return append(out, dataWarnings(cfg.Nodes)...)
 }
 
-// fenceWarnings returns a warning for a fence whose PoPs have no address of a family that
-// other PoPs of the service have. Clients of these countries get NODATA for that family.
+// fenceWarnings returns a warning for a fence when its PoPs have no address of a family
+// that other PoPs of the service have. Clients of these countries get NODATA for that family.
 func fenceWarnings(w *config.World, s *config.Service) []string {
 	if !slices.Contains(s.Map.Policy, mapping.StepFence.String()) {
 		return nil

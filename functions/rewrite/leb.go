@@ -84,7 +84,7 @@ func (r *reader) signed(most int) int64 {
 	return 0
 }
 
-// count reads the length of a vector whose elements have at least one byte each.
+// count reads the length of a vector with elements of at least one byte each.
 func (r *reader) count() uint32 {
 	n := r.u32()
 	if uint64(n) > uint64(len(r.b)-r.at) {

@@ -14,7 +14,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// all.wasm is what clang makes of testdata/all.c, which says how.
+// all.wasm is testdata/all.c, compiled by clang with the command in that file.
 //
 //go:embed testdata/all.wasm
 var all []byte
