@@ -15,14 +15,14 @@ import (
 	"perto/node"
 )
 
-// adminTarget is where commands that change a node go: its control socket, which a
-// configuration names, or --api.
+// adminTarget selects the node that a command changes: by its control socket, which a
+// configuration names, or by --api.
 type adminTarget struct {
-	Config string `short:"c" help:"Find the control socket of the node on this machine by its configuration." placeholder:"FILE"`
-	Node   string `help:"Which machine of the file this is (the only one, or the host's name)." env:"PERTO_NODE" placeholder:"NAME"`
+	Config string `short:"c" help:"Configuration of the node on this machine, which names its control socket." placeholder:"FILE"`
+	Node   string `help:"Name of this machine in the file (default: the only one, or the host name)." env:"PERTO_NODE" placeholder:"NAME"`
 }
 
-// use makes the commands of e go to the target.
+// use sends the requests of e to the target.
 func (t *adminTarget) use(e *env) error {
 	if t.Config == "" {
 		return nil
@@ -42,8 +42,8 @@ func (t *adminTarget) use(e *env) error {
 type drainCmd struct {
 	Edge     string        `arg:"" optional:"" help:"The edge." placeholder:"EDGE"`
 	Provider string        `help:"All edges of the PoPs of this provider." placeholder:"NAME"`
-	State    string        `enum:"drain,down,up" default:"drain" help:"drain: no new answers name it; down: as if it were dead; up: whatever probes say (${enum})." placeholder:"STATE"`
-	For      time.Duration `help:"Undo it after this time." placeholder:"DURATION"`
+	State    string        `enum:"drain,down,up" default:"drain" help:"drain: new answers do not name it; down: it counts as dead; up: it counts as up, without regard to probes (${enum})." placeholder:"STATE"`
+	For      time.Duration `help:"Revert it after this time." placeholder:"DURATION"`
 	adminTarget
 }
 
@@ -58,7 +58,7 @@ type undrainCmd struct {
 	adminTarget
 }
 
-// Run takes back what drain did.
+// Run reverts drain.
 func (c *undrainCmd) Run(e *env) error { return drain(e, &c.adminTarget, c.Edge, c.Provider, "", 0) }
 
 func drain(e *env, t *adminTarget, edge, provider, state string, lasts time.Duration) error {
@@ -78,7 +78,7 @@ func drain(e *env, t *adminTarget, edge, provider, state string, lasts time.Dura
 		for _, n := range result.Edges {
 			names = append(names, string(n))
 		}
-		does := map[string]string{"": "as heartbeats and probes say", "drain": "draining", "down": "down", "up": "up"}[state]
+		does := map[string]string{"": "decided by heartbeats and probes", "drain": "draining", "down": "down", "up": "up"}[state]
 		fmt.Fprintf(w, "%s: %s", strings.Join(names, ", "), does)
 		if lasts > 0 {
 			fmt.Fprintf(w, " for %s", lasts)
@@ -88,9 +88,9 @@ func drain(e *env, t *adminTarget, edge, provider, state string, lasts time.Dura
 }
 
 type purgeCmd struct {
-	URL string `arg:"" optional:"" help:"The URL, as clients ask for it." placeholder:"URL"`
-	Tag string `help:"Replies with this surrogate key." placeholder:"TAG"`
-	All bool   `help:"All replies."`
+	URL string `arg:"" optional:"" help:"The URL, as clients request it." placeholder:"URL"`
+	Tag string `help:"Responses with this surrogate key." placeholder:"TAG"`
+	All bool   `help:"All responses."`
 	adminTarget
 }
 

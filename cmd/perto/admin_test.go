@@ -18,9 +18,9 @@ import (
 	"perto/lab"
 )
 
-// TestPurgeByTheControlSocket: an operator purges on the node's machine; the API on TCP
-// refuses, and says where to go.
-func TestPurgeByTheControlSocket(t *testing.T) {
+// TestPurgeOverControlSocket: an operator purges on the node's machine. The API on TCP
+// rejects the purge and names the control socket.
+func TestPurgeOverControlSocket(t *testing.T) {
 	var fetched atomic.Int64
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fetched.Add(1)
@@ -81,7 +81,7 @@ func TestPurgeByTheControlSocket(t *testing.T) {
 }
 
 // TestDrainInALab: drained edges leave the answers of all name servers, one by one and by
-// provider, and come back.
+// provider, and return after undrain.
 func TestDrainInALab(t *testing.T) {
 	geo, err := geodata.World()
 	if err != nil {
@@ -111,7 +111,7 @@ func TestDrainInALab(t *testing.T) {
 		}
 		return out.String()
 	}
-	// The name of the PoP that a client in São Paulo is sent to.
+	// The name of the nearest PoP for a client in São Paulo.
 	nearest := func() string {
 		t.Helper()
 		var x struct{ Answer *struct{ PoP string } }

@@ -15,12 +15,12 @@ import (
 )
 
 type digCmd struct {
-	Name string `arg:"" help:"What to ask for."`
+	Name string `arg:"" help:"Name to query."`
 	Type string `arg:"" optional:"" default:"A" help:"Record type."`
-	From string `required:"" help:"Vantage that asks (perto lab vantages lists them)." placeholder:"CITY"`
+	From string `required:"" help:"Vantage that sends the query (perto lab vantages lists them)." placeholder:"CITY"`
 }
 
-// Run asks the lab.
+// Run sends the query in the lab.
 func (c *digCmd) Run(e *env) error {
 	var reply lab.DigReply
 	if err := e.get("/api/lab/dig", url.Values{"from": {c.From}, "name": {c.Name}, "type": {c.Type}}, &reply); err != nil {
@@ -64,7 +64,7 @@ func (c *statusCmd) Run(e *env) error {
 			fmt.Fprintf(w, "\nzone %s: serial %d, %d names", z.Name, z.Serial, z.Names)
 		}
 		for _, v := range s.Services {
-			fmt.Fprintf(w, "\nservice %s: %d classes of networks, %d different answers", v.Name, v.Classes, len(v.Answers))
+			fmt.Fprintf(w, "\nservice %s: %d classes of networks, %d distinct answers", v.Name, v.Classes, len(v.Answers))
 		}
 		fmt.Fprintln(w)
 	})

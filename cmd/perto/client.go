@@ -6,12 +6,12 @@ import (
 	"perto/console"
 )
 
-// get asks the API and decodes the answer into out.
+// get sends a GET to the API and decodes the response into out.
 func (e *env) get(path string, query url.Values, out any) error {
 	return e.call("GET", path, query, out)
 }
 
-// post asks the API to do something.
+// post sends a POST to the API and decodes the response into out.
 func (e *env) post(path string, query url.Values, out any) error {
 	return e.call("POST", path, query, out)
 }

@@ -18,15 +18,14 @@ import (
 )
 
 type explainCmd struct {
-	Name     string `arg:"" help:"Service name, or the URL of something that edges serve."`
-	Client   string `help:"The client's address or subnet, as its resolver would tell it." placeholder:"ADDR"`
+	Name     string `arg:"" help:"Service name, or a URL that edges serve."`
+	Client   string `help:"The client's address or subnet, as its resolver sends it." placeholder:"ADDR"`
 	Resolver string `help:"The resolver's address." placeholder:"ADDR"`
 	Type     string `help:"A or AAAA." default:"A"`
-	Config   string `short:"c" help:"Ask nobody: decide by this configuration, with every edge up." placeholder:"FILE"`
+	Config   string `short:"c" help:"Decide by this configuration, with every edge up, without a running node." placeholder:"FILE"`
 }
 
-// Run asks a running node or lab, or decides by itself when a configuration is
-// given.
+// Run asks a running node or lab. With a configuration, it decides by itself.
 func (c *explainCmd) Run(e *env) error {
 	asksURL := strings.Contains(c.Name, "://")
 	if c.Config != "" {
@@ -80,7 +79,7 @@ func (c *explainCmd) offline(e *env, asksURL bool) error {
 		return err
 	}
 	name := c.Name
-	if asksURL { // what is stored, only a running edge knows
+	if asksURL { // only a running edge has stored objects
 		u, err := console.ParseURL(c.Name)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -15,14 +16,14 @@ import (
 )
 
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Read a configuration and its zone files and report every mistake and every risk."`
-	Fmt   configFmtCmd   `cmd:"" help:"Put spaces and line breaks in the usual form."`
-	Show  configShowCmd  `cmd:"" help:"Print a configuration with every value that is in effect."`
+	Check configCheckCmd `cmd:"" help:"Check a configuration and its zone files. Report every mistake and every risk."`
+	Fmt   configFmtCmd   `cmd:"" help:"Format a configuration."`
+	Show  configShowCmd  `cmd:"" help:"Print a configuration with all values, including defaults."`
 }
 
 type configCheckCmd struct {
 	File string `arg:"" help:"The configuration." placeholder:"FILE"`
-	Node string `help:"Also check this machine's part here: key file, data folder, ports." placeholder:"NAME"`
+	Node string `help:"Also check the part of this machine: key file, data folder, ports." placeholder:"NAME"`
 }
 
 // Run checks a file.
@@ -64,7 +65,7 @@ func (c *configCheckCmd) Run(e *env) error {
 	})
 }
 
-// check reads a configuration whole, with its zones.
+// check reads a configuration with its zones.
 func check(file string) (*config.Config, map[string]int, error) {
 	place, err := places()
 	if err != nil {
@@ -86,7 +87,7 @@ type configShowCmd struct {
 	Node string `help:"Show the part of one machine." placeholder:"NAME"`
 }
 
-// Run prints a configuration with its defaults. Keys are named, not printed.
+// Run prints a configuration with its defaults. It prints names of keys, not the keys.
 func (c *configShowCmd) Run(e *env) error {
 	cfg, _, err := check(c.File)
 	if err != nil {
@@ -104,7 +105,7 @@ func (c *configShowCmd) Run(e *env) error {
 
 type configFmtCmd struct {
 	File  string `arg:"" help:"The configuration." placeholder:"FILE"`
-	Check bool   `help:"Change nothing; fail when the form is not the usual one."`
+	Check bool   `help:"Change nothing; fail when the file is not formatted."`
 }
 
 // Run formats a file in place.
@@ -118,7 +119,7 @@ func (c *configFmtCmd) Run(e *env) error {
 	case bytes.Equal(src, formatted):
 		return nil
 	case c.Check:
-		return &perto.Error{Op: "check the form of", Path: c.File, Kind: perto.KindConflict, Err: fmt.Errorf("it is not the usual one"), Hint: "perto config fmt " + c.File}
+		return &perto.Error{Op: "check format of", Path: c.File, Kind: perto.KindConflict, Err: errors.New("it is not formatted"), Hint: fmt.Sprintf("run \"perto config fmt %s\"", c.File)}
 	}
 	return writeFile(c.File, formatted)
 }
@@ -154,14 +155,14 @@ func (c *zoneCheckCmd) Run(e *env) error {
 }
 
 type geodataCmd struct {
-	Lookup geodataLookupCmd `cmd:"" help:"Where is this address?"`
+	Lookup geodataLookupCmd `cmd:"" help:"Look up the place of an address."`
 	Build  geodataBuildCmd  `cmd:"" help:"Compile a map from MMDB files."`
-	Export geodataExportCmd `cmd:"" help:"Write a map as an MMDB that other programs read."`
+	Export geodataExportCmd `cmd:"" help:"Write a map as an MMDB for other programs."`
 }
 
 type geodataLookupCmd struct {
 	Address  []string `arg:"" help:"IP addresses."`
-	Database string   `short:"d" help:"A map or MMDB file (the embedded world map)." placeholder:"FILE"`
+	Database string   `short:"d" help:"A map or MMDB file (default: the embedded world map)." placeholder:"FILE"`
 }
 
 // Run looks addresses up.
@@ -172,7 +173,7 @@ func (c *geodataLookupCmd) Run(e *env) error {
 	}
 	type result struct {
 		Address netip.Addr   `json:"address"`
-		Network netip.Prefix `json:"network"` // in which the cell is the same
+		Network netip.Prefix `json:"network"` // all its addresses have the same cell
 		Cell    geodata.Cell `json:"cell"`
 		Place   perto.Place  `json:"place"`
 	}
@@ -197,8 +198,8 @@ func (c *geodataLookupCmd) Run(e *env) error {
 }
 
 type geodataBuildCmd struct {
-	Source []string `arg:"" help:"MMDB files with cities: DB-IP, GeoLite2 or alike; IPv4 and IPv6 may be apart."`
-	Out    string   `short:"o" required:"" help:"Where to write the map." placeholder:"FILE"`
+	Source []string `arg:"" help:"MMDB files with cities, for example of DB-IP or GeoLite2. IPv4 and IPv6 may be in separate files."`
+	Out    string   `short:"o" required:"" help:"File to write the map to." placeholder:"FILE"`
 }
 
 // Run compiles a map.
@@ -215,8 +216,8 @@ func (c *geodataBuildCmd) Run(e *env) error {
 }
 
 type geodataExportCmd struct {
-	Out      string `short:"o" required:"" help:"Where to write the MMDB." placeholder:"FILE"`
-	Database string `short:"d" help:"A map file (the embedded world map)." placeholder:"FILE"`
+	Out      string `short:"o" required:"" help:"File to write the MMDB to." placeholder:"FILE"`
+	Database string `short:"d" help:"A map file (default: the embedded world map)." placeholder:"FILE"`
 }
 
 // Run exports a map.

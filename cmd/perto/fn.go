@@ -23,27 +23,27 @@ import (
 )
 
 type fnCmd struct {
-	New      fnNewCmd      `cmd:"" help:"Begin a function: a small project in C, Go or Rust."`
-	Dev      fnDevCmd      `cmd:"" help:"Serve a module on this machine, anew whenever it is built."`
-	Inspect  fnInspectCmd  `cmd:"" help:"Check a module, or an image, and say what it is."`
-	Invoke   fnInvokeCmd   `cmd:"" help:"Let a module answer a request, here."`
-	Push     fnPushCmd     `cmd:"" help:"Bring a module to nodes: it answers there from now on."`
-	List     fnListCmd     `cmd:"" help:"Show the functions of nodes, and how they do."`
+	New      fnNewCmd      `cmd:"" help:"Write a project for a new function, in C, Go or Rust."`
+	Dev      fnDevCmd      `cmd:"" help:"Serve a module on this machine and reload it after each build."`
+	Inspect  fnInspectCmd  `cmd:"" help:"Check and describe a module or an image."`
+	Invoke   fnInvokeCmd   `cmd:"" help:"Run a module for one request, on this machine."`
+	Push     fnPushCmd     `cmd:"" help:"Push a module to nodes, which run it from then on."`
+	List     fnListCmd     `cmd:"" help:"List the functions of nodes with their state."`
 	History  fnHistoryCmd  `cmd:"" help:"List the versions of a function that nodes keep."`
 	Rollback fnRollbackCmd `cmd:"" help:"Go back to an older version."`
-	Remove   fnRemoveCmd   `cmd:"" help:"Take a function away: what is behind it answers again."`
-	Logs     fnLogsCmd     `cmd:"" help:"Show what a function has logged at a node."`
+	Remove   fnRemoveCmd   `cmd:"" help:"Remove a function. Its requests then go to the cache and the origin."`
+	Logs     fnLogsCmd     `cmd:"" help:"Show the log of a function at a node."`
 }
 
-// fnHost loads a module from a file into a host of its own. A module that cannot be
-// loaded says on its outputs why.
+// fnHost loads a module from a file into a new host. When loading fails, it prints the
+// module's output.
 func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOptions) (*functions.Host, *functions.Module, error) {
 	wasm, err := os.ReadFile(file)
 	if err != nil {
 		return nil, nil, &perto.Error{Op: "read module", Path: file, Kind: perto.KindInvalid, Err: err}
 	}
 	cfg := functions.HostConfig{Limits: limits}
-	if dir, err := os.UserCacheDir(); err == nil { // else it is compiled each time
+	if dir, err := os.UserCacheDir(); err == nil { // without a folder it is compiled each time
 		if cfg.Cache, err = functions.NewCache(filepath.Join(dir, "perto", "wasm")); err != nil {
 			return nil, nil, err
 		}
@@ -65,8 +65,8 @@ func (e *env) fnHost(file string, limits functions.Limits, o functions.ModuleOpt
 	return h, m, nil
 }
 
-// printLines prints what a function has logged behind a line, and returns the number of
-// the last.
+// printLines prints the lines that a function logged after line number after, and returns
+// the number of the last.
 func (e *env) printLines(logs *functions.Logs, after uint64) uint64 {
 	lines, _ := logs.After(after)
 	for _, l := range lines {
@@ -78,11 +78,11 @@ func (e *env) printLines(logs *functions.Logs, after uint64) uint64 {
 
 type fnInspectCmd struct {
 	File  string `arg:"" help:"A module (.wasm), or an image of one." placeholder:"FILE"`
-	Image string `help:"Write the image of which its instances are copies, signed with --key." placeholder:"OUT"`
+	Image string `help:"Write the image of a new instance, signed with --key." placeholder:"OUT"`
 	Key   string `help:"Key that signs the image." placeholder:"FILE"`
 }
 
-// Run says what a module is and what it asks for.
+// Run describes a module or an image.
 func (c *fnInspectCmd) Run(e *env) error {
 	if data, err := os.ReadFile(c.File); err == nil && functions.IsImage(data) {
 		return inspectImage(e, c.File, data)
@@ -105,34 +105,34 @@ func (c *fnInspectCmd) Run(e *env) error {
 		fmt.Fprintf(t, "module\t%s, %d bytes, sha256 %s\n", about.Name, about.Bytes, about.Digest)
 		fmt.Fprintf(t, "ABI\t%s\n", about.ABI)
 		fmt.Fprintf(t, "activation\t%s\n", about.Activation)
-		fmt.Fprintf(t, "concurrency\t%d instances; each answers one request at a time, on the thread that brought it\n", about.Concurrency)
+		fmt.Fprintf(t, "concurrency\t%d instances; each handles one request at a time\n", about.Concurrency)
 		if about.NoImage == "" {
 			fmt.Fprintf(t, "image\tafter initialisation: %d KiB of %d KiB of memory; instances are copies of it\n", about.ImageBytes>>10, about.MemoryBytes>>10)
 		} else {
-			fmt.Fprintf(t, "image\tnone, each instance initialises itself: %s\n", about.NoImage)
+			fmt.Fprintf(t, "image\tnone, because %s; each instance initialises itself\n", about.NoImage)
 		}
 		fmt.Fprintf(t, "random\t%s\n", randomness(about))
 		fmt.Fprintf(t, "imports\t%s\n", printable.Text(strings.Join(about.Imports, " ")))
 		l := about.Limits
-		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB answer, %d KiB log, %d subrequests\n", l.Wall, l.Memory>>20, l.Response>>10, l.Log>>10, l.Subrequests)
+		fmt.Fprintf(t, "limits\t%s wall, %d MiB memory, %d KiB response, %d KiB log, %d subrequests\n", l.Wall, l.Memory>>20, l.Response>>10, l.Log>>10, l.Subrequests)
 		fmt.Fprintf(t, "compiled\tin %s\n", compiled.Round(time.Millisecond))
 		t.Flush()
 	})
 }
 
-// randomness says what copies of an image have in common.
+// randomness describes the random numbers of instances.
 func randomness(a functions.About) string {
 	switch {
 	case a.NoImage != "":
-		return "each instance draws its own"
+		return "each instance has its own random numbers"
 	case a.Seeded:
 		return "each instance has a seed of its own (Go's runtime)"
 	case a.Reseeds:
-		return "it hears of being copied (perto_reseed)"
+		return "each instance gets a random number (perto_reseed)"
 	case slices.Contains(a.Imports, "wasi_snapshot_preview1.random_get"):
-		return "what it drew when it began is the same in all instances: let it export perto_reseed if that matters"
+		return "random numbers that it read at its start are the same in all instances; if that matters, export perto_reseed"
 	}
-	return "it asks for none"
+	return "it uses no random numbers"
 }
 
 func writeImage(file, keyFile string, m *functions.Module) error {
@@ -156,7 +156,7 @@ func writeImage(file, keyFile string, m *functions.Module) error {
 	return nil
 }
 
-// inspectImage says what an image holds.
+// inspectImage describes an image.
 func inspectImage(e *env, file string, data []byte) error {
 	i, signer, err := functions.ParseImage(data)
 	if err != nil {
@@ -167,7 +167,7 @@ func inspectImage(e *env, file string, data []byte) error {
 		ABI     functions.ABI `json:"abi"`
 		Epoch   uint64        `json:"epoch"`
 		Memory  int           `json:"memory_bytes"`
-		Held    int           `json:"held_bytes"` // that are not zero
+		Held    int           `json:"held_bytes"` // bytes that are not zero
 		Globals int           `json:"globals"`
 		Signer  string        `json:"signer"` // public key
 	}{hex.EncodeToString(i.Module[:]), i.ABI, i.Epoch, int(i.Pages) << 16, i.Size(), len(i.Globals), base64.StdEncoding.EncodeToString(signer)}
@@ -183,19 +183,19 @@ type fnInvokeCmd struct {
 	Method   string   `short:"X" default:"GET" help:"Method."`
 	Header   []string `short:"H" sep:"none" help:"A header field: \"Name: value\"." placeholder:"FIELD"`
 	Data     string   `short:"d" help:"Body." placeholder:"TEXT"`
-	Policy   string   `name:"activation" default:"pooled" help:"Which instance answers: pooled, per-request, singleton."`
-	Repeat   int      `default:"1" help:"How often to ask, one after the other." placeholder:"N"`
+	Policy   string   `name:"activation" default:"pooled" help:"Instance for a request: pooled, per-request or singleton."`
+	Repeat   int      `default:"1" help:"Number of requests, one after the other." placeholder:"N"`
 	fnData   `embed:""`
 	fnLimits `embed:""`
 }
 
-// Run lets the module answer, once or several times; what it lets pass finds nothing (404).
+// Run runs the module once or several times. Requests that it lets pass get a 404.
 func (c *fnInvokeCmd) Run(e *env) error {
 	q := &functions.Request{Method: c.Method, URI: c.URI, Protocol: "HTTP/1.1", Source: netip.MustParseAddrPort("127.0.0.1:0"), Body: []byte(c.Data)}
 	for _, field := range c.Header {
 		name, value, ok := strings.Cut(field, ":")
 		if !ok {
-			return &perto.Error{Op: "read header", Path: field, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "Name: value"`)}
+			return &perto.Error{Op: "read header", Path: field, Kind: perto.KindInvalid, Err: fmt.Errorf(`use the form "Name: value"`)}
 		}
 		q.Header = append(q.Header, fields.Field{Name: []byte(strings.TrimSpace(name)), Value: []byte(strings.TrimSpace(value))})
 	}
@@ -228,7 +228,7 @@ func (c *fnInvokeCmd) Run(e *env) error {
 	return nil
 }
 
-// once asks and prints what comes.
+// once runs the module and prints the response.
 func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) error {
 	start := time.Now()
 	r, err := m.Handle(e.ctx, q, nil)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestFn builds a guest as its author would, and inspects and invokes it.
+// TestFn builds a guest, and inspects and invokes it.
 func TestFn(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	file := filepath.Join(t.TempDir(), "greeting.wasm")
@@ -41,9 +41,9 @@ func TestFn(t *testing.T) {
 		"fn invoke FILE /trap --wall 1m":          "run function greeting: it crashed",
 		"fn invoke FILE /panic?x --wall 1m":       "WARN panic: no luck with /panic?x",
 		"fn invoke FILE / --activation sometimes": "unknown activation",
-		"fn invoke FILE / -H nonsense":            `it takes "Name: value"`,
-		"fn invoke FILE / --kv nonsense":          "it takes KEY=VALUE",
-		"fn dev FILE --kv nonsense":               "it takes KEY=VALUE",
+		"fn invoke FILE / -H nonsense":            `use the form "Name: value"`,
+		"fn invoke FILE / --kv nonsense":          "use the form KEY=VALUE",
+		"fn dev FILE --kv nonsense":               "use the form KEY=VALUE",
 		"fn invoke FILE / --memory 64":            "it takes a number with a unit, such as 64MiB",
 		"fn invoke FILE / --memory 64KiB":         "KiB of memory; its limit is 64 (raise the limit",
 		"fn invoke FILE / --subrequests=-1":       "a limit is negative",

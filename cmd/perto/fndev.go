@@ -23,7 +23,7 @@ import (
 )
 
 type fnNewCmd struct {
-	Dir  string `arg:"" help:"Folder of the project; its name is that of the function." placeholder:"DIR"`
+	Dir  string `arg:"" help:"Folder of the project. Its name becomes the name of the function." placeholder:"DIR"`
 	Lang string `default:"c" help:"Language: c, go or rust." placeholder:"LANGUAGE"`
 }
 
@@ -51,14 +51,14 @@ func (c *fnNewCmd) Run(e *env) error {
 
 type fnDevCmd struct {
 	File     string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Listen   string `default:"127.0.0.1:8787" help:"Where to serve." placeholder:"HOST:PORT"`
-	Next     string `help:"Site that answers what the module lets pass: http://host:port." placeholder:"URL"`
+	Listen   string `default:"127.0.0.1:8787" help:"Address to serve on." placeholder:"HOST:PORT"`
+	Next     string `help:"Site for requests that the module lets pass: http://host:port." placeholder:"URL"`
 	fnData   `embed:""`
 	fnLimits `embed:""`
 }
 
-// Run serves a module until it is interrupted. A new build takes over when it loads;
-// one that does not leaves the old one.
+// Run serves a module until it is interrupted. A new build replaces it. When the new
+// build does not load, the old one stays.
 func (c *fnDevCmd) Run(e *env) error {
 	fail := func(kind perto.Kind, err error) error {
 		return &perto.Error{Op: "serve module", Path: c.File, Kind: kind, Err: err}
@@ -86,14 +86,14 @@ func (c *fnDevCmd) Run(e *env) error {
 	server := &http.Server{Handler: c.handler(e, &module), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger(e, false).Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	fmt.Fprintf(e.out, "%s answers at http://%s/ (Ctrl-C ends it)\n", first.Name, l.Addr())
+	fmt.Fprintf(e.out, "%s is served at http://%s/ (Ctrl-C stops it)\n", first.Name, l.Addr())
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	go c.showLogs(ctx, e, options.Logs)
 	c.watch(ctx, func() {
 		wasm, err := os.ReadFile(c.File)
 		if err != nil {
-			return // it is being written
+			return // the build is still writing it
 		}
 		next, err := h.Load(ctx, first.Name, wasm, options)
 		if err != nil {
@@ -111,10 +111,10 @@ func (c *fnDevCmd) Run(e *env) error {
 	return nil
 }
 
-// watchEvery is how often the module's file is looked at.
+// watchEvery is the interval at which the module's file is checked.
 const watchEvery = 300 * time.Millisecond
 
-// watch calls changed when the file is another one and has stayed so for a moment.
+// watch calls changed when the file has changed and then stays the same for an interval.
 func (c *fnDevCmd) watch(ctx context.Context, changed func()) {
 	stamp := func() string {
 		s, err := os.Stat(c.File)
@@ -155,10 +155,10 @@ func (c *fnDevCmd) showLogs(ctx context.Context, e *env, logs *functions.Logs) {
 	}
 }
 
-// maxDevBody is how large a body may be, either way.
+// maxDevBody is the largest body of a request and of a response, in bytes.
 const maxDevBody = 16 << 20
 
-// handler lets the module answer, and prints what came of it.
+// handler runs the module for each request and prints the result.
 func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -193,7 +193,7 @@ func (c *fnDevCmd) handler(e *env, module *atomic.Pointer[functions.Module]) htt
 	})
 }
 
-// next asks the site behind the module; nil without one.
+// next forwards requests to the site behind the module. It is nil without a site.
 func (c *fnDevCmd) next(r *http.Request) functions.Next {
 	if c.Next == "" {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"perto/internal/printable"
 )
 
-// TestFnDevSendsOneRequest: a guest under fn dev is ended as elsewhere, the site behind
-// it is asked for what passes only, and HEAD keeps its length.
+// TestFnDevSendsOneRequest: fn dev ends guests as nodes do. The site behind the module
+// receives only requests that pass. HEAD keeps its length.
 func TestFnDevSendsOneRequest(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	var asked atomic.Int32

@@ -10,7 +10,7 @@ import (
 	"perto/functions"
 )
 
-// byteSize is a number of bytes as the configuration writes it: "64MiB".
+// byteSize is a number of bytes in the form of the configuration: "64MiB".
 type byteSize uint64
 
 // UnmarshalText reads a flag.
@@ -22,9 +22,9 @@ func (s *byteSize) UnmarshalText(text []byte) error {
 
 // fnLimits are the limits of a function.
 type fnLimits struct {
-	Wall        time.Duration `help:"How long it may take (1s)." placeholder:"TIME"`
-	Memory      byteSize      `help:"Memory of an instance (64MiB)." placeholder:"SIZE"`
-	Subrequests int           `help:"Fetches of a request (4)." placeholder:"N"`
+	Wall        time.Duration `help:"Time limit of a request (default: 1s)." placeholder:"TIME"`
+	Memory      byteSize      `help:"Memory of an instance (default: 64MiB)." placeholder:"SIZE"`
+	Subrequests int           `help:"Most subrequests of a request (default: 4)." placeholder:"N"`
 }
 
 func (l *fnLimits) limits() (functions.Limits, error) {
@@ -36,17 +36,17 @@ func (l *fnLimits) limits() (functions.Limits, error) {
 
 // fnData is the data of a function.
 type fnData struct {
-	Config string   `help:"What the module's get_config returns." placeholder:"TEXT"`
+	Config string   `help:"Text that the module's get_config returns." placeholder:"TEXT"`
 	KV     []string `name:"kv" sep:"none" help:"Read-only data: KEY=VALUE." placeholder:"PAIR"`
 }
 
-// pairs returns what kv_get finds.
+// pairs returns the data for kv_get.
 func (d *fnData) pairs() (map[string]string, error) {
 	var out map[string]string
 	for _, pair := range d.KV {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			return nil, &perto.Error{Op: "read data", Path: pair, Kind: perto.KindInvalid, Err: errors.New("it takes KEY=VALUE")}
+			return nil, &perto.Error{Op: "read data", Path: pair, Kind: perto.KindInvalid, Err: errors.New("use the form KEY=VALUE")}
 		}
 		if out == nil {
 			out = make(map[string]string)

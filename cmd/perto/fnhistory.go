@@ -14,8 +14,8 @@ import (
 	"perto/mobility"
 )
 
-// history returns the releases of a function, newest first: the longest list that any
-// of the nodes has.
+// history returns the releases of a function, newest first. Of several nodes it takes the
+// longest list.
 func history(e *env, targets []target, service perto.Service, path string) (longest []mobility.Release, err error) {
 	for _, t := range targets {
 		h, herr := t.client.History(e.ctx, service, path)
@@ -30,12 +30,12 @@ func history(e *env, targets []target, service perto.Service, path string) (long
 	if len(longest) > 0 {
 		err = nil
 	} else if err == nil {
-		err = &perto.Error{Op: "find function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("nobody has pushed it"), Hint: "perto fn list shows what runs"}
+		err = &perto.Error{Op: "find function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("no node has a release of it"), Hint: "perto fn list shows the functions"}
 	}
 	return longest, err
 }
 
-// codeOf says which code a release names.
+// codeOf names the code of a release.
 func codeOf(r mobility.Release) string {
 	if r.Removed {
 		return "removed"
@@ -74,14 +74,14 @@ type fnRemoveCmd struct {
 	fnKey     `embed:""`
 }
 
-// Run releases that there is no such function: what is behind it answers again.
+// Run releases the removal of a function.
 func (c *fnRemoveCmd) Run(e *env) error {
 	service, path, targets, err := c.of(e, c.Function)
 	if err != nil {
 		return err
 	}
 	if list, err := history(e, targets, service, path); err == nil && list[0].Removed {
-		return &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("it is removed already"), Hint: "perto fn rollback brings it back"}
+		return &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("it is already removed"), Hint: "perto fn rollback brings it back"}
 	}
 	found := false
 	for _, t := range targets {
@@ -94,7 +94,7 @@ func (c *fnRemoveCmd) Run(e *env) error {
 	}
 	if !found {
 		if err == nil {
-			err = &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("there is no such function"), Hint: "perto fn list shows what runs"}
+			err = &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("no node has this function"), Hint: "perto fn list shows the functions"}
 		}
 		return err
 	}
@@ -103,12 +103,12 @@ func (c *fnRemoveCmd) Run(e *env) error {
 
 type fnRollbackCmd struct {
 	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
-	Version   uint64 `arg:"" optional:"" help:"Which version (the one before what runs; perto fn history lists them)." placeholder:"VERSION"`
+	Version   uint64 `arg:"" optional:"" help:"Version to go back to (default: the one before the current; perto fn history lists them)." placeholder:"VERSION"`
 	fnTargets `embed:""`
 	fnKey     `embed:""`
 }
 
-// Run releases older code again: nodes have it.
+// Run releases older code again. Nodes still have it.
 func (c *fnRollbackCmd) Run(e *env) error {
 	service, path, targets, err := c.of(e, c.Function)
 	if err != nil {
@@ -127,13 +127,13 @@ func (c *fnRollbackCmd) Run(e *env) error {
 	return release(e, &c.fnTargets, &c.fnKey, next, nil, false)
 }
 
-// rollbackNote is the note of a release that is a rollback.
+// rollbackNote is the note of a rollback's release.
 const rollbackNote = "rollback to version %d"
 
-// origin returns the version whose code a version runs: itself, or for a rollback the
-// one that it went back to.
+// origin returns the version that introduced the code of a version: itself, or the target
+// of a rollback.
 func origin(history []mobility.Release, version uint64) uint64 {
-	for _, r := range history { // newest first: a rollback is before what it went back to
+	for _, r := range history { // newest first: a rollback comes before its target
 		var to uint64
 		if r.Version == version && !r.Removed {
 			if n, err := fmt.Sscanf(r.Note, rollbackNote, &to); n == 1 && err == nil && to < version {
@@ -144,9 +144,10 @@ func origin(history []mobility.Release, version uint64) uint64 {
 	return version
 }
 
-// earlier finds a version to go back to in a history, newest first. For 0 it is the
-// newest one before the origin of what runs, with other code or settings: going back
-// twice goes two versions back, and never to a version that a rollback has left.
+// earlier finds the version for a rollback in a history, newest first. For version 0 it
+// is the newest one before the origin of the current version, with other code or
+// settings. So two rollbacks go two versions back, and never to a version that was
+// rolled back.
 func earlier(history []mobility.Release, version uint64) (mobility.Release, error) {
 	current := history[0]
 	if version != 0 {
@@ -164,9 +165,9 @@ func earlier(history []mobility.Release, version uint64) (mobility.Release, erro
 		}
 	}
 	if from != current.Version {
-		return mobility.Release{}, fmt.Errorf("what runs is version %d again, and no version before it is kept", from)
+		return mobility.Release{}, fmt.Errorf("the current version runs the code of version %d, and no older version is kept", from)
 	}
-	return mobility.Release{}, errors.New("there is no version before")
+	return mobility.Release{}, errors.New("there is no older version")
 }
 
 func sameRelease(a, b *mobility.Release) bool {

@@ -17,8 +17,8 @@ import (
 	"perto/lab"
 )
 
-// TestFnInALab is a function's life in a lab: pushed, asked, changed, rolled back, its
-// logs, code on demand; and what is refused.
+// TestFnInALab: a function in a lab is pushed, requested, changed and rolled back. The
+// test also covers logs, code on demand and rejected commands.
 func TestFnInALab(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	geo, err := geodata.World()
@@ -85,7 +85,7 @@ func TestFnInALab(t *testing.T) {
 	step("fn list --to nrt-1", "shop.cdn.example/where")
 	step("--json fn list --to nrt-1", `"version": 3`)
 	step("fn logs shop.cdn.example/where --to nrt-1", "asked")
-	// Text of clients that a guest logs, or sets as a field, reaches no terminal as it is.
+	// Client text that a guest logs or sets as a field is escaped for the terminal.
 	const says = "../../functions/testdata/guests/says/says.wasm"
 	step("fn push "+says+" shop.cdn.example/says", "says version 1")
 	ask("tokyo", "/says?H%05x-abcok", "")
@@ -119,11 +119,11 @@ func TestFnInALab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := filepath.Join(t.TempDir(), "other.wasm") // the same code under another digest
+	other := filepath.Join(t.TempDir(), "other.wasm") // the same code with another digest
 	if err := os.WriteFile(other, append(wasm, 0, 2, 1, 'x'), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	step("fn push "+other+" shop.cdn.example/demand --on-demand --config=pulled-", "pulls the code when it is asked for")
+	step("fn push "+other+" shop.cdn.example/demand --on-demand --config=pulled-", "pulls the code at the first request")
 	ask("london", "/demand", "pulled-{")
 	step("fn push FILE shop.cdn.example/alone --to origin --placement origin", "origin  had the code")
 	ask("london", "/alone", `"placement":"origin"`)
@@ -145,21 +145,21 @@ func TestFnInALab(t *testing.T) {
 		"fn push FILE shop.cdn.example":                                            "it takes a service and a path",
 		"fn push FILE shop.cdn.exmaple/where":                                      `did you mean "shop.cdn.example"?`,
 		"fn push FILE other.example/where":                                         "no service of this name is configured (configured services: ",
-		"fn push FILE www.shop.example/where":                                      "this is an alias (functions are those of the service: shop.cdn.example)",
+		"fn push FILE www.shop.example/where":                                      "this is an alias (functions belong to the service: shop.cdn.example)",
 		"fn rollback shop.cdn.exmaple/where":                                       "did you mean",
 		"fn logs shop.cdn.exmaple/where":                                           "did you mean",
-		"fn push FILE shop.cdn.example/a/../b":                                     "segment of dots",
+		"fn push FILE shop.cdn.example/a/../b":                                     "has a segment . or ..",
 		"fn push fn_test.go shop.cdn.example/where":                                "not a WebAssembly module",
 		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",
-		"fn push FILE shop.cdn.example/where --kv nonsense":                        "it takes KEY=VALUE",
-		"fn remove shop.cdn.example/never":                                         "there is no such function",
-		"fn remove shop.cdn.example/healthz":                                       "it is removed already",
-		"fn history shop.cdn.example/never":                                        "nobody has pushed it",
-		"fn rollback shop.cdn.example/never":                                       "nobody has pushed it",
+		"fn push FILE shop.cdn.example/where --kv nonsense":                        "use the form KEY=VALUE",
+		"fn remove shop.cdn.example/never":                                         "no node has this function",
+		"fn remove shop.cdn.example/healthz":                                       "it is already removed",
+		"fn history shop.cdn.example/never":                                        "no node has a release of it",
+		"fn rollback shop.cdn.example/never":                                       "no node has a release of it",
 		"fn rollback shop.cdn.example/where 99":                                    "version 99 is not kept",
-		"fn logs shop.cdn.example/where -f":                                        "only one node can be followed",
+		"fn logs shop.cdn.example/where -f":                                        "--follow works with one node only",
 		"fn inspect FILE --image " + filepath.Join(t.TempDir(), "x"):               "an image is signed",
-		"--api 127.0.0.1:1 fn push FILE shop.cdn.example/where":                    "there is no key, and no lab",
+		"--api 127.0.0.1:1 fn push FILE shop.cdn.example/where":                    "no key is given, and no lab",
 		"--api 127.0.0.1:1 fn push FILE shop.cdn.example/where --key KEY --to a:1": "ask http://a:1",
 	} {
 		if code, out, diagnostics := fn(line); code == 0 || !strings.Contains(diagnostics+out, want) {
@@ -171,8 +171,8 @@ func TestFnInALab(t *testing.T) {
 	step("fn inspect "+image, "image of module sha256")
 }
 
-// TestFnNewAndDev: a new project, and a module that is served and taken over when it
-// is built anew.
+// TestFnNewAndDev: a new project is built, and fn dev serves the module and replaces it
+// after a new build.
 func TestFnNewAndDev(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	dir := filepath.Join(t.TempDir(), "hello")
@@ -216,7 +216,7 @@ func TestFnNewAndDev(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", path, body, err, want)
 		}
 	}
-	served.waitFor(t, "answers at")
+	served.waitFor(t, "is served at")
 	get("/x", `dev-{"name":"`)
 	get("/x+", "<behind>")
 	if err := os.WriteFile(file, append(wasm, 0, 2, 1, 'x'), 0o644); err != nil {

@@ -22,9 +22,9 @@ import (
 	"perto/node"
 )
 
-// fnTargets says which nodes a command is for.
+// fnTargets selects the nodes of a command.
 type fnTargets struct {
-	To []string `help:"Nodes: names in a lab, HOST:PORT of nodes' APIs (all of the lab; else the node of --api)." placeholder:"NODE"`
+	To []string `help:"Nodes: names in a lab, or HOST:PORT of APIs (default: all nodes of the lab, or the node of --api)." placeholder:"NODE"`
 }
 
 // target is a node that runs functions.
@@ -33,7 +33,7 @@ type target struct {
 	client mobility.Client
 }
 
-// targets finds the nodes; a lab is asked for those that it has.
+// targets returns the nodes. A lab lists its own.
 func (t *fnTargets) targets(e *env) ([]target, error) {
 	var nodes []lab.FunctionNode
 	inLab := e.get("/api/lab/functions", nil, &nodes) == nil
@@ -51,7 +51,7 @@ func (t *fnTargets) targets(e *env) ([]target, error) {
 		case inLab && known(to):
 			out = append(out, at(to))
 		default:
-			hint := "name it as HOST:PORT of its API"
+			hint := "use the HOST:PORT of its API"
 			if inLab {
 				var names []string
 				for _, n := range nodes {
@@ -74,7 +74,7 @@ func (t *fnTargets) targets(e *env) ([]target, error) {
 	return []target{{e.api, mobility.Client{Base: "http://" + e.api}}}, nil
 }
 
-// of finds a function's name and the nodes.
+// of returns a function's service and path, and the nodes.
 func (t *fnTargets) of(e *env, f fnName) (service perto.Service, path string, targets []target, err error) {
 	if service, path, err = f.split(); err == nil {
 		targets, err = t.targets(e)
@@ -101,9 +101,9 @@ func (f fnName) split() (perto.Service, string, error) {
 	return perto.Service(perto.CanonicalName(service)), "/" + path, nil
 }
 
-// fnKey finds the key that signs: a file, or that of a lab.
+// fnKey selects the signing key: a file, or that of a lab.
 type fnKey struct {
-	Key string `help:"Signing key (perto key new --sign NAME; in a lab its own)." placeholder:"FILE" env:"PERTO_SIGN_KEY"`
+	Key string `help:"Signing key, made by perto key new --sign NAME (default in a lab: the lab's key)." placeholder:"FILE" env:"PERTO_SIGN_KEY"`
 }
 
 func (k *fnKey) load(e *env) (mobility.SigningKey, error) {
@@ -111,7 +111,7 @@ func (k *fnKey) load(e *env) (mobility.SigningKey, error) {
 		return mobility.LoadSigningKey(k.Key)
 	}
 	fail := func(err error) (mobility.SigningKey, error) {
-		return mobility.SigningKey{}, &perto.Error{Op: "sign release", Kind: perto.KindInvalid, Err: err, Hint: "name a key with --key; perto key new --sign NAME makes one"}
+		return mobility.SigningKey{}, &perto.Error{Op: "sign release", Kind: perto.KindInvalid, Err: err, Hint: "give a key with --key; perto key new --sign NAME makes one"}
 	}
 	q, err := http.NewRequestWithContext(e.ctx, "GET", "http://"+e.api+"/api/lab/key", nil)
 	if err != nil {
@@ -119,17 +119,17 @@ func (k *fnKey) load(e *env) (mobility.SigningKey, error) {
 	}
 	r, err := http.DefaultClient.Do(q)
 	if err != nil {
-		return fail(errors.New("there is no key, and no lab that has one"))
+		return fail(errors.New("no key is given, and no lab is running at --api"))
 	}
 	defer r.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(r.Body, 4096))
 	if err != nil || r.StatusCode != http.StatusOK {
-		return fail(errors.New("there is no key, and this is no lab, which would have one"))
+		return fail(errors.New("no key is given, and the node at --api is not a lab"))
 	}
 	return mobility.ParseSigningKey(text)
 }
 
-// nextVersion returns one more than any node knows of.
+// nextVersion returns the highest version at the nodes, plus one.
 func nextVersion(e *env, targets []target, service perto.Service, path string) (uint64, error) {
 	newest := uint64(0)
 	answered := false
@@ -137,7 +137,7 @@ func nextVersion(e *env, targets []target, service perto.Service, path string) (
 	for _, t := range targets {
 		h, err := t.client.History(e.ctx, service, path)
 		if e, ok := errors.AsType[*perto.Error](err); ok && e.Kind == perto.KindNotFound {
-			err = nil // nobody has pushed it there
+			err = nil // not pushed to this node yet
 		}
 		if err != nil {
 			last = err
@@ -156,11 +156,11 @@ func nextVersion(e *env, targets []target, service perto.Service, path string) (
 
 type fnPushCmd struct {
 	File      string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Function  fnName `arg:"" help:"What it answers: SERVICE/PATH; /* at the end stands for all below." placeholder:"FUNCTION"`
-	OnDemand  bool   `help:"Send edges the release only: they pull the code from the origin when it is first asked for. It goes to the origin (--to names it too)."`
-	Policy    string `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Which instance answers: pooled, per-request, singleton."`
+	Function  fnName `arg:"" help:"Its path: SERVICE/PATH. With /* at the end it covers all paths below." placeholder:"FUNCTION"`
+	OnDemand  bool   `help:"Send edges only the release. They pull the code from the origin at the first request. The code goes to the origin, so --to must name it too."`
+	Policy    string `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Instance for a request: pooled, per-request or singleton."`
 	Phase     string `default:"client" enum:"client,origin" help:"Before the cache (client) or behind it (origin)."`
-	Place     string `name:"placement" default:"edge" enum:"edge,origin" help:"Where it runs: edge or origin."`
+	Place     string `name:"placement" default:"edge" enum:"edge,origin" help:"Where it runs: at the edges or at the origin."`
 	fnData    `embed:""`
 	fnLimits  `embed:""`
 	fnTargets `embed:""`
@@ -183,7 +183,7 @@ func (c *fnPushCmd) Run(e *env) error {
 	}
 	settings := mobility.Settings{Activation: c.Policy, Phase: c.Phase, Placement: c.Place, Config: c.Config, KV: kv,
 		Wall: limits.Wall, Memory: limits.Memory, Subrequests: limits.Subrequests}
-	// What does not run here runs nowhere: better to hear it now.
+	// Check here first: a module that does not load here loads nowhere.
 	h, _, err := e.fnHost(c.File, limits, functions.ModuleOptions{Config: []byte(c.Config), KV: kv})
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (c *fnPushCmd) Run(e *env) error {
 	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Digest: mobility.Digest(wasm), Bytes: int64(len(wasm)), Settings: settings}, wasm, c.OnDemand)
 }
 
-// release signs a release of the next version and brings it to the nodes.
+// release signs a release with the next version and pushes it to the nodes.
 func release(e *env, to *fnTargets, with *fnKey, r mobility.Release, wasm []byte, lazy bool) error {
 	targets, err := to.targets(e)
 	if err != nil {
@@ -215,7 +215,7 @@ func release(e *env, to *fnTargets, with *fnKey, r mobility.Release, wasm []byte
 		return err
 	}
 	var results []mobility.Result
-	if lazy { // the code goes where the others pull it from
+	if lazy { // the code goes to the nodes from which the others pull it
 		eager, rest := split(targets, func(t target) bool { return t.name == "origin" })
 		results = append(mobility.Push(e.ctx, clients(eager), signed, wasm, false), mobility.Push(e.ctx, clients(rest), signed, wasm, true)...)
 		targets = append(eager, rest...)
@@ -236,7 +236,7 @@ func split(targets []target, first func(target) bool) (a, b []target) {
 	return a, b
 }
 
-// pushed is what a push did at a node.
+// pushed is the result of a push at a node.
 type pushed struct {
 	Node    string        `json:"node"`
 	Version uint64        `json:"version"`
@@ -272,7 +272,7 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 			case r.Removed:
 				fmt.Fprintf(t, "%s\tremoved\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			case p.Pulls:
-				fmt.Fprintf(t, "%s\tknows, and pulls the code when it is asked for\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+				fmt.Fprintf(t, "%s\thas the release and pulls the code at the first request\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			case p.Bytes == 0:
 				fmt.Fprintf(t, "%s\thad the code\t%s\n", p.Node, p.Took.Round(time.Millisecond))
 			default:
@@ -282,7 +282,7 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 		t.Flush()
 	})
 	if err == nil && failed > 0 {
-		err = &perto.Error{Op: "push", Path: string(r.Service) + r.Path, Kind: perto.KindUnavailable, Err: fmt.Errorf("%d of %d nodes did not take it", failed, len(out))}
+		err = &perto.Error{Op: "push", Path: string(r.Service) + r.Path, Kind: perto.KindUnavailable, Err: fmt.Errorf("%d of %d nodes rejected it or did not respond", failed, len(out))}
 	}
 	return err
 }
@@ -297,7 +297,7 @@ type listed struct {
 	node.FunctionStatus
 }
 
-// Run asks the nodes.
+// Run lists the functions of the nodes.
 func (c *fnListCmd) Run(e *env) error {
 	targets, err := c.targets(e)
 	if err != nil {
@@ -351,18 +351,18 @@ func (c *fnListCmd) Run(e *env) error {
 
 type fnLogsCmd struct {
 	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
-	Follow    bool   `short:"f" help:"Go on with what comes."`
+	Follow    bool   `short:"f" help:"Wait for new lines and print them."`
 	fnTargets `embed:""`
 }
 
-// Run prints the lines that nodes keep.
+// Run prints the lines that the nodes keep.
 func (c *fnLogsCmd) Run(e *env) error {
 	service, path, targets, err := c.of(e, c.Function)
 	if err != nil {
 		return err
 	}
 	if c.Follow && len(targets) > 1 {
-		return &perto.Error{Op: "follow logs", Path: string(c.Function), Kind: perto.KindInvalid, Err: errors.New("only one node can be followed"), Hint: "name it with --to"}
+		return &perto.Error{Op: "follow logs", Path: string(c.Function), Kind: perto.KindInvalid, Err: errors.New("--follow works with one node only"), Hint: "select it with --to"}
 	}
 	type line struct {
 		Node string `json:"node"`

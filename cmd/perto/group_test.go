@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// ownGroup makes a command the head of a process group that is interrupted whole.
+// ownGroup makes a command the leader of a process group, which is interrupted as a whole.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }

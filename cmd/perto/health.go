@@ -13,8 +13,8 @@ import (
 
 type healthCmd struct{}
 
-// Run asks the API of a node or lab on this machine for its health. The exit code is 0
-// when it serves, also when it is degraded, for example because an origin is down.
+// Run reads the health of a node or lab on this machine. The exit code is 0 when it
+// serves, also when it is degraded, for example because an origin is down.
 func (c *healthCmd) Run(e *env) error {
 	ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
 	defer cancel()
@@ -43,8 +43,8 @@ func (c *healthCmd) Run(e *env) error {
 	})
 }
 
-// degraded returns what is wrong around a node that itself serves. A node that is
-// degraded must not be restarted for it, so the exit code stays 0.
+// degraded returns the problems around a node that itself serves. A restart would not
+// help, so the exit code stays 0.
 func degraded(s *node.Status) (reasons []string) {
 	if s.Edge == nil {
 		return nil

@@ -17,15 +17,15 @@ import (
 
 type initCmd struct {
 	Domain  string   `help:"The zone that is delegated to your machines." placeholder:"cdn.example"`
-	Service string   `help:"The name that clients ask for (www.DOMAIN)." placeholder:"NAME"`
+	Service string   `help:"The name that clients use (default: www.DOMAIN)." placeholder:"NAME"`
 	Alias   []string `help:"Names that you CNAME to the service." placeholder:"NAME"`
-	Origin  string   `help:"Where the content comes from." placeholder:"https://origin.example"`
-	Machine []string `sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]; give one flag for each." placeholder:"gru-1=São Paulo=203.0.113.10"`
+	Origin  string   `help:"The origin server of the content." placeholder:"https://origin.example"`
+	Machine []string `sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]. Repeat the flag for each machine." placeholder:"gru-1=São Paulo=203.0.113.10"`
 	Out     string   `short:"o" default:"." help:"Folder to write to." placeholder:"DIR"`
 }
 
-// Run writes a configuration, its zone file and a key. What the flags leave out
-// is asked for.
+// Run writes a configuration, its zone file and a key. It asks for values that the flags
+// do not have.
 func (c *initCmd) Run(e *env) error {
 	place, err := places()
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *initCmd) Run(e *env) error {
 		{o.ZoneFile(), config.InitZone(o, uint32(time.Now().Unix())), 0o644},
 		{o.KeyFile, []byte(replicas.NewKey().File()), 0o600},
 	}
-	for _, f := range files { // nothing is overwritten: look before writing anything
+	for _, f := range files { // overwrite nothing: check all before writing any
 		if _, err := os.Lstat(filepath.Join(c.Out, f.name)); err == nil {
 			return &perto.Error{Op: "write", Path: filepath.Join(c.Out, f.name), Kind: perto.KindConflict, Err: fmt.Errorf("the file exists"), Hint: "choose another folder with --out"}
 		}
@@ -85,13 +85,13 @@ func (c *initCmd) Run(e *env) error {
 }
 
 type keyCmd struct {
-	New keyNewCmd `cmd:"" help:"Print a new key: for heartbeats, or one that signs functions."`
+	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats or for signing functions."`
 }
 
 type keyNewCmd struct {
-	Out  string `short:"o" help:"Write the key to a file that only its owner can read (print it)." placeholder:"FILE"`
-	Keep bool   `help:"Leave a file alone that is there already."`
-	Sign string `help:"Make a key that signs functions, for the person of this name." placeholder:"NAME"`
+	Out  string `short:"o" help:"Write the key to a file that only its owner can read (default: print it)." placeholder:"FILE"`
+	Keep bool   `help:"Keep a file that already exists."`
+	Sign string `help:"Make a key for signing functions, with this name." placeholder:"NAME"`
 }
 
 // Run prints a key, or writes it to a new file.
@@ -103,7 +103,7 @@ func (c *keyNewCmd) Run(e *env) error {
 	if c.Out == "" {
 		return e.print(map[string]string{"key": strings.TrimSpace(key), "public": public}, func(w io.Writer) {
 			fmt.Fprint(w, key)
-			c.tell(e, public)
+			c.printTrust(e, public)
 		})
 	}
 	f, err := os.OpenFile(c.Out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -111,18 +111,18 @@ func (c *keyNewCmd) Run(e *env) error {
 	case errors.Is(err, os.ErrExist) && c.Keep:
 		return c.kept(e)
 	case errors.Is(err, os.ErrExist):
-		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindConflict, Err: errors.New("the file exists"), Hint: "--keep leaves it alone"}
+		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindConflict, Err: errors.New("the file exists"), Hint: "--keep keeps it"}
 	case err != nil:
 		return &perto.Error{Op: "write", Path: c.Out, Kind: perto.KindUnavailable, Err: err}
 	}
 	_, err = f.WriteString(key)
 	if err = errors.Join(err, f.Close()); err == nil {
-		c.tell(e, public)
+		c.printTrust(e, public)
 	}
 	return err
 }
 
-// kept checks that the file which is left alone has a key.
+// kept checks that the existing file has a key.
 func (c *keyNewCmd) kept(e *env) error {
 	if c.Sign == "" {
 		_, err := replicas.LoadKeys(c.Out)
@@ -130,19 +130,19 @@ func (c *keyNewCmd) kept(e *env) error {
 	}
 	key, err := mobility.LoadSigningKey(c.Out)
 	if err == nil {
-		c.tell(e, key.Public().String())
+		c.printTrust(e, key.Public().String())
 	}
 	return err
 }
 
-// tell says what to do with the public half of a key that signs.
-func (c *keyNewCmd) tell(e *env, public string) {
+// printTrust prints the configuration that trusts a signing key.
+func (c *keyNewCmd) printTrust(e *env, public string) {
 	if public != "" {
-		fmt.Fprintf(e.err, "Nodes take what this key signs when their configuration has:\n  functions { trust = [%q] }\n", public)
+		fmt.Fprintf(e.err, "Nodes accept releases signed with this key when their configuration has:\n  functions { trust = [%q] }\n", public)
 	}
 }
 
-// make returns the line of a new key's file; public is what others may know of it.
+// make returns the line of a new key's file and its public key.
 func (c *keyNewCmd) make() (line, public string, err error) {
 	if c.Sign == "" {
 		return replicas.NewKey().File(), "", nil

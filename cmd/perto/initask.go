@@ -14,8 +14,8 @@ import (
 	"perto/config"
 )
 
-// ask asks for what the flags leave out. Without a terminal or a pipe that
-// answers, what is missing is an error that names the flags.
+// ask asks for values that the flags do not have. When the input has no answers, it
+// returns an error that names the flags.
 func (c *initCmd) ask(e *env, place config.PlaceResolver) error {
 	if c.Domain != "" && c.Origin != "" && len(c.Machine) > 0 {
 		return nil
@@ -25,10 +25,10 @@ func (c *initCmd) ask(e *env, place config.PlaceResolver) error {
 	if c.Domain == "" {
 		c.Domain = d.ask("Zone that you will delegate (cdn.example.com)", "", domainName)
 		if c.Service == "" {
-			c.Service = d.ask("Name that clients ask for", "www."+perto.CanonicalName(c.Domain), domainName)
+			c.Service = d.ask("Name that clients use", "www."+perto.CanonicalName(c.Domain), domainName)
 		}
 		if len(c.Alias) == 0 {
-			c.Alias = strings.Fields(d.ask("Names of yours that you will CNAME to it, if any", "none", nil))
+			c.Alias = strings.Fields(d.ask("Your names that will have a CNAME to it, if any", "none", nil))
 			if len(c.Alias) == 1 && c.Alias[0] == "none" {
 				c.Alias = nil
 			}
@@ -45,7 +45,7 @@ func (c *initCmd) ask(e *env, place config.PlaceResolver) error {
 		c.Machine = append(c.Machine, m)
 	}
 	if d.err != nil {
-		return &perto.Error{Op: "ask for what is missing", Kind: perto.KindInvalid, Err: d.err, Hint: "give --domain, --origin and --machine"}
+		return &perto.Error{Op: "read missing values", Kind: perto.KindInvalid, Err: d.err, Hint: "give --domain, --origin and --machine"}
 	}
 	return nil
 }
@@ -55,12 +55,12 @@ type dialogue struct {
 	lines <-chan string // closed when the input ends
 	done  <-chan struct{}
 	out   io.Writer
-	more  bool  // more machines are asked for
-	err   error // there will be no answer
+	more  bool  // ask for another machine
+	err   error // no further answers
 }
 
-// readLines reads lines as they come. Reading a terminal cannot be interrupted,
-// so that it goes on, of no consequence, when nobody listens any more.
+// readLines reads lines in the background. Reading a terminal cannot be interrupted, so
+// the goroutine may stay until the process ends.
 func readLines(in io.Reader) <-chan string {
 	lines := make(chan string)
 	go func() {
@@ -72,7 +72,7 @@ func readLines(in io.Reader) <-chan string {
 	return lines
 }
 
-// ask asks until an answer is sound; an empty one takes the usual answer.
+// ask asks until the answer is valid. An empty answer stands for usual.
 func (d *dialogue) ask(question, usual string, check func(string) error) string {
 	for d.err == nil {
 		fmt.Fprint(d.out, question)
@@ -87,7 +87,7 @@ func (d *dialogue) ask(question, usual string, check func(string) error) string 
 		}
 		if !ok {
 			fmt.Fprintln(d.out)
-			d.err = errors.New("there was no answer")
+			d.err = errors.New("the input has no answer")
 			return ""
 		}
 		if line == "" {
@@ -107,11 +107,11 @@ func (d *dialogue) ask(question, usual string, check func(string) error) string 
 	return ""
 }
 
-// machine asks for the n-th machine and returns it as --machine takes it; "" for
-// no more.
+// machine asks for the n-th machine and returns it in the form of --machine, or "" for no
+// more.
 func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 	d.more = true
-	question := fmt.Sprintf("Machine %d, its name (gru-1: what comes before the hyphen names its PoP)", n+1)
+	question := fmt.Sprintf("Name of machine %d (for example gru-1; the part before the hyphen is its PoP)", n+1)
 	var name string
 	if n == 0 {
 		name = d.ask(question, "", nonEmpty)
@@ -125,12 +125,12 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 		_, err := place(s)
 		return err
 	})
-	addresses := d.ask("  Public addresses, with commas between", "", func(s string) error {
+	addresses := d.ask("  Public addresses, separated by commas", "", func(s string) error {
 		_, err := config.ParseMachine("x=x=" + strings.ReplaceAll(s, " ", ""))
 		if err != nil {
 			for _, a := range strings.Split(s, ",") {
 				if _, err := netip.ParseAddr(strings.TrimSpace(a)); err != nil {
-					return fmt.Errorf("%q is no IP address", a)
+					return fmt.Errorf("%q is not an IP address", a)
 				}
 			}
 		}
@@ -141,14 +141,14 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 
 func nonEmpty(s string) error {
 	if s == "" {
-		return errors.New("an answer is needed")
+		return errors.New("an answer is required")
 	}
 	return nil
 }
 
 func domainName(s string) error {
 	if name := perto.CanonicalName(s); name == "" || strings.ContainsAny(name, " /:@") || !strings.Contains(name, ".") {
-		return fmt.Errorf("%q is no domain name", s)
+		return fmt.Errorf("%q is not a domain name", s)
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func domainName(s string) error {
 func originURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" {
-		return fmt.Errorf(`%q is no origin; it takes "http://host" or "https://host"`, s)
+		return fmt.Errorf(`%q is not an origin; use the form "http://host" or "https://host"`, s)
 	}
 	return nil
 }

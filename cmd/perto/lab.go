@@ -19,38 +19,38 @@ import (
 )
 
 type labCmd struct {
-	Up       labUpCmd       `cmd:"" default:"withargs" help:"Bring a world up (the default)."`
-	Vantages labVantagesCmd `cmd:"" help:"List the vantages: clients in cities, and whom they ask."`
-	Fetch    labFetchCmd    `cmd:"" help:"Fetch a page from a city and show where the time went."`
+	Up       labUpCmd       `cmd:"" default:"withargs" help:"Start a lab (the default command)."`
+	Vantages labVantagesCmd `cmd:"" help:"List the vantages: clients in cities, with their resolvers."`
+	Fetch    labFetchCmd    `cmd:"" help:"Fetch a page from a city and show the time of each step."`
 	Compare  labCompareCmd  `cmd:"" help:"Fetch a page from every city."`
 	Trace    labTraceCmd    `cmd:"" help:"Show the numbered steps of a request."`
-	Browse   labBrowseCmd   `cmd:"" help:"Open a browser that is in a city."`
+	Browse   labBrowseCmd   `cmd:"" help:"Open a browser as a client in a city."`
 	Run      labRunCmd      `cmd:"" help:"Run an experiment and report: moved-code."`
-	Kill     labKillCmd     `cmd:"" help:"Let an edge's process die."`
-	Freeze   labFreezeCmd   `cmd:"" help:"Stop a host as SIGSTOP would."`
-	Cut      labCutCmd      `cmd:"" help:"Take a host off the network, in silence."`
-	Heal     labHealCmd     `cmd:"" help:"Make a host well again."`
-	Resolver labResolverCmd `cmd:"" help:"Be a caching resolver, in a world made of containers."`
-	Client   labClientCmd   `cmd:"" help:"Be a client with a SOCKS door, in a world made of containers."`
-	Page     labPageCmd     `cmd:"" help:"Show a world made of containers."`
-	WAN      labWANCmd      `cmd:"" name:"wan" help:"The globe between containers: carry, show and break what lies between regions."`
+	Kill     labKillCmd     `cmd:"" help:"Kill an edge's process."`
+	Freeze   labFreezeCmd   `cmd:"" help:"Freeze a host, as SIGSTOP does."`
+	Cut      labCutCmd      `cmd:"" help:"Disconnect a host from the network without a message."`
+	Heal     labHealCmd     `cmd:"" help:"Revert kill, freeze and cut of a host."`
+	Resolver labResolverCmd `cmd:"" help:"Run a caching resolver, for a world made of containers."`
+	Client   labClientCmd   `cmd:"" help:"Run a client with a SOCKS door, for a world made of containers."`
+	Page     labPageCmd     `cmd:"" help:"Serve the page of a world made of containers."`
+	WAN      labWANCmd      `cmd:"" name:"wan" help:"WAN emulator between containers: carry packets, show and change conditions between regions."`
 }
 
 type labUpCmd struct {
-	Scenario    string `arg:"" optional:"" default:"world" enum:"world" help:"Which world (world)."`
-	Config      string `short:"c" help:"Your own PoPs and services instead of the demo's." placeholder:"FILE"`
-	Origin      string `help:"Your own site behind the CDN, instead of the shop and its functions." placeholder:"URL"`
-	OriginPlace string `help:"City where the origin stands (Ashburn)." placeholder:"CITY"`
-	DoorPlace   string `help:"City from which the doors to the authoritative servers ask (São Paulo)." placeholder:"CITY"`
+	Scenario    string `arg:"" optional:"" default:"world" enum:"world" help:"Name of the scenario (world)."`
+	Config      string `short:"c" help:"Configuration with your own PoPs and services, instead of the demo's." placeholder:"FILE"`
+	Origin      string `help:"Your own site as the origin, instead of the shop and its functions." placeholder:"URL"`
+	OriginPlace string `help:"City of the origin (default: Ashburn)." placeholder:"CITY"`
+	DoorPlace   string `help:"City of the clients behind the doors to the authoritative servers (default: São Paulo)." placeholder:"CITY"`
 	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
 	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
 	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
 	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
-	Cache       string `help:"Cache of each edge, such as 64MiB (256MiB)." placeholder:"SIZE"`
-	Verbose     bool   `short:"v" help:"Log what the nodes do, to stderr."`
+	Cache       string `help:"Cache of each edge, for example 64MiB (default: 256MiB)." placeholder:"SIZE"`
+	Verbose     bool   `short:"v" help:"Write the nodes' log to stderr."`
 }
 
-// Run brings the lab up and keeps it up until it is interrupted.
+// Run starts the lab and keeps it running until it is interrupted.
 func (c *labUpCmd) Run(e *env) error {
 	start := time.Now()
 	place, err := places()
@@ -98,12 +98,12 @@ func (c *labUpCmd) Run(e *env) error {
 	return nil
 }
 
-// serveAPI serves the lab's API at the first free port from the one asked for.
+// serveAPI serves the lab's API on the first free port from the requested one on.
 func serveAPI(l *lab.Lab, address string) (stop func(), at string, err error) {
 	host, portText, err := net.SplitHostPort(address)
 	port, perr := strconv.Atoi(portText)
 	if err != nil || perr != nil {
-		return nil, "", &perto.Error{Op: "serve API on", Path: address, Kind: perto.KindInvalid, Err: errors.New(`it takes "IP:port"`)}
+		return nil, "", &perto.Error{Op: "serve API on", Path: address, Kind: perto.KindInvalid, Err: errors.New(`use the form "IP:port"`)}
 	}
 	const tries = 100
 	var listener net.Listener
@@ -137,7 +137,7 @@ func serveAPI(l *lab.Lab, address string) (stop func(), at string, err error) {
 	}, listener.Addr().String(), nil
 }
 
-// welcome prints what is there and what to try.
+// welcome prints the parts of the lab and commands to try.
 func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 	world := &l.World.World
 	edges := 0
@@ -191,7 +191,7 @@ Try, in another terminal:
   perto%[4]s explain %[6]s --client 200.144.248.0/24
   perto%[4]s lab kill %[8]s                      # and ask again; perto lab heal %[8]s
 
-Ctrl-C takes it down.
+Ctrl-C stops it.
 `, authoritative, office, officeCity, flag, byName, service, site, edge)
 }
 

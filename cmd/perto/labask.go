@@ -19,12 +19,12 @@ import (
 func ms(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
 
 type labFetchCmd struct {
-	URL     string `arg:"" help:"What to fetch (http)."`
+	URL     string `arg:"" help:"URL to fetch (http)."`
 	From    string `required:"" help:"Vantage that fetches." placeholder:"CITY"`
-	Headers bool   `short:"i" help:"Show the answer's header fields."`
+	Headers bool   `short:"i" help:"Show the response's header fields."`
 }
 
-// Run fetches once and shows where the time went.
+// Run fetches once and shows the time of each step.
 func (c *labFetchCmd) Run(e *env) error {
 	var f lab.Fetched
 	if err := e.get("/api/lab/fetch", url.Values{"from": {c.From}, "url": {c.URL}}, &f); err != nil {
@@ -53,7 +53,7 @@ func (c *labFetchCmd) Run(e *env) error {
 }
 
 type labCompareCmd struct {
-	URL string `arg:"" help:"What to fetch (http)."`
+	URL string `arg:"" help:"URL to fetch (http)."`
 }
 
 // Run fetches from every vantage at once.
@@ -93,12 +93,12 @@ func (c *labCompareCmd) Run(e *env) error {
 }
 
 type labTraceCmd struct {
-	URL  string `arg:"" help:"What to fetch (http)."`
+	URL  string `arg:"" help:"URL to fetch (http)."`
 	From string `required:"" help:"Vantage that fetches." placeholder:"CITY"`
 	SVG  string `help:"Draw the steps on a map, to this file." placeholder:"FILE"`
 }
 
-// Run prints the numbered steps of a request, as in the picture of Akamai's
+// Run prints the numbered steps of a request, as in the common picture of Akamai's
 // network.
 func (c *labTraceCmd) Run(e *env) error {
 	var tr lab.Trace
@@ -141,27 +141,27 @@ type (
 // Run kills a host's process.
 func (c *labKillCmd) Run(e *env) error { return c.apply(e, lab.Kill) }
 
-// Run stops a host.
+// Run freezes a host.
 func (c *labFreezeCmd) Run(e *env) error { return c.apply(e, lab.Freeze) }
 
-// Run takes a host off the network.
+// Run disconnects a host from the network.
 func (c *labCutCmd) Run(e *env) error { return c.apply(e, lab.Cut) }
 
-// Run makes a host well again.
+// Run reverts kill, freeze and cut.
 func (c *labHealCmd) Run(e *env) error { return c.apply(e, lab.Heal) }
 
 type labBrowseCmd struct {
-	URL     string `arg:"" optional:"" default:"http://www.shop.example/" help:"What to open."`
+	URL     string `arg:"" optional:"" default:"http://www.shop.example/" help:"URL to open."`
 	From    string `required:"" help:"Vantage to browse from." placeholder:"CITY"`
 	Browser string `help:"Browser to start (Chromium or Chrome)." env:"PERTO_BROWSER" placeholder:"COMMAND"`
 }
 
-// browsers are tried in turn.
+// browsers returns the browsers that are tried in order.
 func browsers() []string {
 	return []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"}
 }
 
-// Run opens a browser whose connections and names go through a vantage.
+// Run opens a browser. Its connections and name queries go through a vantage.
 func (c *labBrowseCmd) Run(e *env) error {
 	var list []lab.VantageInfo
 	if err := e.get("/api/lab/vantages", nil, &list); err != nil {

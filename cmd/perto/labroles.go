@@ -18,17 +18,17 @@ import (
 	"perto/node"
 )
 
-// The lab's roles as processes of their own, for worlds made of containers.
+// The lab's roles as separate processes, for worlds made of containers.
 
 type labResolverCmd struct {
-	Name   string       `help:"Its name." default:"resolver"`
-	Listen string       `help:"Where it is asked, UDP and TCP." default:":53" placeholder:"IP:PORT"`
+	Name   string       `help:"Name of the resolver." default:"resolver"`
+	Listen string       `help:"Address to listen on, UDP and TCP." default:":53" placeholder:"IP:PORT"`
 	Root   []netip.Addr `required:"" help:"Addresses of root name servers." placeholder:"ADDR"`
-	ECS    bool         `name:"ecs" help:"Tell name servers the client's subnet (RFC 7871)."`
-	IPv6   bool         `name:"ipv6" help:"Ask name servers over IPv6 too."`
+	ECS    bool         `name:"ecs" help:"Send the client's subnet to name servers (RFC 7871)."`
+	IPv6   bool         `name:"ipv6" help:"Query name servers over IPv6 too."`
 }
 
-// Run resolves for clients until it is interrupted.
+// Run serves DNS to clients until it is interrupted.
 func (c *labResolverCmd) Run(e *env) error {
 	r := &access.Resolver{Station: osStation(c.Name, c.IPv6), Roots: c.Root, SendECS: c.ECS, Listen: c.Listen}
 	if err := r.Start(); err != nil {
@@ -40,13 +40,13 @@ func (c *labResolverCmd) Run(e *env) error {
 
 type labClientCmd struct {
 	Name     string     `required:"" help:"Name of the vantage." placeholder:"NAME"`
-	Place    string     `required:"" help:"Where it stands." placeholder:"CITY"`
-	Resolver netip.Addr `required:"" help:"Whom it asks for names." placeholder:"ADDR"`
-	SOCKS    string     `name:"socks" help:"Where the SOCKS 5 door is." default:":1080" placeholder:"IP:PORT"`
+	Place    string     `required:"" help:"City of the client." placeholder:"CITY"`
+	Resolver netip.Addr `required:"" help:"Address of its resolver." placeholder:"ADDR"`
+	SOCKS    string     `name:"socks" help:"Address of the SOCKS 5 door." default:":1080" placeholder:"IP:PORT"`
 	IPv6     bool       `name:"ipv6" help:"Connect over IPv6 too."`
 }
 
-// Run is a client with a SOCKS door until it is interrupted.
+// Run runs a client with a SOCKS door until it is interrupted.
 func (c *labClientCmd) Run(e *env) error {
 	find, err := places()
 	if err != nil {
@@ -84,10 +84,10 @@ func (c *labClientCmd) Run(e *env) error {
 type labPageCmd struct {
 	Config  string   `short:"c" required:"" help:"The world's configuration." placeholder:"FILE"`
 	Console string   `required:"" help:"A name server's API." placeholder:"HOST:PORT"`
-	Vantage []string `required:"" help:"API of a client; give one flag for each." placeholder:"HOST:PORT"`
+	Vantage []string `required:"" help:"API of a client. Repeat the flag for each client." placeholder:"HOST:PORT"`
 }
 
-// Run shows a world of processes until it is interrupted.
+// Run serves the page of a world made of processes until it is interrupted.
 func (c *labPageCmd) Run(e *env) error {
 	place, err := places()
 	if err != nil {
@@ -107,8 +107,8 @@ func (c *labPageCmd) Run(e *env) error {
 	return e.serveRole(nil, mux)
 }
 
-// serveRole serves a role's API until the context ends. status is what it says
-// of itself; nil: the mux answers that.
+// serveRole serves a role's API until the context ends. When status is nil, the mux
+// serves the status.
 func (e *env) serveRole(status *node.Status, mux *http.ServeMux) error {
 	if status != nil {
 		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, status) })
@@ -126,8 +126,8 @@ func (e *env) serveRole(status *node.Status, mux *http.ServeMux) error {
 	return nil
 }
 
-// osStation is this machine on the operating system's network. Its addresses
-// only say which families it has.
+// osStation returns this machine on the operating system's network. Its addresses only
+// show which address families it has.
 func osStation(name string, ipv6 bool) *access.Station {
 	s := &access.Station{Network: &netx.OS{}, Name: name, Addrs: []netip.Addr{netip.IPv4Unspecified()}}
 	if ipv6 {

@@ -12,16 +12,16 @@ import (
 )
 
 type labRunCmd struct {
-	Report string `arg:"" enum:"moved-code" help:"Which one: moved-code (the same page with its code at the origin and at the edges)." placeholder:"REPORT"`
-	Rounds int    `default:"3" help:"How often every vantage looks." placeholder:"N"`
+	Report string `arg:"" enum:"moved-code" help:"The experiment: moved-code (the same page with its code at the origin and at the edges)." placeholder:"REPORT"`
+	Rounds int    `default:"3" help:"Number of fetches by every vantage." placeholder:"N"`
 	Seed   uint64 `help:"Seed of the paths' delays." default:"1"`
-	HTML   string `name:"html" help:"Write the report as a page with plots, too." placeholder:"FILE"`
+	HTML   string `name:"html" help:"Also write the report as a page with plots." placeholder:"FILE"`
 }
 
-// Run brings worlds of its own up, measures, and takes them down.
+// Run starts worlds of its own, measures, and stops them.
 func (c *labRunCmd) Run(e *env) error {
 	if c.Rounds < 1 {
-		return &perto.Error{Op: "run report", Path: c.Report, Kind: perto.KindInvalid, Err: fmt.Errorf("--rounds takes 1 or more")}
+		return &perto.Error{Op: "run report", Path: c.Report, Kind: perto.KindInvalid, Err: fmt.Errorf("--rounds must be 1 or more")}
 	}
 	place, err := places()
 	if err != nil {

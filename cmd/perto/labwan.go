@@ -23,23 +23,23 @@ import (
 
 // labWANCmd is "perto lab wan": see docs/wan.md.
 type labWANCmd struct {
-	API string `name:"wan" help:"Address of the wan's API." default:"127.0.0.1:8090" env:"PERTO_WAN" placeholder:"IP:PORT"`
+	API string `name:"wan" help:"Address of the WAN emulator's API." default:"127.0.0.1:8090" env:"PERTO_WAN" placeholder:"IP:PORT"`
 
-	Serve wanServeCmd `cmd:"" help:"Be the wan: carry packets between regions (Linux, as root)."`
-	Show  wanShowCmd  `cmd:"" help:"Show what lies between the regions, and what passed."`
+	Serve wanServeCmd `cmd:"" help:"Run the WAN emulator: carry packets between regions (Linux, as root)."`
+	Show  wanShowCmd  `cmd:"" help:"Show the conditions between the regions, with packet counters."`
 	Set   wanSetCmd   `cmd:"" help:"Change delay, jitter, loss or bandwidth of a region, or of a pair."`
-	Cut   wanCutCmd   `cmd:"" help:"Cut a region off, or a pair, in silence."`
-	Heal  wanHealCmd  `cmd:"" help:"Put a region, a pair or everything back to how it was at the start."`
-	Join  wanJoinCmd  `cmd:"" help:"Add routes to the wan, drop privileges, and become another command (Linux, as root)."`
+	Cut   wanCutCmd   `cmd:"" help:"Disconnect a region or a pair without a message."`
+	Heal  wanHealCmd  `cmd:"" help:"Restore the conditions of a region, a pair or everything to those at the start."`
+	Join  wanJoinCmd  `cmd:"" help:"Add routes to the WAN emulator, drop privileges, and execute another command (Linux, as root)."`
 }
 
 type wanServeCmd struct {
-	Config string   `short:"c" help:"A configuration: each PoP becomes a region, of the /24 or /64 networks its edges are in." placeholder:"FILE"`
-	Region []string `sep:"none" help:"A region: NAME=PREFIX[,PREFIX]@PLACE. May be repeated, also beside -c." placeholder:"REGION"`
+	Config string   `short:"c" help:"A configuration. Each PoP becomes a region with the /24 or /64 networks of its edges." placeholder:"FILE"`
+	Region []string `sep:"none" help:"A region: NAME=PREFIX[,PREFIX]@PLACE. Repeat the flag for each region, also together with -c." placeholder:"REGION"`
 	Listen string   `help:"Address of the API." default:"127.0.0.1:8090" placeholder:"IP:PORT"`
-	Seed   uint64   `help:"Seed of the delays (the lab's model: equal seeds give equal worlds), of loss and jitter." default:"1"`
+	Seed   uint64   `help:"Seed of delays, loss and jitter. Equal seeds give equal delays (the lab's model)." default:"1"`
 	Device string   `help:"Name of the TUN device." default:"tun0"`
-	DropTo string   `help:"User and group to become when everything is open; empty to stay." default:"65532:65532" placeholder:"UID:GID"`
+	DropTo string   `help:"User and group to change to when everything is open; empty: no change." default:"65532:65532" placeholder:"UID:GID"`
 }
 
 // Run carries packets until it is interrupted.
@@ -90,13 +90,13 @@ func (c *wanServeCmd) regions() ([]wan.Region, error) {
 	return regions, nil
 }
 
-// Lengths of the networks that containers of one region share, in bits.
+// Lengths in bits of the networks that the containers of one region share.
 const (
 	regionBits4 = 24
 	regionBits6 = 64
 )
 
-// regionOf returns the region that a PoP's edges stand in.
+// regionOf returns the region of a PoP's edges.
 func regionOf(p *config.PoP) wan.Region {
 	r := wan.Region{Name: string(p.Name), Place: p.Place}
 	for _, e := range p.Edges {
@@ -113,24 +113,24 @@ func regionOf(p *config.PoP) wan.Region {
 	return r
 }
 
-// wanEnv is an env that asks the wan's API.
+// env returns an env for the WAN emulator's API.
 func (c *labWANCmd) env(e *env) *env {
 	asking := *e
 	asking.api = c.API
 	return &asking
 }
 
-// wanHint replaces the hint of an error that says that nobody listens.
+// wanHint replaces the hint of a connection error.
 func wanHint(err error) error {
 	if f, ok := errors.AsType[*perto.Error](err); ok && f.Kind == perto.KindUnavailable && f.Hint != "" {
-		f.Hint = `is a wan running there? start one with "perto lab wan serve", or name another with --wan or PERTO_WAN`
+		f.Hint = `is a WAN emulator running there? start one with "perto lab wan serve", or select another with --wan or PERTO_WAN`
 	}
 	return err
 }
 
 type wanShowCmd struct{}
 
-// Run shows the regions and what lies between them.
+// Run shows the regions and the conditions between them.
 func (c *wanShowCmd) Run(e *env, w *labWANCmd) error {
 	var s wan.State
 	if err := w.env(e).get("/v1/wan", nil, &s); err != nil {
@@ -149,8 +149,8 @@ func (c *wanShowCmd) Run(e *env, w *labWANCmd) error {
 	})
 }
 
-// writePairs writes a table of directions. Two that meet the same are one line,
-// with their counters added.
+// writePairs writes a table of directions. Two directions with equal conditions are one
+// line with the sum of their counters.
 func writePairs(out io.Writer, pairs []wan.Pair) {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "BETWEEN\t\t\tDELAY\tJITTER\tLOSS\tBANDWIDTH\tSTATE\tPACKETS\tBYTES\tLOST\tOVERFLOW\tCUT")
@@ -186,7 +186,7 @@ func sameConditions(p, q wan.Pair) bool {
 	return p == q
 }
 
-// rate writes bits per second as the configuration would.
+// rate formats bits per second in the form of the configuration.
 func rate(bitsPerSecond uint64) string {
 	switch n := float64(bitsPerSecond); {
 	case n == 0:
@@ -200,11 +200,11 @@ func rate(bitsPerSecond uint64) string {
 	}
 }
 
-// between names what a change is about.
+// between selects a region or a pair.
 type between struct {
 	From   string `arg:"" help:"Region."`
-	To     string `arg:"" optional:"" help:"The other region (all the others)."`
-	OneWay bool   `help:"Change only packets that leave the first region."`
+	To     string `arg:"" optional:"" help:"The other region (default: all others)."`
+	OneWay bool   `help:"Change only packets from the first region."`
 }
 
 func (b *between) values() url.Values {
@@ -218,7 +218,7 @@ func (b *between) values() url.Values {
 	return v
 }
 
-// change asks the wan for a change and shows the pairs that it changed.
+// change sends a change to the WAN emulator and shows the pairs that it changed.
 func (c *labWANCmd) change(e *env, v url.Values) error {
 	var changed []wan.Pair
 	if err := c.env(e).post("/v1/wan", v, &changed); err != nil {
@@ -229,14 +229,14 @@ func (c *labWANCmd) change(e *env, v url.Values) error {
 
 type wanSetCmd struct {
 	between
-	Delay     string `help:"One way; a round trip takes twice as long." placeholder:"80ms"`
-	Jitter    string `help:"How much longer a packet may take." placeholder:"5ms"`
-	Reorder   string `help:"Whether jitter changes the order of a flow's packets (true, false)." placeholder:"BOOL"`
-	Loss      string `help:"Share of packets lost." placeholder:"1%"`
-	Bandwidth string `help:"Of each pair, each way; none ends the limit." placeholder:"10Mbps"`
+	Delay     string `help:"Delay in one direction; a round trip takes twice as long." placeholder:"80ms"`
+	Jitter    string `help:"Most additional delay of a packet." placeholder:"5ms"`
+	Reorder   string `help:"Let jitter change the order of a flow's packets (true, false)." placeholder:"BOOL"`
+	Loss      string `help:"Share of packets that are lost." placeholder:"1%"`
+	Bandwidth string `help:"Bandwidth of each pair in each direction; none: no limit." placeholder:"10Mbps"`
 }
 
-// Run changes conditions; what is not given stays.
+// Run changes conditions. Conditions without a flag stay.
 func (c *wanSetCmd) Run(e *env, w *labWANCmd) error {
 	v := c.values()
 	for name, text := range map[string]string{"delay": c.Delay, "jitter": c.Jitter, "reorder": c.Reorder, "loss": c.Loss, "bandwidth": c.Bandwidth} {
@@ -244,7 +244,7 @@ func (c *wanSetCmd) Run(e *env, w *labWANCmd) error {
 			v.Set(name, text)
 		}
 	}
-	change, err := wan.ParseChange(v) // so that a mistake needs no wan to be found
+	change, err := wan.ParseChange(v) // finds mistakes without a running emulator
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (c *wanSetCmd) Run(e *env, w *labWANCmd) error {
 
 type wanCutCmd struct{ between }
 
-// Run cuts a region or a pair off.
+// Run disconnects a region or a pair.
 func (c *wanCutCmd) Run(e *env, w *labWANCmd) error {
 	v := c.values()
 	v.Set("cut", "true")
@@ -264,11 +264,11 @@ func (c *wanCutCmd) Run(e *env, w *labWANCmd) error {
 }
 
 type wanHealCmd struct {
-	From string `arg:"" optional:"" help:"Region (all of them)."`
-	To   string `arg:"" optional:"" help:"The other region (all the others)."`
+	From string `arg:"" optional:"" help:"Region (default: all)."`
+	To   string `arg:"" optional:"" help:"The other region (default: all others)."`
 }
 
-// Run puts everything back to how it was at the start.
+// Run restores the conditions at the start.
 func (c *wanHealCmd) Run(e *env, w *labWANCmd) error {
 	v := url.Values{"reset": {"true"}}
 	if c.From != "" {
@@ -281,12 +281,12 @@ func (c *wanHealCmd) Run(e *env, w *labWANCmd) error {
 }
 
 type wanJoinCmd struct {
-	Route   []string `sep:"none" required:"" help:"A network and the wan's address in this region. May be repeated." placeholder:"198.18.0.0/15=198.18.1.254"`
-	DropTo  string   `help:"User and group to become." default:"65532:65532" placeholder:"UID:GID"`
-	Command []string `arg:"" passthrough:"" help:"What to run, and its arguments."`
+	Route   []string `sep:"none" required:"" help:"A network and the WAN emulator's address in this region. Repeat the flag for each network." placeholder:"198.18.0.0/15=198.18.1.254"`
+	DropTo  string   `help:"User and group to change to." default:"65532:65532" placeholder:"UID:GID"`
+	Command []string `arg:"" passthrough:"" help:"Command to execute, with its arguments."`
 }
 
-// Run adds the routes and becomes the command.
+// Run adds the routes and then executes the command in this process.
 func (c *wanJoinCmd) Run(e *env) error {
 	command := c.Command
 	if command[0] == "--" {

@@ -27,13 +27,13 @@ import (
 	"perto/lab/wan"
 )
 
-// globe is three regions around a wan, each thing in a network namespace of its
-// own, as containers are:
+// globe is three regions around a WAN emulator. Each host is in a network namespace of
+// its own, as containers are:
 //
 //	host gru --198.18.1.0/24-- wan --198.18.2.0/24-- host fra
 //	                            '----198.18.3.0/24-- host syd
 //
-// Everything in it is the real command, started as root and then unprivileged.
+// All processes are the real command, started as root and then unprivileged.
 type globe struct {
 	t     *testing.T
 	perto string // the command
@@ -81,7 +81,7 @@ func newGlobe(t *testing.T) *globe {
 		})
 		g.in(h, func() error { return address("eth", hostAddr(r.name), regionAddr6(r.name, 10)) })
 	}
-	g.in(g.wan, func() error { // strict filters must agree with the wan's ways
+	g.in(g.wan, func() error { // strict reverse path filters must accept the emulator's routes
 		return errors.Join(
 			os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
 			os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0),
@@ -91,8 +91,8 @@ func newGlobe(t *testing.T) *globe {
 	return g
 }
 
-// command gives the test's own binary the name under which it is perto (see
-// TestMain), at a place where an unprivileged user may execute it.
+// command links the test binary under the name with which it acts as perto (see
+// TestMain), in a folder where an unprivileged user may execute it.
 func command(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "perto-wan-*")
@@ -150,7 +150,7 @@ func address(link string, addrs ...netip.Addr) error {
 	for _, a := range addrs {
 		at := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(24, 32)}}
 		if a.Is6() {
-			at.Mask, at.Flags = net.CIDRMask(64, 128), unix.IFA_F_NODAD // nobody else is there to ask
+			at.Mask, at.Flags = net.CIDRMask(64, 128), unix.IFA_F_NODAD // no duplicate address detection: the link has no other host
 		}
 		if err := netlink.AddrAdd(l, at); err != nil {
 			return err
@@ -166,9 +166,9 @@ func (g *globe) in(n *netns.Namespace, f func() error) {
 	}
 }
 
-// start runs perto in a namespace until the test ends, and waits for a line that
-// holds ready. It runs on a leash, so that a killed test leaves nothing behind; the
-// kernel's parent-death signal would be lost with the privileges.
+// start runs perto in a namespace until the test ends, and waits for a line with ready.
+// The process runs under leash, so that a killed test leaves no process. The kernel's
+// parent-death signal would be lost when privileges are dropped.
 func (g *globe) start(n *netns.Namespace, ready string, args ...string) {
 	g.t.Helper()
 	out := newOutput()
@@ -188,7 +188,7 @@ func (g *globe) start(n *netns.Namespace, ready string, args ...string) {
 	out.waitFor(g.t, ready)
 }
 
-// ask runs perto to its end in the wan's namespace.
+// ask runs perto in the emulator's namespace and returns its output.
 func (g *globe) ask(args ...string) string {
 	g.t.Helper()
 	var out, diagnostics bytes.Buffer
@@ -201,7 +201,7 @@ func (g *globe) ask(args ...string) string {
 	return out.String()
 }
 
-// serve starts the wan and lets every host join.
+// serve starts the emulator and joins every host.
 func (g *globe) serve() {
 	g.t.Helper()
 	args := []string{"lab", "wan", "serve"}
@@ -216,7 +216,7 @@ func (g *globe) serve() {
 	joins.Wait()
 }
 
-// join lets a host join, and checks what the command that it then runs can do.
+// join joins a host, and checks the privileges of the command that it runs.
 func (g *globe) join(region string, h *netns.Namespace) {
 	cmd := exec.Command(g.perto, "lab", "wan", "join", "--route", "198.18.0.0/15="+regionAddr(region, 254).String(),
 		"--route", "2001:db8::/32="+regionAddr6(region, 254).String(), "--", "perto-joined", "--drop-to", "0")
@@ -233,8 +233,8 @@ func (g *globe) join(region string, h *netns.Namespace) {
 	}
 }
 
-// set changes conditions through the API, by the values of its form. (A command
-// line takes a second to start under the race detector.)
+// set changes conditions with the API's form. (A command takes a second to start under
+// the race detector.)
 func (g *globe) set(form string) {
 	g.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -251,7 +251,7 @@ func (g *globe) set(form string) {
 	}
 }
 
-// echo answers UDP and TCP on port 7 of an address of a region's host.
+// echo serves UDP and TCP echo on port 7 of an address of a region's host.
 func (g *globe) echo(region string, addr netip.Addr) {
 	g.t.Helper()
 	at := netip.AddrPortFrom(addr, 7).String()
@@ -299,8 +299,8 @@ func (g *globe) dial(network, from string, to netip.Addr) (c net.Conn, err error
 	return c, err
 }
 
-// ping sends n datagrams, one every few milliseconds, and returns the round-trip
-// times of those that came back within a second of the last.
+// ping sends n datagrams, one every few milliseconds. It returns the round-trip times of
+// those that come back within a second of the last.
 func (g *globe) ping(from string, to netip.Addr, n int) []time.Duration {
 	g.t.Helper()
 	c, err := g.dial("udp", from, to)
@@ -357,8 +357,8 @@ func TestWAN(t *testing.T) {
 func (g *globe) delay(t *testing.T, fra netip.Addr) {
 	for _, rtt := range []time.Duration{20 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond} {
 		g.set("from=gru&to=fra&delay=" + (rtt / 2).String())
-		g.ping("gru", fra, 1) // neighbours learn each other's addresses
-		// A crowded machine may run late, but not five times in a row.
+		g.ping("gru", fra, 1) // resolves the addresses of neighbours
+		// A slow machine may be late, but not five times in a row.
 		var got []time.Duration
 		for try := 0; try < 5 && (try == 0 || median(got) > rtt*115/100); try++ {
 			if got = g.ping("gru", fra, 100); len(got) < 100 {
@@ -425,7 +425,7 @@ func (g *globe) bandwidth(t *testing.T) {
 	g.set("reset=true")
 }
 
-// much is for its number: what one wan carries without limits.
+// much measures the throughput of an emulator without limits.
 func (g *globe) much(t *testing.T) {
 	const bytes = 50_000_000
 	g.set("from=gru&to=fra&delay=5ms")
@@ -433,8 +433,8 @@ func (g *globe) much(t *testing.T) {
 	t.Logf("%d bytes in %v: %.0f Mbps", bytes, took, bytes*8/took.Seconds()/1e6)
 }
 
-// transfer sends bytes over TCP and returns how long it took until the other
-// side had them all.
+// transfer sends bytes over TCP and returns the time until the other side has received
+// them all.
 func (g *globe) transfer(t *testing.T, from string, to netip.Addr, bytes int64) time.Duration {
 	t.Helper()
 	c, err := g.dial("tcp", from, to)

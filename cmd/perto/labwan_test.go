@@ -19,7 +19,7 @@ func TestPoPsAreRegions(t *testing.T) {
 	}
 }
 
-func TestRatesAreWrittenAsTheyAreRead(t *testing.T) {
+func TestRateRoundTrip(t *testing.T) {
 	for n, want := range map[uint64]string{0: "no limit", 1000: "1kbps", 56_600: "56.6kbps", 20_000_000: "20Mbps", 2_500_000_000: "2.5Gbps"} {
 		if got := rate(n); got != want {
 			t.Errorf("%d bit/s is %q, want %q", n, got, want)

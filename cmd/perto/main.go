@@ -1,5 +1,5 @@
-// Command perto is the whole of perto: a CDN that you own, and a laboratory that
-// shows it. See the README for a first tour and "perto --help" for the commands.
+// Command perto runs and operates a CDN on your own machines, and a laboratory that
+// demonstrates it. See the README for a first tour and "perto --help" for the commands.
 package main
 
 import (
@@ -28,33 +28,33 @@ type cli struct {
 	API  string `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
 	JSON bool   `help:"Print results as JSON."`
 
-	Lab     labCmd     `cmd:"" help:"An Internet in one process: bring it up, look at it, break it."`
-	Dig     digCmd     `cmd:"" help:"Ask for a name as somebody in a city of the lab would."`
-	Explain explainCmd `cmd:"" help:"Say why a name is answered as it is."`
-	Status  statusCmd  `cmd:"" help:"Show what serves, and what is known of it."`
-	Drain   drainCmd   `cmd:"" help:"Take an edge, or a provider's edges, out of the answers."`
-	Undrain undrainCmd `cmd:"" help:"Let heartbeats and probes decide about an edge again."`
-	Purge   purgeCmd   `cmd:"" help:"Remove stored replies: of a URL, with a tag, or all."`
+	Lab     labCmd     `cmd:"" help:"Run an Internet in one process, inspect it and break parts of it."`
+	Dig     digCmd     `cmd:"" help:"Query a name as a client in a city of the lab."`
+	Explain explainCmd `cmd:"" help:"Explain the answer for a name, or the handling of a URL."`
+	Status  statusCmd  `cmd:"" help:"Show the status of a node or lab."`
+	Drain   drainCmd   `cmd:"" help:"Remove an edge, or a provider's edges, from the answers."`
+	Undrain undrainCmd `cmd:"" help:"Revert drain: heartbeats and probes decide about an edge again."`
+	Purge   purgeCmd   `cmd:"" help:"Remove stored responses: of a URL, with a tag, or all."`
 	Run     runCmd     `cmd:"" help:"Run a node."`
 	Init    initCmd    `cmd:"" help:"Write a configuration for your machines."`
 	Key     keyCmd     `cmd:"" help:"Make keys."`
-	Health  healthCmd  `cmd:"" help:"Say whether the node or lab on this machine is well."`
+	Health  healthCmd  `cmd:"" help:"Check the health of the node or lab on this machine."`
 	Config  configCmd  `cmd:"" help:"Check or format a configuration."`
 	Zone    zoneCmd    `cmd:"" help:"Check zone files."`
-	Fn      fnCmd      `cmd:"" help:"Functions: code that edges run."`
-	Geodata geodataCmd `cmd:"" help:"Where is this address: look up, build or export a map."`
+	Fn      fnCmd      `cmd:"" help:"Write, push and inspect functions: code that edges run."`
+	Geodata geodataCmd `cmd:"" help:"Look up places of addresses, build or export a map."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
-// env is what commands work with.
+// env is the environment of a command.
 type env struct {
 	ctx    context.Context
 	in     io.Reader // answers to questions
-	out    io.Writer // escapes what a terminal would obey (package printable)
+	out    io.Writer // escapes control sequences (package printable)
 	err    io.Writer // the same
-	raw    io.Writer // out as it is, for bodies and for a child
-	rawErr io.Writer // err as it is, for a child
+	raw    io.Writer // out without escaping, for bodies and for a child
+	rawErr io.Writer // err without escaping, for a child
 	api    string
 	asJSON bool
 }
@@ -65,7 +65,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// exitUsage is the exit code for what was asked wrongly (docs/errors.md).
+// exitUsage is the exit code for wrong usage (docs/errors.md).
 const exitUsage = 2
 
 // run executes one command line and returns the exit code.
@@ -128,7 +128,7 @@ func exitCode(err error) int {
 	return 1
 }
 
-// print writes a result: as JSON when asked, else by text.
+// print writes a result: as JSON with --json, else by text.
 func (e *env) print(value any, text func(w io.Writer)) error {
 	if e.asJSON {
 		enc := json.NewEncoder(e.out)
@@ -139,8 +139,8 @@ func (e *env) print(value any, text func(w io.Writer)) error {
 	return nil
 }
 
-// body writes the body of a response: to a terminal without control sequences, to a
-// file or another program as it is.
+// body writes the body of a response. A terminal gets it without control sequences, a
+// file or another program gets it unchanged.
 func (e *env) body(b []byte) {
 	if f, ok := e.raw.(*os.File); ok {
 		if s, err := f.Stat(); err == nil && s.Mode()&os.ModeCharDevice != 0 {

@@ -15,8 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets scripts run "perto" as a command of its own, and the tests of the
-// wan two helpers.
+// TestMain lets scripts run "perto" as a command, and provides two helpers for the tests
+// of the WAN emulator.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"perto": main, "perto-joined": joined, "perto-leash": leash})
 }
@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }
 
-// output collects what a command prints and lets tests wait for a part of it.
+// output collects the output of a command. Tests can wait for a part of it.
 type output struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -51,7 +51,7 @@ func (o *output) waitFor(t *testing.T, part string) string {
 	return o.waitForMany(t, part, 1)
 }
 
-// waitForMany waits until a text was written so often.
+// waitForMany waits until a text was written the given number of times.
 func (o *output) waitForMany(t *testing.T, part string, times int) string {
 	t.Helper()
 	deadline := time.After(2 * time.Minute)
@@ -70,8 +70,7 @@ func (o *output) waitForMany(t *testing.T, part string, times int) string {
 	}
 }
 
-// TestLabTour brings the lab up as a user would, runs every command that it
-// proposes, and takes it down.
+// TestLabTour starts the lab, runs every command that it proposes, and stops it.
 func TestLabTour(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -81,7 +80,7 @@ func TestLabTour(t *testing.T) {
 		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320", "--socks-port", "11080"}, out, diagnostics)
 	}()
 	text := out.waitFor(t, "Ctrl-C")
-	api := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(text)[1] // 18080 may be taken
+	api := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(text)[1] // port 18080 may be in use
 	lines := regexp.MustCompile(`(?m)^  (dig|curl|perto) .*$`).FindAllString(text, -1)
 	if len(lines) < 6 {
 		t.Fatalf("only %d commands to try in\n%s", len(lines), text)
@@ -140,8 +139,8 @@ func TestLabTour(t *testing.T) {
 	}
 }
 
-// joined is the command that the tests let "lab wan join" become: it shows who it
-// is, and its arguments.
+// joined is the command that "lab wan join" executes in tests. It prints its user and
+// its arguments.
 func joined() {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -151,8 +150,8 @@ func joined() {
 	fmt.Printf("%s%s\n", b, strings.Join(os.Args[1:], " "))
 }
 
-// leash runs a command until its own stdin ends, then interrupts it, and ends as
-// it did.
+// leash runs a command until its own stdin ends. Then it interrupts the command and
+// exits with its exit code.
 func leash() {
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

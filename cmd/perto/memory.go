@@ -10,10 +10,10 @@ import (
 	"perto/config"
 )
 
-// limitMemory sets the limit at which Go collects garbage earlier than it would: from
-// the node's key memory, else from the control group that the process runs in. Without
-// one, memory may grow to twice the live data, and the kernel ends the process when the
-// group's limit is lower. The environment variable GOMEMLIMIT goes before both.
+// limitMemory sets Go's memory limit, at which garbage is collected earlier: from the
+// node's key memory, else from the process's control group. Without a limit, memory may
+// grow to twice the live data, and the kernel kills the process at the group's limit. The
+// environment variable GOMEMLIMIT has precedence.
 func limitMemory(local *config.Local, cgroup func() (uint64, error), logger *slog.Logger) {
 	if _, ok := os.LookupEnv("GOMEMLIMIT"); ok {
 		return
@@ -22,7 +22,7 @@ func limitMemory(local *config.Local, cgroup func() (uint64, error), logger *slo
 	if total == 0 {
 		var err error
 		if total, err = cgroup(); err != nil || total == 0 {
-			return // no control group, or one without a limit
+			return // no control group, or no limit in it
 		}
 		from = "the control group"
 	}
@@ -30,14 +30,13 @@ func limitMemory(local *config.Local, cgroup func() (uint64, error), logger *slo
 	debug.SetMemoryLimit(int64(limit))
 	logger.Info("memory limit set", "limit_bytes", limit, "of_bytes", total, "from", from)
 	if local.Roles.Has(config.RoleEdge) && local.CacheBytes > limit/2 {
-		logger.Warn("the cache takes more than half of the memory: garbage will be collected often",
+		logger.Warn("the cache takes more than half of the memory, so garbage is collected often",
 			"cache_bytes", local.CacheBytes, "limit_bytes", limit, "hint", "lower cache, or raise memory")
 	}
 }
 
-// goLimit returns the part of total that Go may use: nine tenths, without the files in
-// memory that hold second copies of hot replies (a quarter of the cache), which Go does
-// not count.
+// goLimit returns the part of total for Go: nine tenths, less the memory files with second
+// copies of hot responses (a quarter of the cache), which Go does not count.
 func goLimit(total uint64, local *config.Local) uint64 {
 	limit := total / 10 * 9
 	if files := local.CacheBytes / 4; local.Roles.Has(config.RoleEdge) && files < limit/2 {

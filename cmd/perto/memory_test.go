@@ -12,7 +12,7 @@ import (
 	"perto/config"
 )
 
-func TestMemoryLimitComesFromTheFileOrTheGroup(t *testing.T) {
+func TestMemoryLimitFromFileOrGroup(t *testing.T) {
 	const gib = 1 << 30
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	edge := config.Local{Roles: config.RoleEdge, CacheBytes: gib / 4}

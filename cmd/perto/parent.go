@@ -20,8 +20,8 @@ import (
 	"perto/node"
 )
 
-// parent owns the sockets of a node and keeps a worker alive that serves on them.
-// While no worker runs, packets and connections wait in the sockets.
+// parent owns the sockets of a node and keeps a worker process running that serves on
+// them. While no worker runs, packets and connections wait in the sockets.
 type parent struct {
 	cmd     *runCmd
 	env     *env
@@ -34,15 +34,15 @@ type parent struct {
 
 func newParent(c *runCmd, e *env) *parent { return &parent{cmd: c, env: e, log: c.logger(e)} }
 
-// Restarting a worker: at once the first time, then with growing pauses while it
-// keeps dying young.
+// Restarts of a worker: at once the first time, then with growing pauses while new workers
+// end soon after their start.
 const (
 	firstPause  = 50 * time.Millisecond
 	longPause   = 10 * time.Second
 	livedEnough = 10 * time.Second
 )
 
-// addresses reads the configuration and returns what the node listens on.
+// addresses reads the configuration and returns the addresses on which the node listens.
 func (p *parent) addresses() ([]netx.Address, error) {
 	cfg, local, err := p.cmd.machine()
 	if err != nil {
@@ -56,7 +56,7 @@ func (p *parent) addresses() ([]netx.Address, error) {
 func (p *parent) open(list []netx.Address) error {
 	if err := p.sockets.Open(p.env.ctx, list); err != nil {
 		return &perto.Error{Op: "open the sockets of", Path: p.cmd.Config, Kind: perto.KindUnavailable, Err: err,
-			Hint: "another process may hold the port, or it takes a privilege; dns, http, heartbeat and api in the node block set the addresses"}
+			Hint: "another process may use the port, or it needs a privilege; dns, http, heartbeat and api in the node block set the addresses"}
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (p *parent) supervise() error {
 		p.log.Error("the worker ended and is started again", "err", err, "pause", pause)
 		select {
 		case <-time.After(pause):
-		case <-hup: // the operator has mended the cause
+		case <-hup: // the operator may have corrected the cause
 		case <-p.env.ctx.Done():
 			return nil
 		}
@@ -100,12 +100,12 @@ func (p *parent) supervise() error {
 	}
 }
 
-// child is a running worker as its parent sees it.
+// child is a running worker.
 type child struct {
 	process  *os.Process
 	commands io.WriteCloser // the worker ends when this is closed
 	replies  <-chan reply   // closed when the worker has ended
-	ended    chan error     // holds the result of the process
+	ended    chan error     // receives the result of the process
 	refusal  error          // why it could not start
 }
 
@@ -126,7 +126,7 @@ func (p *parent) start() (*child, error) {
 		args = append(args, "--verbose")
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Stdout, cmd.Stderr = p.env.raw, p.env.rawErr // the worker escapes what it prints
+	cmd.Stdout, cmd.Stderr = p.env.raw, p.env.rawErr // the worker escapes its own output
 	from, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -162,8 +162,8 @@ func (p *parent) start() (*child, error) {
 	return w, nil
 }
 
-// watch follows one worker, and its successors at reloads, until the end of the last.
-// again asks for a new one; an error with it is the reason.
+// watch waits for events of one worker and of its successors after reloads, until the last
+// has ended. again requests a new worker; err is then the reason.
 func (p *parent) watch(w *child, hup <-chan os.Signal) (again bool, err error) {
 	for {
 		select {
@@ -179,7 +179,7 @@ func (p *parent) watch(w *child, hup <-chan os.Signal) (again bool, err error) {
 		case <-hup:
 			w = p.reload(w)
 		case <-p.env.ctx.Done():
-			p.sockets.Close() // new clients are refused and go elsewhere
+			p.sockets.Close() // new clients are refused and use another address
 			w.process.Signal(syscall.SIGTERM)
 			w.bury()
 			return false, nil
@@ -195,9 +195,9 @@ func (w *child) bury() error {
 	return <-w.ended
 }
 
-// buried settles what follows from the end of a worker that was not asked to end. A
-// configuration that was never served is the operator's to mend; one that was served
-// before a crash may be mended later.
+// buried decides what happens after a worker has ended by itself. When the configuration
+// was never served, the operator must correct it. When it was served before a crash, the
+// worker is started again.
 func (p *parent) buried(w *child) (again bool, err error) {
 	err = w.bury()
 	switch {
@@ -222,12 +222,12 @@ func (e *workerError) Error() string { return e.text }
 // ExitCode returns the exit code of the worker's error.
 func (e *workerError) ExitCode() int { return e.code }
 
-// reload makes the worker take over the configuration, or starts a successor where
-// that cannot be done in the running process. It returns the worker that serves.
+// reload makes the worker load the configuration. When the running process cannot do that,
+// it starts a successor. It returns the worker that serves.
 func (p *parent) reload(w *child) *child {
 	began := time.Now()
 	if _, err := io.WriteString(w.commands, commandReload+"\n"); err != nil {
-		return w // it ended; watch notices
+		return w // it has ended; watch handles that
 	}
 	for {
 		var r reply
@@ -263,8 +263,8 @@ func (p *parent) reload(w *child) *child {
 }
 
 // handOver starts a worker with the new configuration beside the old one, on the same
-// sockets where they stay the same. Once it serves, the old worker finishes its
-// requests and ends.
+// sockets where the addresses stay. When it serves, the old worker finishes its requests
+// and ends.
 func (p *parent) handOver(w *child) (*child, error) {
 	before := p.sockets.List()
 	list, err := p.addresses()
@@ -283,12 +283,12 @@ func (p *parent) handOver(w *child) (*child, error) {
 		return nil, err
 	}
 	p.sockets.Keep(list)
-	io.WriteString(w.commands, commandYield+"\n") // a worker that has ended needs no command
+	io.WriteString(w.commands, commandYield+"\n") // a worker that has ended ignores it
 	p.leaving.Go(func() { w.bury() })
 	return next, nil
 }
 
-// waitReady waits until a worker serves. A worker that does not come to it is ended.
+// waitReady waits until a worker serves. It kills a worker that does not.
 func (w *child) waitReady(ctx context.Context) error {
 	select {
 	case r, ok := <-w.replies:

@@ -12,8 +12,8 @@ import (
 	"perto/internal/printable"
 )
 
-// commands tells whether text holds something that a terminal obeys, or that a
-// reader of lines takes for another line's end.
+// commands reports whether text has control sequences of terminals, or characters that
+// end a line.
 func commands(text string) bool {
 	return strings.ContainsFunc(text, func(r rune) bool {
 		return r < ' ' || 0x7f <= r && r < 0xa0 || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 || r == 0x2028 || r == 0x2029
@@ -36,8 +36,8 @@ func FuzzLogLine(f *testing.F) {
 	})
 }
 
-// TestBodiesGoOutAsTheyAre: to a file and to another program.
-func TestBodiesGoOutAsTheyAre(t *testing.T) {
+// TestBodiesAreUnchanged: in a file and for another program.
+func TestBodiesAreUnchanged(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	const says = "../../functions/testdata/guests/says/says.wasm"
 	file, err := os.Create(filepath.Join(t.TempDir(), "out"))

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// readmeCommands returns the lines of the README's code blocks that are commands,
-// without their comments.
+// readmeCommands returns the commands of the README's code blocks, without comments.
 func readmeCommands(t *testing.T) []string {
 	t.Helper()
 	readme, err := os.ReadFile("../../README.md")
@@ -37,16 +36,16 @@ func readmeCommands(t *testing.T) []string {
 	return out
 }
 
-// testPorts puts the ports of a test's lab in the place of the usual ones.
+// testPorts replaces the usual ports by those of a test's lab.
 func testPorts(site string) *strings.Replacer {
 	return strings.NewReplacer("-p 5300", "-p 25300", "-p 5359", "-p 25359", "127.0.0.1:1080", "127.0.0.1:21080", "127.0.0.1:8080", "127.0.0.1:28080", "http://localhost:3000", site)
 }
 
 var testPortFlags = []string{"--dns-port", "25300", "--resolver-port", "25320", "--socks-port", "21080"}
 
-// TestReadmeCommands runs every command of the README, as it is written there but
-// for the ports: those that bring a lab up one by one, the others in the first
-// lab. It fails for a command that it does not know how to run.
+// TestReadmeCommands runs every command of the README, with other ports. Commands that
+// start a lab run one by one, the others in the first lab. It fails for a command that it
+// cannot run.
 func TestReadmeCommands(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -98,7 +97,7 @@ func TestReadmeCommands(t *testing.T) {
 			stop := startCommand(t, where, line, dir)
 			defer stop()
 			if i > 0 {
-				return // that it comes up is what there is to see
+				return // success is that it starts
 			}
 			for _, line := range others {
 				if out, err := sh(dir, line); err != nil || strings.TrimSpace(out) == "" {
@@ -112,8 +111,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// startCommand starts a lab as a command of its own, waits until it is up, and
-// returns what interrupts it.
+// startCommand starts a lab as a separate command and waits until it is up. stop
+// interrupts it.
 func startCommand(t *testing.T, where, line, path string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +120,7 @@ func startCommand(t *testing.T, where, line, path string) (stop func()) {
 	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = where, out, out
 	cmd.Env = append(os.Environ(), "PATH="+path+":"+os.Getenv("PATH"), "PERTO_API=127.0.0.1:28080")
-	ownGroup(cmd) // "go run" has a child: an interrupt goes to both, as Ctrl-C would
+	ownGroup(cmd) // "go run" has a child; an interrupt goes to both, as with Ctrl-C
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -132,14 +131,14 @@ func startCommand(t *testing.T, where, line, path string) (stop func()) {
 		if err := cmd.Cancel(); err != nil {
 			t.Error(err)
 		}
-		if err := cmd.Wait(); err != nil && !strings.HasPrefix(line, "go run") { // which reports the signal
+		if err := cmd.Wait(); err != nil && !strings.HasPrefix(line, "go run") { // go run reports the signal
 			t.Errorf("%s ended with %v\n%s", line, err, out.text.String())
 		}
 	}
 }
 
-// headless writes a command that starts Chromium without a window, loads the
-// page that it is told to open and writes it to page.html.
+// headless writes a command that starts Chromium without a window, loads the given page
+// and writes it to page.html.
 func headless(t *testing.T, dir string) string {
 	t.Helper()
 	name := filepath.Join(dir, "browser")
@@ -150,8 +149,7 @@ func headless(t *testing.T, dir string) string {
 	return name
 }
 
-// TestDocsCommandsParse: every command that a page of docs names is one that
-// there is, with its flags.
+// TestDocsCommandsParse: every command in docs exists, with its flags.
 func TestDocsCommandsParse(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil || len(pages) < 5 {

@@ -30,7 +30,7 @@ type queryLoad struct {
 
 const (
 	loadTick      = 5 * time.Millisecond
-	loadBurst     = 10 // queries a tick: 2,000 a second
+	loadBurst     = 10 // queries in each tick: 2,000 a second
 	loadReadLimit = 10 * time.Second
 )
 
@@ -40,7 +40,7 @@ func startQueryLoad(t *testing.T, port int) *queryLoad {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The client's own buffer must not be the one that overflows.
+	// The client's own buffer must not overflow first.
 	conn.(*net.UDPConn).SetReadBuffer(4 << 20)
 	l := &queryLoad{conn: conn, stop: make(chan struct{})}
 	l.done.Go(func() {
@@ -64,7 +64,7 @@ func startQueryLoad(t *testing.T, port int) *queryLoad {
 		for {
 			select {
 			case <-l.stop:
-				// The reader ends when all responses are here, or too late.
+				// The reader ends when all responses have arrived, or at the deadline.
 				conn.SetReadDeadline(time.Now().Add(loadReadLimit))
 				return
 			case <-ticker.C:
@@ -79,7 +79,7 @@ func startQueryLoad(t *testing.T, port int) *queryLoad {
 	return l
 }
 
-// end stops sending and returns how many queries were sent and not answered.
+// end stops sending. It returns the numbers of sent and unanswered queries.
 func (l *queryLoad) end() (sent, lost int) {
 	close(l.stop)
 	give := time.After(loadReadLimit)
@@ -100,7 +100,7 @@ func (l *queryLoad) end() (sent, lost int) {
 	return l.sent, l.sent - int(l.answered.Load())
 }
 
-// pageLoad fetches a page over kept connections, and counts what fails.
+// pageLoad fetches a page over persistent connections and counts failures.
 type pageLoad struct {
 	stop   chan struct{}
 	done   sync.WaitGroup
@@ -138,8 +138,8 @@ func startPageLoad(port, clients int) *pageLoad {
 	return l
 }
 
-// pageClient fetches over one connection while the server keeps it. Go's own client
-// would repeat a request whose connection is lost, and hide the loss.
+// pageClient fetches over one connection while the server keeps it. Go's own client would
+// repeat a request after a lost connection and hide the loss.
 type pageClient struct {
 	port int
 	conn net.Conn
@@ -185,8 +185,8 @@ func (l *pageLoad) end() {
 }
 
 // TestReloadLosesNothing reloads a node that answers 2,000 queries a second and serves
-// pages over kept connections: with the same file, with a new zone, key, alias and
-// cache size, with a mistake, and with a new address for the API.
+// pages over persistent connections. It reloads the same file, one with a new zone, key,
+// alias and cache size, one with a mistake, and one with a new API address.
 func TestReloadLosesNothing(t *testing.T) {
 	var fetched atomic.Int64
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	if got := fetched.Load(); got != 2 { // one for each name
 		t.Errorf("the origin was asked %d times: the cache was lost", got)
 	}
-	// The API's address is a socket of the parent: another worker takes over.
+	// The API's address is a socket of the parent, so a new worker takes over.
 	n.apiPort = freePort(t)
 	n.write("perto.hcl", n.config(origin.URL, "", ""))
 	reload("reloaded by a new process", 1)

@@ -13,16 +13,16 @@ import (
 )
 
 type runCmd struct {
-	Config    string `short:"c" required:"" help:"The configuration. Relative paths in it begin at its folder." placeholder:"FILE"`
-	Node      string `help:"Which machine of the file this is (the only one, or the host's name)." env:"PERTO_NODE" placeholder:"NAME"`
+	Config    string `short:"c" required:"" help:"The configuration. Its relative paths start at its folder." placeholder:"FILE"`
+	Node      string `help:"Name of this machine in the file (default: the only one, or the host name)." env:"PERTO_NODE" placeholder:"NAME"`
 	Verbose   bool   `short:"v" help:"Log debug messages too."`
 	LogFormat string `enum:"text,json" default:"text" help:"Write the log as text or as JSON (${enum})." placeholder:"FORMAT"`
-	Worker    bool   `hidden:"" help:"Be the child that serves."`
+	Worker    bool   `hidden:"" help:"Run as the worker process."`
 	Map       bool   `hidden:"" help:"The node needs the world map: decode it at once."`
 }
 
-// Run runs a node: this process is a small parent that keeps a worker child
-// alive. SIGHUP reloads the configuration, SIGTERM and Ctrl-C drain.
+// Run runs a node. This process is a small parent that keeps a worker child running. SIGHUP
+// reloads the configuration, SIGTERM and Ctrl-C drain.
 func (c *runCmd) Run(e *env) error {
 	if c.Worker {
 		return c.work(e)
@@ -30,7 +30,7 @@ func (c *runCmd) Run(e *env) error {
 	return newParent(c, e).supervise()
 }
 
-// logger returns the log of a node. Every line of a running node goes there.
+// logger returns the log of a node. All log lines of the node go there.
 func (c *runCmd) logger(e *env) *slog.Logger {
 	level := slog.LevelInfo
 	if c.Verbose {
@@ -39,7 +39,7 @@ func (c *runCmd) logger(e *env) *slog.Logger {
 	return newLogger(e, level, c.LogFormat == "json")
 }
 
-// machine returns the configuration and the part of it that this machine is.
+// machine returns the configuration and this machine's part of it.
 func (c *runCmd) machine() (*config.Config, *config.Local, error) {
 	place, err := places()
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *runCmd) machine() (*config.Config, *config.Local, error) {
 	return cfg, local, err
 }
 
-// loader reads a node's configuration, as often as it is asked to.
+// loader reads a node's configuration, also repeatedly.
 type loader struct {
 	cmd     *runCmd
 	network netx.Network
@@ -70,12 +70,12 @@ type loader struct {
 func newLoader(c *runCmd, network netx.Network) *loader {
 	l := &loader{cmd: c, network: network, world: sync.OnceValues(geodata.World)}
 	if c.Map {
-		go l.world() // it takes as long as the rest: begin now
+		go l.world() // decoding takes as long as the rest: start early
 	}
 	return l
 }
 
-// node returns everything that a node is made of. It opens no sockets.
+// node returns the configuration of a node. It opens no sockets.
 func (l *loader) node() (*node.Config, error) {
 	cfg, local, err := l.cmd.machine()
 	if err != nil {
@@ -99,8 +99,8 @@ func (l *loader) node() (*node.Config, error) {
 	return out, nil
 }
 
-// needsMap reports whether a machine needs the map of addresses: to answer queries, or
-// because functions may ask for the client's country.
+// needsMap reports whether a machine needs the map of addresses: to answer queries, or for
+// functions, which may read the client's country.
 func needsMap(local *config.Local, w *config.World) bool {
 	functions := len(w.Trust) > 0
 	for _, s := range w.Services {

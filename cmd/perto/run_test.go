@@ -19,7 +19,7 @@ import (
 	"perto/replicas"
 )
 
-// freePort returns a port that is free for both transports now.
+// freePort returns a port that is currently free for UDP and TCP.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,8 +48,7 @@ func childOf(t *testing.T, pid int) int {
 	return 0
 }
 
-// runningNode is "perto run" in a process of its own: DNS, edge, heartbeats and API on
-// loopback.
+// runningNode is a "perto run" process with DNS, edge, heartbeats and API on loopback.
 type runningNode struct {
 	t                                    *testing.T
 	dir                                  string
@@ -58,8 +57,8 @@ type runningNode struct {
 	log                                  *output
 }
 
-// config returns the node's configuration with more text in the node block and in the
-// service block.
+// config returns the node's configuration with additional text in the node block and in
+// the service block.
 func (n *runningNode) config(origin, inNode, inService string) string {
 	return fmt.Sprintf(`
 node "one" {
@@ -98,8 +97,8 @@ func startNode(t *testing.T, origin string) *runningNode {
 	n.write("perto.hcl", n.config(origin, "", ""))
 	n.write("cdn.zone", testZone(1))
 	n.write("key", replicas.NewKey().File())
-	// testscript.Main runs this binary as "perto" when it is called so; the parent
-	// starts its worker by the path of its own executable.
+	// testscript.Main runs this binary as "perto" when it has that name. The parent starts
+	// its worker by the path of its own executable.
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -122,14 +121,14 @@ func startNode(t *testing.T, origin string) *runningNode {
 	return n
 }
 
-// testZone is a zone whose name "serial" has the address 192.0.2.SERIAL.
+// testZone returns a zone in which the name "serial" has the address 192.0.2.SERIAL.
 func testZone(serial int) string {
 	return fmt.Sprintf("$TTL 60\n@ IN SOA ns1 h %d 2 3 4 5\n@ IN NS ns1\nns1 IN A 127.0.0.1\nserial IN A 192.0.2.%[1]d\n", serial)
 }
 
-// TestRunServesOnTheRealNetwork runs a node as an operator would: parent and
-// worker on loopback. It asks for DNS and a page, kills the worker, reloads with
-// a bad file, and stops it.
+// TestRunServesOnTheRealNetwork runs a node with parent and worker on loopback. It sends
+// queries, fetches a page, kills the worker, reloads with an invalid file, and stops the
+// node.
 func TestRunServesOnTheRealNetwork(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "s-maxage=60")
@@ -141,7 +140,7 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 	fetchShop := func() string {
 		req, _ := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/", httpPort), nil)
 		req.Host = "shop.cdn.example"
-		req.Close = true // every time another connection
+		req.Close = true // a new connection for each request
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err.Error()
@@ -168,8 +167,8 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 		t.Errorf("health: exit code %d, %q", code, health.String())
 	}
 
-	// A crash: the parent starts a new worker. Who connects meanwhile is not
-	// refused, but waits.
+	// After a crash the parent starts a new worker. Clients that connect meanwhile are not
+	// refused. They wait.
 	worker := childOf(t, parent.Process.Pid)
 	crashed := time.Now()
 	syscall.Kill(worker, syscall.SIGKILL)
@@ -180,7 +179,7 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 	t.Logf("served again %v after the crash", time.Since(crashed))
 	diagnostics.waitForMany(t, "the node is up", 2)
 
-	// A reload: nobody is refused either.
+	// During a reload no client is refused either.
 	var reloading sync.WaitGroup
 	stop := make(chan struct{})
 	reloading.Go(func() {
@@ -201,7 +200,7 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 	close(stop)
 	reloading.Wait()
 
-	// A bad file is not loaded; what served goes on.
+	// An invalid file is not loaded, and the old configuration is served.
 	write("perto.hcl", "nonsense {")
 	parent.Process.Signal(syscall.SIGHUP)
 	diagnostics.waitFor(t, "not reloaded, the old configuration stays in force")
@@ -209,7 +208,7 @@ func TestRunServesOnTheRealNetwork(t *testing.T) {
 		t.Errorf("after a bad reload: got %q", got)
 	}
 
-	// A dead origin is named by the log, by status and by health.
+	// The log, status and health name a dead origin.
 	origin.Close()
 	for i := range 4 {
 		pageOf(t, n.httpPort, "shop.cdn.example", fmt.Sprintf("/new/%d", i))

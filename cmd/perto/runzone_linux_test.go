@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestReloadKeepsZoneThatShrinksWithoutHigherSerial: a zone file that lost most of
-// its names is not taken over, unless its serial confirms it.
+// TestReloadKeepsZoneThatShrinksWithoutHigherSerial: a zone file that lost most of its
+// names is rejected unless its serial is higher.
 func TestReloadKeepsZoneThatShrinksWithoutHigherSerial(t *testing.T) {
 	dir := t.TempDir()
 	port := freePort(t)
@@ -68,7 +68,7 @@ zone "cdn.example" { file = "cdn.zone" }
 	zoneFile(6, 40)
 	parent.Process.Signal(syscall.SIGHUP)
 	diagnostics.waitFor(t, "the serial of the zone cdn.example went back from 7 to 6")
-	for serves("serial6") != nil { // the new zone comes within moments
+	for serves("serial6") != nil { // the new zone takes effect soon
 		if t.Context().Err() != nil {
 			t.Fatal("the new zone is not served")
 		}

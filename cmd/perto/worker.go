@@ -24,8 +24,8 @@ import (
 	"perto/node"
 )
 
-// The parent sends commands to its worker over the worker's standard input, a line
-// each. The end of the input means that the parent is gone.
+// Commands from the parent on the worker's standard input, one a line. The end of the
+// input means that the parent has ended.
 const (
 	commandReload = "reload" // read the configuration again; a reply follows
 	commandYield  = "yield"  // a successor serves: finish the running requests and end
@@ -34,22 +34,22 @@ const (
 // reply is a worker's message to its parent: a line of JSON.
 type reply struct {
 	Event string `json:"event"`
-	Error string `json:"error,omitempty"` // why, of eventRefused and eventRestart
+	Error string `json:"error,omitempty"` // the reason for eventRefused and eventRestart
 	Code  int    `json:"code,omitempty"`  // the exit code of that error
 }
 
-// The events of replies.
+// Events of replies.
 const (
 	eventReady    = "ready"    // the worker serves
-	eventReloaded = "reloaded" // the new configuration is in force
-	eventRefused  = "refused"  // the configuration is wrong; a worker that serves goes on with the old one
-	eventRestart  = "restart"  // the change takes a new worker
+	eventReloaded = "reloaded" // the new configuration took effect
+	eventRefused  = "refused"  // the configuration is wrong; the worker continues with the old one
+	eventRestart  = "restart"  // the change needs a new worker
 )
 
-// repliesEnv holds the number of the descriptor on which a worker writes replies.
+// repliesEnv is the variable with the descriptor on which a worker writes replies.
 const repliesEnv = "PERTO_REPLIES"
 
-// replies writes to the parent. Without a parent it discards.
+// replies writes to the parent. Without a parent it drops the replies.
 type replies struct{ to io.Writer }
 
 func openReplies() (replies, error) {
@@ -59,7 +59,7 @@ func openReplies() (replies, error) {
 	}
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd <= 2 {
-		return replies{}, fmt.Errorf("%s has %q; it takes the number of a descriptor above 2", repliesEnv, text)
+		return replies{}, fmt.Errorf("%s is %q; it must be a descriptor number above 2", repliesEnv, text)
 	}
 	return replies{os.NewFile(uintptr(fd), "replies")}, nil
 }
@@ -69,11 +69,11 @@ func (r replies) send(event string, err error) {
 	if err != nil {
 		m.Error, m.Code = err.Error(), exitCode(err)
 	}
-	json.NewEncoder(r.to).Encode(m) // a parent that is gone is noticed by the end of the input
+	json.NewEncoder(r.to).Encode(m) // the end of the input shows that the parent has ended
 }
 
-// worker serves a node until its context or its parent ends, and carries out the
-// parent's commands.
+// worker serves a node until its context or its parent ends, and runs the parent's
+// commands.
 type worker struct {
 	load    *loader
 	log     *slog.Logger
@@ -81,7 +81,7 @@ type worker struct {
 	replies replies
 }
 
-// work is the whole life of a worker.
+// work runs a worker from start to end.
 func (c *runCmd) work(e *env) error {
 	signal.Ignore(syscall.SIGHUP) // the parent's; "pkill -HUP perto" signals both
 	to, err := openReplies()
@@ -100,8 +100,8 @@ func (c *runCmd) work(e *env) error {
 }
 
 func (w *worker) serve(e *env, c *runCmd) error {
-	// Nothing of what is loaded is garbage: collecting costs a quarter of the time in
-	// which no process serves.
+	// Loaded data is not garbage. Collecting would cost a quarter of the time in which no
+	// process serves.
 	percent := debug.SetGCPercent(-1)
 	defer debug.SetGCPercent(percent)
 	sockets, err := netx.Inherit()
@@ -131,12 +131,12 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	debug.SetGCPercent(percent)
 	w.log.Info("the node is up", "node", cfg.Local.Name)
 	w.replies.send(eventReady, nil)
-	go debug.FreeOSMemory() // what loading left behind
+	go debug.FreeOSMemory() // return the memory of loading
 	return w.obey(e)
 }
 
-// serveAPI serves the node's API at its address, and with what changes things at its
-// control socket, where it has one.
+// serveAPI serves the node's API at its address. It also serves the API with changes at
+// the control socket, when there is one.
 func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
 	var servers []*http.Server
 	stop = func() {
@@ -206,7 +206,7 @@ func listenControl(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The path may be the successor's when this worker ends.
+	// When this worker ends, the path may belong to its successor.
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
@@ -215,7 +215,7 @@ func listenControl(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// obey carries out commands until the node has to end, and ends it.
+// obey runs commands until the node has to end, and ends it.
 func (w *worker) obey(e *env) error {
 	commands := make(chan string)
 	go func() {
@@ -241,7 +241,7 @@ func (w *worker) obey(e *env) error {
 	}
 }
 
-// reload takes over the configuration as it is now. A mistake changes nothing.
+// reload loads the current configuration. A mistake changes nothing.
 func (w *worker) reload(e *env) {
 	cfg, err := w.load.node()
 	if err != nil {
@@ -259,5 +259,5 @@ func (w *worker) reload(e *env) {
 		limitMemory(&cfg.Local, fromCgroup, w.log)
 		w.replies.send(eventReloaded, nil)
 	}
-	go debug.FreeOSMemory() // the old configuration
+	go debug.FreeOSMemory() // return the memory of the old configuration
 }
