@@ -271,8 +271,8 @@ func (c *conn) gather(pieces [][]byte, now time.Time) error {
 	return nil
 }
 
-// reset makes the connection end with a TCP reset, which no client accepts as the end of
-// a body.
+// reset makes the connection end with a TCP reset, which no client accepts as the end
+// of a body.
 func (c *conn) reset() {
 	if s, ok := c.nc.(interface{ SetLinger(seconds int) error }); ok {
 		s.SetLinger(0)

@@ -123,7 +123,8 @@ func TestParentTierSharesNoCookie(t *testing.T) {
 	})
 }
 
-// TestExplainNamesCookie checks that explain returns why a URL is not stored, with a hint.
+// TestExplainNamesCookie checks that explain returns why a URL is not stored, with a
+// hint.
 func TestExplainNamesCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		b.ask(getClose)

@@ -39,7 +39,7 @@ import (
 //	client METHOD /path        send a request, with fields; body: text
 //	clients N METHOD /path     N of them at once; the expectation is for each
 //	expect STATUS [cut|close|2s] check the reply, and the time until it came: fields
-//	    !Name                  "Name: value", "Name: ~part" or "!Name" for absent; body: text
+//	    !Name                  "Name: value", "Name: ~part" or, for absent, "!Name"; body
 //	saw N                      requests at the origin since the last "saw"
 //	    METHOD /path           and the line and fields of the last of these
 //	after 61s                  time passes; the client's connection is closed

@@ -12,6 +12,6 @@
 //
 // One goroutine serves one connection. The exported methods of [Edge] may be called
 // from any goroutine. [Edge.SetSites] replaces the sites while requests run. A request
-// uses the sites with which it started. A hit allocates nothing and takes one read lock.
-// A test checks that.
+// uses the sites with which it started. A hit allocates nothing and takes one read
+// lock. A test checks that.
 package edge

@@ -284,7 +284,8 @@ func (e *Edge) closeListeners() {
 	e.listeners = nil
 }
 
-// drain lets running requests and fills finish. After the drain time it aborts the rest.
+// drain lets running requests and fills finish. After the drain time it aborts the
+// rest.
 func (e *Edge) drain() {
 	e.mu.Lock()
 	for c := range e.conns {

@@ -144,8 +144,8 @@ func (r *request) fail(status int, o Outcome, detail string) state {
 	return stSynth
 }
 
-// HealthPath is the path of the edge's health check, on every host. The edge replies with
-// 200 while it serves and with 503 while it drains.
+// HealthPath is the path of the edge's health check, on every host. The edge replies
+// with 200 while it serves and with 503 while it drains.
 const HealthPath = "/.perto/health"
 
 // ModulePath is the prefix of the paths of function modules, followed by a digest, on
@@ -348,8 +348,8 @@ func (r *request) miss() state {
 	return stDeliver
 }
 
-// fetch fetches the object that w describes. late is true when the origin takes too long
-// and the stale object must be sent instead.
+// fetch fetches the object that w describes. late is true when the origin takes too
+// long and the stale object must be sent instead.
 func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
 	if !r.mayUseStale() {
 		got, err = r.e.fetcher.Fetch(r.e.base, w)
@@ -412,7 +412,8 @@ func (r *request) pass() state {
 	return stDeliver
 }
 
-// invalidate removes the objects that an unsafe request changed (RFC 9111, section 4.4).
+// invalidate removes the objects that an unsafe request changed (RFC 9111, section
+// 4.4).
 func (r *request) invalidate(reply *fetch.Reply) {
 	r.e.fetcher.Invalidate(string(r.key))
 	for _, target := range rfc9111.Targets(string(r.authority), string(r.target()), reply.Header) {

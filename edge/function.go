@@ -55,8 +55,8 @@ type Function struct {
 	normal string // Path in the normal form of targets
 }
 
-// FunctionRequest is a request to a function. Its fields may be views into memory that is
-// valid as long as the client's request.
+// FunctionRequest is a request to a function. Its fields may be views into memory that
+// is valid as long as the client's request.
 type FunctionRequest struct {
 	Method   string
 	URI      string // path and query
@@ -297,8 +297,8 @@ func responseOf(p *fetch.Reply, head bool) *FunctionResponse {
 	return a
 }
 
-// lengthForHEAD returns the Content-Length of a response to HEAD. It is the length of the
-// body if the function made one, and otherwise the length in the response's header.
+// lengthForHEAD returns the Content-Length of a response to HEAD. It is the length of
+// the body if the function made one, and otherwise the length in the response's header.
 func (a *FunctionResponse) lengthForHEAD() (int64, bool) {
 	if len(a.Body) > 0 {
 		return int64(len(a.Body)), true

@@ -76,8 +76,8 @@ func TestFunctionRunsForItsPaths(t *testing.T) {
 	})
 }
 
-// TestMostSpecificFunctionRuns checks that an exact path takes precedence over "/*", and
-// then the longest path.
+// TestMostSpecificFunctionRuns checks that an exact path takes precedence over "/*",
+// and then the longest path.
 func TestMostSpecificFunctionRuns(t *testing.T) {
 	called := func(name string) Function {
 		return Function{Path: name, Handle: func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) { return text(200, name) }}
@@ -252,8 +252,8 @@ func TestAFunctionOfTheOriginPhase(t *testing.T) {
 	})
 }
 
-// TestFailedFunctionFailsItsRequest checks that a failure ends one request only, and that
-// its reply has a reason.
+// TestFailedFunctionFailsItsRequest checks that a failure ends one request only, and
+// that its reply has a reason.
 func TestFailedFunctionFailsItsRequest(t *testing.T) {
 	fails := func(_ context.Context, q *FunctionRequest, next next) (*FunctionResponse, error) {
 		switch q.URI {
@@ -285,8 +285,8 @@ func TestFailedFunctionFailsItsRequest(t *testing.T) {
 	})
 }
 
-// TestFunctionCannotForgeRequests checks that a function cannot write a second request to
-// the origin, in both phases, even if its runtime checks nothing.
+// TestFunctionCannotForgeRequests checks that a function cannot write a second request
+// to the origin, in both phases, even if its runtime checks nothing.
 func TestFunctionCannotForgeRequests(t *testing.T) {
 	var asked atomic.Int32
 	origin := func(w http.ResponseWriter, r *http.Request) {
@@ -331,8 +331,8 @@ func TestModulesArePulled(t *testing.T) {
 	})
 }
 
-// TestOriginIsNamedOnlyWhenItWasAsked checks that a function behind the cache which does
-// not call next has no fwd-status and no time of an origin.
+// TestOriginIsNamedOnlyWhenItWasAsked checks that a function behind the cache which
+// does not call next has no fwd-status and no time of an origin.
 func TestOriginIsNamedOnlyWhenItWasAsked(t *testing.T) {
 	alone := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "alone", "Cache-Control", "max-age=60")

@@ -29,8 +29,8 @@ func (r *request) composer() func(*cache.Object) {
 // from all surrogate keys, because those have no space.
 func functionTag(s *Site, f *Function) string { return "function " + string(s.Service) + f.Path }
 
-// compose fills in the head and the tags of an object. The head is composed once, so that
-// a hit only copies it.
+// compose fills in the head and the tags of an object. The head is composed once, so
+// that a hit only copies it.
 func (e *Edge) compose(o *cache.Object) {
 	head := http1.AppendStatusLine(make([]byte, 0, 512), o.Status, []byte(o.Reason))
 	head = appendReplyFields(head, o.Header, o.Policy.ReplyTime)
@@ -196,8 +196,8 @@ func (r *request) protocol() string {
 	return "1.1"
 }
 
-// interim forwards a 1xx reply (RFC 9110, section 15.2). HTTP/1.0 has none, and functions
-// receive final replies only.
+// interim forwards a 1xx reply (RFC 9110, section 15.2). HTTP/1.0 has none, and
+// functions receive final replies only.
 func (r *request) interim(status int, h fields.Header) {
 	if r.q.Minor == 0 || r.inner {
 		return

@@ -64,8 +64,8 @@ func TestRequestNoStorePurgesNothing(t *testing.T) {
 	})
 }
 
-// TestUnforwardedFieldSelectsNoVariant checks a field that Connection names. It does not
-// reach the origin, so the reply is not the variant for its value.
+// TestUnforwardedFieldSelectsNoVariant checks a field that Connection names. It does
+// not reach the origin, so the reply is not the variant for its value.
 func TestUnforwardedFieldSelectsNoVariant(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -103,7 +103,8 @@ func TestUnsatisfiedRangeIsNotCacheable(t *testing.T) {
 	})
 }
 
-// TestPurgeUsesHostOfClients purges by a host with its port, if that is not the default.
+// TestPurgeUsesHostOfClients purges by a host with its port, if that is not the
+// default.
 func TestPurgeUsesHostOfClients(t *testing.T) {
 	inBubble(t, Config{}, cached("hello"), func(b *bubble) {
 		for _, host := range []string{"shop.example", "shop.example:80", "SHOP.example.", "shop.example:0080", "shop.example.:80"} {
@@ -181,7 +182,8 @@ func TestSlowClientGetsLargeObject(t *testing.T) {
 	})
 }
 
-// TestSlowUploadEnds checks the minimum rate of uploads, which hold a permit of the origin.
+// TestSlowUploadEnds checks the minimum rate of uploads, which hold a permit of the
+// origin.
 func TestSlowUploadEnds(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) { io.Copy(io.Discard, q.Body) }
 	inBubble(t, Config{}, origin, func(b *bubble) {

@@ -33,7 +33,8 @@ var limitNames = [limits]string{"connections", "head", "stall", "drain", "upload
 // reached counts that a limit was reached.
 func (e *Edge) reached(l limit) { e.m.limits[l].Inc() }
 
-// reachedBy counts the limit that made an exchange with an origin fail, if there is one.
+// reachedBy counts the limit that made an exchange with an origin fail, if there is
+// one.
 func (e *Edge) reachedBy(c fetch.Cause) {
 	switch c {
 	case fetch.ConnectTimeout:

@@ -7,9 +7,9 @@ import (
 	"perto"
 )
 
-// Purge removes the stored replies for a URL, in all variants, and returns their number.
-// host and target have the form in which clients send them. It returns an error for a
-// host that the edge does not serve and for a target that no request can have.
+// Purge removes the stored replies for a URL, in all variants, and returns their
+// number. host and target have the form in which clients send them. It returns an error
+// for a host that the edge does not serve and for a target that no request can have.
 func (e *Edge) Purge(host, target string) (int, error) {
 	authority, name := appendAuthority(nil, []byte(host))
 	r := e.sites.Load().find(name)

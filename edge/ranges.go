@@ -8,11 +8,11 @@ import (
 	"perto/edge/rfc9111"
 )
 
-// A range request for an object that is not stored fills the cache. The edge fetches the
-// whole object and sends the range while the object fills. This costs the origin no more
-// than a client that requests the whole object and disconnects, so it does not help the
-// attack called RangeAmp. It is done up to a maximum length only. A range that the
-// origin would send sooner goes to the origin.
+// A range request for an object that is not stored fills the cache. The edge fetches
+// the whole object and sends the range while the object fills. This costs the origin no
+// more than a client that requests the whole object and disconnects, so it does not
+// help the attack called RangeAmp. It is done up to a maximum length only. A range that
+// the origin would send sooner goes to the origin.
 
 const (
 	// rangeAheadBytes is the maximum distance from the bytes that have arrived to the
@@ -54,9 +54,9 @@ func (r *request) fillingRange() (first, length, size int64, kind rfc9111.RangeK
 	return first, length, -1, kind
 }
 
-// isFar reports whether the origin would send the range sooner than the fill reaches it.
-// When the length is not known, the reply waits for the last byte of the range, because
-// the object may end before.
+// isFar reports whether the origin would send the range sooner than the fill reaches
+// it. When the length is not known, the reply waits for the last byte of the range,
+// because the object may end before.
 func (r *request) isFar() bool {
 	if r.object.Status != 200 {
 		return false
@@ -99,8 +99,8 @@ func (r *request) deliverPart() (done bool, err error) {
 	return false, nil
 }
 
-// follow returns a function that returns length bytes of a body from offset first on, as
-// they arrive.
+// follow returns a function that returns length bytes of a body from offset first on,
+// as they arrive.
 func follow(reader *cache.Reader, first, length int64) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		for length > 0 {
@@ -120,8 +120,8 @@ func follow(reader *cache.Reader, first, length int64) func() ([]byte, error) {
 	}
 }
 
-// appendContentRange appends Content-Range (RFC 9110, section 14.4). A length of 0 means
-// an unsatisfiable range. A negative size is not known.
+// appendContentRange appends Content-Range (RFC 9110, section 14.4). A length of 0
+// means an unsatisfiable range. A negative size is not known.
 func appendContentRange(dst []byte, first, length, size int64) []byte {
 	dst = append(dst, "Content-Range: bytes "...)
 	if length > 0 {

@@ -20,8 +20,8 @@ func digits(size int) string {
 	return string(b)
 }
 
-// slowOrigin sends half of a body at once, and the rest ten seconds later. It sends ranges
-// at once. asked lists the Range fields that it received.
+// slowOrigin sends half of a body at once, and the rest ten seconds later. It sends
+// ranges at once. asked lists the Range fields that it received.
 func slowOrigin(body string, length bool, asked *[]string) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, q *http.Request) {
@@ -59,8 +59,8 @@ func (b *bubble) askRange(rng string) (body, story string, status int, took time
 	return string(got), res.Header.Get("Cache-Status"), res.StatusCode, time.Since(begin)
 }
 
-// TestRangeIsSentAsSoonAsItArrived checks that all clients receive their ranges from one
-// fetch of the whole object.
+// TestRangeIsSentAsSoonAsItArrived checks that all clients receive their ranges from
+// one fetch of the whole object.
 func TestRangeIsSentAsSoonAsItArrived(t *testing.T) {
 	const size = 100_000
 	body := digits(size)
@@ -90,7 +90,8 @@ func TestRangeIsSentAsSoonAsItArrived(t *testing.T) {
 	}
 }
 
-// TestSeekDoesNotWaitForFill checks that the origin sends the range while the fill goes on.
+// TestSeekDoesNotWaitForFill checks that the origin sends the range while the fill goes
+// on.
 func TestSeekDoesNotWaitForFill(t *testing.T) {
 	body := digits(4 << 20)
 	for _, tc := range []struct {
@@ -116,8 +117,8 @@ func TestSeekDoesNotWaitForFill(t *testing.T) {
 	}
 }
 
-// TestRangeOfTooLargeObjectIsForwarded checks that the whole object is not fetched again
-// soon after.
+// TestRangeOfTooLargeObjectIsForwarded checks that the whole object is not fetched
+// again soon after.
 func TestRangeOfTooLargeObjectIsForwarded(t *testing.T) {
 	body := digits(4 << 20)
 	var asked []string

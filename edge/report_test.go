@@ -71,8 +71,8 @@ func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 	}
 }
 
-// TestUnknownHostsAreLogged checks that the line has the hosts that the edge serves, and
-// that not every request causes a line.
+// TestUnknownHostsAreLogged checks that the line has the hosts that the edge serves,
+// and that not every request causes a line.
 func TestUnknownHostsAreLogged(t *testing.T) {
 	var log bytes.Buffer
 	inBubble(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, cached("x"), func(b *bubble) {

@@ -41,8 +41,9 @@ func newSender(c *conn) *sender {
 	return s
 }
 
-// sendFile sends the head in out and then length bytes of the file from offset first on,
-// without copying them. done is false when the file was closed. Then nothing was sent.
+// sendFile sends the head in out and then length bytes of the file from offset first
+// on, without copying them. done is false when the file was closed. Then nothing was
+// sent.
 func (c *conn) sendFile(f *cache.File, first, length int64, now time.Time) (done bool, err error) {
 	s := c.sender
 	s.head, s.off, s.left, s.now = c.out, first, length, now

@@ -77,8 +77,8 @@ func (s *Site) hosts() []string { return append([]string{string(s.Service)}, s.H
 // Sites is an immutable set of sites. Use [NewSites].
 type Sites struct{ list []Site }
 
-// NewSites checks that every site has a name and origins with valid URLs, and that no two
-// sites have a host in common.
+// NewSites checks that every site has a name and origins with valid URLs, and that no
+// two sites have a host in common.
 func NewSites(sites ...Site) (*Sites, error) {
 	seen := make(map[string]perto.Service)
 	probe := fetch.NewClient(fetch.Config{})
@@ -198,9 +198,9 @@ func (r *route) appendKey(dst, authority, target []byte) (key []byte, ok bool) {
 	return fetch.AppendTarget(dst, target)
 }
 
-// appendAuthority appends a Host in the form that is forwarded: in lower case, without a
-// final dot, without the default port and without leading zeros in the port. name is the
-// part that selects the route.
+// appendAuthority appends a Host in the form that is forwarded: in lower case, without
+// a final dot, without the default port and without leading zeros in the port. name is
+// the part that selects the route.
 func appendAuthority(dst, host []byte) (authority, name []byte) {
 	base := len(dst)
 	for _, c := range host {

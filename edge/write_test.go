@@ -23,8 +23,8 @@ type sink struct {
 
 func (s *sink) Write(p []byte) (int, error) { return s.out.Write(p) }
 
-// TestFunctionsCannotSplitReplies checks that a function in either phase cannot make one
-// reply look like two, or set fields with a value.
+// TestFunctionsCannotSplitReplies checks that a function in either phase cannot make
+// one reply look like two, or set fields with a value.
 func TestFunctionsCannotSplitReplies(t *testing.T) {
 	evil := func(context.Context, *FunctionRequest, next) (*FunctionResponse, error) {
 		return text(200, "x", "Cache-Control", "max-age=60", "X-A", "1\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 200 OK", "X-B\r\nSet-Cookie", "a=b", "X-C", "2\x00", "X-D", "fine")
@@ -48,8 +48,8 @@ func TestFunctionsCannotSplitReplies(t *testing.T) {
 	})
 }
 
-// TestFunctionsCannotSplitRequests checks that a function sends one request to the origin,
-// or none.
+// TestFunctionsCannotSplitRequests checks that a function sends one request to the
+// origin, or none.
 func TestFunctionsCannotSplitRequests(t *testing.T) {
 	paths := make(chan string, 10)
 	origin := func(w http.ResponseWriter, q *http.Request) {
@@ -80,8 +80,8 @@ func TestFunctionsCannotSplitRequests(t *testing.T) {
 	}
 }
 
-// FuzzReplyWriter checks for all fields of an origin or a function that net/http reads one
-// reply with the same body and no further fields.
+// FuzzReplyWriter checks for all fields of an origin or a function that net/http reads
+// one reply with the same body and no further fields.
 func FuzzReplyWriter(f *testing.F) {
 	for _, s := range [][3]string{
 		{"OK", "X-A", "b"}, {"", "Content-Length", "9"}, {"x\r\nA: b", "Transfer-Encoding", "chunked"}, {"OK", "X-A", "b\r\n\r\nHTTP/1.1 200 OK"},

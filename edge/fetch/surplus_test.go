@@ -58,8 +58,8 @@ func TestSurplusBytesEndConnection(t *testing.T) {
 	}
 }
 
-// TestSurplusBytesAreDetectedInSockets sends a valid second reply behind the first, over
-// TCP and over TLS.
+// TestSurplusBytesAreDetectedInSockets sends a valid second reply behind the first,
+// over TCP and over TLS.
 func TestSurplusBytesAreDetectedInSockets(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {

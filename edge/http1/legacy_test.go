@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestLegacyRepliesAreAccepted reads replies that are unusual but have only one meaning.
+// TestLegacyRepliesAreAccepted reads replies that are unusual but have only one
+// meaning.
 func TestLegacyRepliesAreAccepted(t *testing.T) {
 	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, tt := range []struct {

@@ -174,8 +174,8 @@ func (q *Request) host(authority []byte, port string, repeated Known) Refusal {
 var endToEnd = [...]string{"host", "content-length", "transfer-encoding", "content-type", "cookie", "authorization",
 	"cache-control", "range", "expect", "via", "cdn-loop", "forwarded", "x-forwarded-for"}
 
-// maxConnection is the maximum number of members of Connection. In practice there are up
-// to three. Each is compared with each field of the head, several times.
+// maxConnection is the maximum number of members of Connection. In practice there are
+// up to three. Each is compared with each field of the head, several times.
 const maxConnection = 16
 
 func (q *Request) connection() Refusal {
@@ -229,8 +229,9 @@ func framing(h fields.Header, known, repeated Known, minor uint8) (length int64,
 	return n, false, accepted
 }
 
-// badCoding returns the refusal for a transfer coding. A well-formed list of unsupported
-// codings ("gzip, chunked") is 501. Values that only resemble chunked are 400.
+// badCoding returns the refusal for a transfer coding. A well-formed list of
+// unsupported codings ("gzip, chunked") is 501. Values that only resemble chunked are
+// 400.
 func badCoding(v []byte) Refusal {
 	last := ""
 	for e := range fields.List(v) {

@@ -24,8 +24,8 @@ type Response struct {
 	KeepAlive bool
 }
 
-// parse reads the complete head in b. toHEAD is set for a reply to a HEAD request, which
-// has no body regardless of its fields. For lenient see [NewOriginReader].
+// parse reads the complete head in b. toHEAD is set for a reply to a HEAD request,
+// which has no body regardless of its fields. For lenient see [NewOriginReader].
 func (s *Response) parse(b []byte, toHEAD, lenient bool) Refusal {
 	*s = Response{Header: s.Header[:0]}
 	i := bytes.IndexByte(b, '\n')

@@ -48,10 +48,11 @@ func withoutPort(a []byte, port string) []byte {
 	return a
 }
 
-// validAuthority accepts host[:port], also with an empty port (RFC 3986, section 3.2.3).
-// The host is a name of letters, digits, "-", "." and "_", an IPv4 address, or an IPv6
-// address in brackets. RFC 3986 also allows percent-encoding, sub-delimiters and user
-// information. Services do not use them in names, but attacks by host confusion do.
+// validAuthority accepts host[:port], also with an empty port (RFC 3986, section
+// 3.2.3). The host is a name of letters, digits, "-", "." and "_", an IPv4 address, or
+// an IPv6 address in brackets. RFC 3986 also allows percent-encoding, sub-delimiters
+// and user information. Services do not use them in names, but attacks by host
+// confusion do.
 func validAuthority(a []byte) bool {
 	if len(a) == 0 || len(a) > 255+len(":65535") {
 		return false

@@ -21,10 +21,10 @@ func AppendStatusLine(dst []byte, code int, reason []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendRequestHead writes the head of a request without the fields that frame its body.
-// The caller adds these and the empty line. It returns a [Refusal] and the unchanged
-// dst when the result could not be read as one request with these parts (RFC 9110,
-// section 5.5; RFC 9112, section 11.1):
+// AppendRequestHead writes the head of a request without the fields that frame its
+// body. The caller adds these and the empty line. It returns a [Refusal] and the
+// unchanged dst when the result could not be read as one request with these parts (RFC
+// 9110, section 5.5; RFC 9112, section 11.1):
 //
 //   - the method is not a token
 //   - the target is empty or has white space, controls or other bytes not allowed there

@@ -54,8 +54,8 @@ func (d *Directives) Has(f Flags) bool { return d.Flags&f == f }
 const maxDelta = (1 << 31) * time.Second
 
 // ParseDirectives reads all Cache-Control lines of a header. When a directive is
-// repeated, the first one counts (section 4.2.1). A malformed max-age or s-maxage counts
-// as 0, so the reply is stale (same section).
+// repeated, the first one counts (section 4.2.1). A malformed max-age or s-maxage
+// counts as 0, so the reply is stale (same section).
 func ParseDirectives(h fields.Header) Directives {
 	var d Directives
 	for e := range h.Elements("cache-control") {

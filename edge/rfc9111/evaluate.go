@@ -44,9 +44,10 @@ func (p *Policy) Evaluate(now time.Time) Verdict {
 	return MustValidate
 }
 
-// defaultStale is the time beyond its lifetime for which a reply is sent when the origin
-// fails and no directive forbids it. Section 4.2.4 allows this while disconnected. A
-// page that is one day old is better than an error, but one of last month is not.
+// defaultStale is the time beyond its lifetime for which a reply is sent when the
+// origin fails and no directive forbids it. Section 4.2.4 allows this while
+// disconnected. A page that is one day old is better than an error, but one of last
+// month is not.
 const defaultStale = 24 * time.Hour
 
 // EvaluateFor is Evaluate for a request with Cache-Control directives (section 5.2.1).

@@ -21,15 +21,15 @@ func Idempotent(method string) bool {
 	return Safe(method) || method == "PUT" || method == "DELETE"
 }
 
-// Invalidates reports whether an exchange invalidates the replies stored for its target.
-// It does when the method is unsafe and the status is no error (section 4.4).
+// Invalidates reports whether an exchange invalidates the replies stored for its
+// target. It does when the method is unsafe and the status is no error (section 4.4).
 func Invalidates(method string, status int) bool {
 	return !Safe(method) && 200 <= status && status < 400
 }
 
 // Targets returns the further request targets that a reply to an unsafe request
-// invalidates. These are the ones in Location and Content-Location if they have the same
-// origin (section 4.4). host and target are those of the request.
+// invalidates. These are the ones in Location and Content-Location if they have the
+// same origin (section 4.4). host and target are those of the request.
 func Targets(host, target string, reply fields.Header) []string {
 	base, err := url.Parse("http://" + host + target)
 	if err != nil {

@@ -122,8 +122,8 @@ next:
 	return out
 }
 
-// canonicalPreferences writes a list of preferences that has the same normal form as the
-// request's list.
+// canonicalPreferences writes a list of preferences that has the same normal form as
+// the request's list.
 func canonicalPreferences(name string, h fields.Header) []byte {
 	normal := appendNormal(nil, name, h)
 	if len(normal) == 0 {

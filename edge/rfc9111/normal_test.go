@@ -8,8 +8,8 @@ import (
 	"perto/internal/fields"
 )
 
-// TestCanonicalFieldsSelectLikeRequest checks for each normalised field that the form for
-// the origin is stable and selects the same reply as the request.
+// TestCanonicalFieldsSelectLikeRequest checks for each normalised field that the form
+// for the origin is stable and selects the same reply as the request.
 func TestCanonicalFieldsSelectLikeRequest(t *testing.T) {
 	for _, tc := range []struct{ name, value, want string }{
 		{"Accept-Encoding", "gzip, br", "br, gzip"},
@@ -49,8 +49,8 @@ func TestRepeatedLinesAreSentAsOne(t *testing.T) {
 	}
 }
 
-// TestUnusualValuesSelectThemselvesOnly checks that a reply to an ambiguous value fits no
-// request with the usual form.
+// TestUnusualValuesSelectThemselvesOnly checks that a reply to an ambiguous value fits
+// no request with the usual form.
 func TestUnusualValuesSelectThemselvesOnly(t *testing.T) {
 	for _, tc := range []struct {
 		name, stored, asked string
@@ -75,8 +75,8 @@ func TestUnusualValuesSelectThemselvesOnly(t *testing.T) {
 	}
 }
 
-// FuzzCanonical checks that the form for the origin is stable and selects the same reply
-// as the request.
+// FuzzCanonical checks that the form for the origin is stable and selects the same
+// reply as the request.
 func FuzzCanonical(f *testing.F) {
 	for _, v := range []string{"gzip, br;q=0.5, *", "identity;q=0", "en-us,*;q=0.1", "a,,b", `"x`, "", ", ,", "a;b;c"} {
 		f.Add(v, v)

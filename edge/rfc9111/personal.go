@@ -12,8 +12,8 @@ func isCookie(name []byte) bool {
 	return fields.Equal(name, "set-cookie") || fields.Equal(name, "set-cookie2")
 }
 
-// isPersonal reports whether a reply field is only for the client that sent the request:
-// cookies, and the results of authentication (RFC 7615).
+// isPersonal reports whether a reply field is only for the client that sent the
+// request: cookies, and the results of authentication (RFC 7615).
 func isPersonal(name []byte) bool {
 	return isCookie(name) || fields.Equal(name, "authentication-info")
 }
@@ -107,9 +107,9 @@ func publicChallenge(v []byte) bool {
 // reply must never be used for a request with other credentials.
 func Denies(status int) bool { return status == 401 || status == 403 || status == 407 }
 
-// FitsCredentials reports whether a stored reply with this status may be used for a request with
-// this header. A reply that denies access is only used for requests without
-// credentials.
+// FitsCredentials reports whether a stored reply with this status may be used for a
+// request with this header. A reply that denies access is only used for requests
+// without credentials.
 func FitsCredentials(status int, request fields.Header) bool {
 	return !Denies(status) || !request.Has("authorization")
 }

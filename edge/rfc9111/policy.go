@@ -86,8 +86,8 @@ const (
 	heuristicMost = 24 * time.Hour
 )
 
-// Decide returns whether the reply may be stored (section 3), or the reason why not, and
-// its policy.
+// Decide returns whether the reply may be stored (section 3), or the reason why not,
+// and its policy.
 func Decide(q Request, s Reply) (Policy, Reason) {
 	d := ParseDirectives(s.Header)
 	p := Policy{ReplyTime: s.ReplyTime}

@@ -6,10 +6,10 @@ import (
 	"perto/internal/fields"
 )
 
-// ParseTargeted reads the CDN-Cache-Control field (RFC 9213), a dictionary of structured
-// fields. ok is false when the field is absent, empty or malformed, or when a directive
-// has a value of the wrong type. Then the field must be ignored, and Cache-Control
-// counts (RFC 9213, section 2.1).
+// ParseTargeted reads the CDN-Cache-Control field (RFC 9213), a dictionary of
+// structured fields. ok is false when the field is absent, empty or malformed, or when
+// a directive has a value of the wrong type. Then the field must be ignored, and
+// Cache-Control counts (RFC 9213, section 2.1).
 func ParseTargeted(h fields.Header) (d Directives, ok bool) {
 	const name = "cdn-cache-control"
 	if !h.Has(name) {

@@ -85,8 +85,8 @@ func (s *Selector) Same(o *Selector) bool {
 	return slices.Equal(s.names, o.names) && slices.EqualFunc(s.values, o.values, bytes.Equal)
 }
 
-// appendNormal appends the request's values of a field in normal form. The form is equal
-// for values with the same meaning. Section 4.1 allows this for fields with known
+// appendNormal appends the request's values of a field in normal form. The form is
+// equal for values with the same meaning. Section 4.1 allows this for fields with known
 // semantics. It returns nil, not dst, when the field is absent and dst is empty.
 //
 //	all fields        lines combined, white space round commas removed (see also
@@ -134,9 +134,9 @@ func webCoding(e []byte) bool {
 	return false
 }
 
-// maxPreferences is the number of members of a preference list that count. maxMembers is
-// the number of members that are read. Further members are ignored. Browsers send up to
-// about ten.
+// maxPreferences is the number of members of a preference list that count. maxMembers
+// is the number of members that are read. Further members are ignored. Browsers send up
+// to about ten.
 const (
 	maxPreferences = 16
 	maxMembers     = 64
