@@ -16,16 +16,12 @@ func TestTraceAsksTheOriginOnlyWhenTheEdgeDid(t *testing.T) {
 		{"the edge itself", "/.perto/health", false},
 		{"what the origin does not have", "/no-such-page", true},
 	} {
-		var last Step
-		for range 8 { // a PoP has several edges, and each of them fills its own cache
-			tr, err := l.Trace(t.Context(), vantage(t, l, "sao-paulo"), "http://www.shop.example"+tt.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if last = tr.Steps[len(tr.Steps)-1]; tt.origin || last.To != "origin" {
-				break
-			}
+		// Tokyo's PoP has one edge, so the second request finds the page in its cache.
+		tr, err := l.Trace(t.Context(), vantage(t, l, "tokyo"), "http://www.shop.example"+tt.path)
+		if err != nil {
+			t.Fatal(err)
 		}
+		last := tr.Steps[len(tr.Steps)-1]
 		if got := last.To == "origin"; got != tt.origin {
 			t.Errorf("%s: the last step is %s > %s, %s; want a step to the origin: %v", tt.name, last.From, last.To, last.Result, tt.origin)
 		}
