@@ -281,7 +281,7 @@ func (c *conn) reset() {
 
 const (
 	// lingerTime and lingerBytes bound how long and how much a closing connection still
-	// reads. If it closed at once, a client whose upload was refused would receive a
+	// reads. If it closed at once, a client with a refused upload would receive a
 	// reset and lose the reply (RFC 9112, section 9.6).
 	lingerTime  = time.Second
 	lingerBytes = 256 << 10

@@ -88,7 +88,7 @@ func TestCookiesAreStripped(t *testing.T) {
 	})
 }
 
-// TestParentTierSharesNoCookie uses an edge whose origin is another edge.
+// TestParentTierSharesNoCookie uses an edge that has another edge as its origin.
 func TestParentTierSharesNoCookie(t *testing.T) {
 	inBubble(t, Config{}, session(), func(b *bubble) {
 		child, err := New(Config{Name: "gig-1", Network: b.net.Named("child")})

@@ -123,7 +123,7 @@ func cut(chunks [][]byte, first, length int64) [][]byte {
 	return out
 }
 
-// deliverFilling replies from an object whose body is still arriving.
+// deliverFilling replies from an object while its body is arriving.
 func (r *request) deliverFilling() error {
 	o := r.object
 	if o.Status == 200 && rfc9111.NotModified(r.q.Header, o.Header, r.now) {

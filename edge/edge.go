@@ -66,7 +66,7 @@ type Config struct {
 	Metrics *metrics.Registry // default: a new registry
 }
 
-// defaultCacheBytes is the memory of a cache whose size is not configured.
+// defaultCacheBytes is the memory of a cache without a configured size.
 const defaultCacheBytes = 64 << 20
 
 func (c *Config) defaults() {

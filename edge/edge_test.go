@@ -31,7 +31,7 @@ type bubble struct {
 	ran  chan error
 }
 
-// inBubble runs f beside an edge for shop.example whose origin is the handler.
+// inBubble runs f beside an edge for shop.example. Its origin is the handler.
 func inBubble(t *testing.T, cfg Config, origin http.HandlerFunc, f func(b *bubble)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{T: t, net: simnet.New(0, simnet.Link{}), ran: make(chan error, 1)}

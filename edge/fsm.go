@@ -184,9 +184,9 @@ func (r *request) isHEAD() bool { return string(r.q.Method) == "HEAD" }
 
 // findRoute finds the site.
 func (r *request) findRoute() state {
-	// The scratch buffer holds the authority and then the key. The key has a service
-	// name, a host, zero bytes and the target, whose normal form is at most three times as
-	// long.
+	// The scratch buffer holds the authority and then the key. The key has a service name,
+	// a host, zero bytes and the target. The normal form of a target is at most three
+	// times as long.
 	if need := 2*len(r.q.Host) + 3*len(r.q.Target) + 512; cap(r.scratch) < need {
 		r.scratch = make([]byte, 0, 2*need)
 	}
@@ -355,7 +355,8 @@ func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
 		got, err = r.e.fetcher.Fetch(r.e.base, w)
 		return got, false, err
 	}
-	// The fetch may outlive the request, whose header is in the connection's buffer.
+	// The fetch may outlive the request. The header of the request is in the connection's
+	// buffer.
 	w.Request.Header = w.Request.Header.Clone()
 	w.Exchange.Header, w.Exchange.Interim, w.Failed = w.Request.Header, nil, r.failedLater()
 	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.cfg.StaleAfter)
@@ -371,7 +372,8 @@ func (r *request) refresh() {
 	r.stale = r.object
 	w := r.want()
 	r.stale = nil
-	// The fetch outlives the request, whose header is in the connection's buffer.
+	// The fetch outlives the request. The header of the request is in the connection's
+	// buffer.
 	w.Request.Header = w.Request.Header.Clone()
 	w.Exchange.Header = w.Request.Header
 	w.Stale, w.Failed = r.object, r.failedLater()

@@ -30,7 +30,8 @@ func has(c *Cache, key string) bool {
 	return o != nil
 }
 
-// TestFillingIsBounded fills many large bodies at once whose clients read nothing.
+// TestFillingIsBounded fills many large bodies at once while their clients read
+// nothing.
 func TestFillingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, bodies, size = 16 << 20, 32, 4 << 20

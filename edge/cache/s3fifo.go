@@ -2,7 +2,7 @@ package cache
 
 // Eviction is S3-FIFO (Yang et al., SOSP 2023), counted in bytes. New objects enter a
 // small queue. Objects that are hit again in that queue move to the main queue. The
-// others are evicted, and their hashes enter the ghost queue. An object whose hash is
+// others are evicted, and their hashes enter the ghost queue. An object with its hash
 // in the ghost queue enters the main queue directly. Hits change a counter and no
 // queue, so they need no lock. In our simulation on a web trace it had the best hit
 // ratio of LRU, SIEVE and S3-FIFO at every size

@@ -428,7 +428,7 @@ func rangeID(id string) string {
 	return id + "\x00range"
 }
 
-// unshared is the entry of a key whose last reply could not be shared.
+// unshared is the entry of a key with a last reply that could not be shared.
 type unshared struct {
 	at    time.Time
 	until time.Time // before it, requests for the key do not wait for each other

@@ -12,8 +12,8 @@ import (
 	"perto/edge/cache"
 )
 
-// tagged returns an origin script whose body contains the number of the request. The
-// head comes after one second, the end of the body after another second. The object
+// tagged returns an origin script that writes the number of the request into the body.
+// The head comes after one second, the end of the body after another second. The object
 // has the tag "shop" (see wantTagged).
 func tagged() func(net.Conn, *http.Request) bool {
 	var mu sync.Mutex

@@ -7,7 +7,7 @@ import (
 	"perto/internal/fields"
 )
 
-// Body reads the body of the last message whose head was read. It returns io.EOF only
+// Body reads the body that follows the head read last. It returns io.EOF only
 // at the end that the message defines. When the source ends before, it returns
 // io.ErrUnexpectedEOF. A Body is valid until the next head is read.
 type Body struct {

@@ -4,7 +4,7 @@
 //
 // The edge reads requests and package fetch reads replies with it. Start with
 // [NewReader]. A [Reader] owns the buffer of one connection. ReadRequest and
-// ReadResponse return heads whose names, values and target are views into that buffer.
+// ReadResponse return heads. Their names, values and target are views into that buffer.
 // They are valid until the next head is read. [Reader.Body] then reads the body of the
 // same message. A head costs no allocation once the buffer has its size. The package
 // has no caching, no routing and no clock: the owner of the connection sets deadlines.

@@ -11,7 +11,7 @@
 //	NotModified, Validators, Merge
 //	           conditional requests from clients and to origins (section 4.3)
 //	Invalidates, Targets
-//	           what an unsafe request makes stale (section 4.4)
+//	           the replies that an unsafe request makes stale (section 4.4)
 //	ParseRange, IfRange
 //	           parts of a stored reply (RFC 9110, section 14)
 //
