@@ -16,16 +16,16 @@ import (
 	"perto/internal/netx"
 )
 
-// Client is what a person's machine does at a vantage: it asks its resolver for
-// names and connects to the addresses in turn, starting the next one when the
-// last has not answered within 250 ms (RFC 8305, section 5).
+// Client is a client machine at a vantage. It asks its resolver for names and connects
+// to the addresses in turn. It starts with the next address when the last one has not
+// replied within 250 ms (RFC 8305, section 5).
 //
-// Like the stub resolver of an operating system it keeps addresses, in the order
-// in which they came, for as long as they live: who reloads a page reaches the
-// same edge.
+// Like the stub resolver of an operating system, it caches addresses in the order in
+// which they came, for their time to live. So a page that is loaded again comes from
+// the same edge.
 type Client struct {
 	Station  *Station
-	Resolver netip.Addr // whom it asks
+	Resolver netip.Addr // its DNS resolver
 
 	mu    sync.Mutex
 	known map[string]knownName
@@ -36,14 +36,14 @@ type knownName struct {
 	expires time.Time
 }
 
-// Forget empties the client's memory of names.
+// Forget empties the client's cache of names.
 func (c *Client) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.known)
 }
 
-func (c *Client) remember(name string, addrs []netip.Addr, ttl time.Duration) {
+func (c *Client) cacheAddrs(name string, addrs []netip.Addr, ttl time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {
@@ -52,7 +52,7 @@ func (c *Client) remember(name string, addrs []netip.Addr, ttl time.Duration) {
 	c.known[name] = knownName{addrs, time.Now().Add(ttl)}
 }
 
-func (c *Client) remembered(name string) []netip.Addr {
+func (c *Client) cachedAddrs(name string) []netip.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.known[name]; time.Now().Before(k.expires) {
@@ -64,13 +64,13 @@ func (c *Client) remembered(name string) []netip.Addr {
 // attemptDelay is the Connection Attempt Delay of RFC 8305, section 8.
 const attemptDelay = 250 * time.Millisecond
 
-// How long a client waits for its resolver, and how often it asks.
+// The time that a client waits for its resolver, and the number of its attempts.
 const (
 	clientDNSWait  = 3 * time.Second
 	clientDNSTries = 2
 )
 
-// DNSReply is what a resolver answered.
+// DNSReply is the response of a resolver.
 type DNSReply struct {
 	Message *dns.Msg
 	Took    time.Duration
@@ -84,8 +84,8 @@ func (c *Client) Ask(ctx context.Context, name string, qtype uint16) (DNSReply, 
 	return c.Exchange(ctx, m)
 }
 
-// Exchange sends a message to the vantage's resolver, over TCP when the answer
-// is cut short.
+// Exchange sends a message to the vantage's resolver, and again over TCP when the
+// response is truncated.
 func (c *Client) Exchange(ctx context.Context, m *dns.Msg) (DNSReply, error) {
 	start := time.Now()
 	var last error
@@ -105,7 +105,7 @@ func (c *Client) Exchange(ctx context.Context, m *dns.Msg) (DNSReply, error) {
 	return DNSReply{}, fmt.Errorf("ask resolver %s: %w", c.Resolver, last)
 }
 
-// exchangeOver sends one message from a host and waits for its answer.
+// exchangeOver sends one message from a host and waits for the response.
 func exchangeOver(ctx context.Context, from *Station, network string, server netip.AddrPort, m *dns.Msg, wait time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -134,14 +134,14 @@ func exchangeOver(ctx context.Context, from *Station, network string, server net
 	}
 }
 
-// Lookup returns the addresses of a name as the resolver gives them: its IPv6
-// and IPv4 addresses in turn, IPv6 first (RFC 8305, section 4), as far as the
-// vantage has the family. took is the time until both answers were in.
+// Lookup returns the addresses of a name in the order of the resolver: IPv6 and IPv4
+// addresses in turn, IPv6 first (RFC 8305, section 4). It omits a family that the
+// vantage does not have. took is the time until both answers arrived.
 func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, took time.Duration, err error) {
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a}, 0, nil
 	}
-	if addrs := c.remembered(name); addrs != nil {
+	if addrs := c.cachedAddrs(name); addrs != nil {
 		return addrs, 0, nil
 	}
 	type result struct {
@@ -183,13 +183,13 @@ func (c *Client) Lookup(ctx context.Context, name string) (addrs []netip.Addr, t
 		if len(r4.addrs) == 0 || len(r6.addrs) > 0 && r6.ttl < ttl {
 			ttl = r6.ttl
 		}
-		c.remember(name, addrs, ttl)
+		c.cacheAddrs(name, addrs, ttl)
 		return addrs, took, nil
 	}
 	if err := errors.Join(r6.err, r4.err); err != nil {
 		return nil, took, err
 	}
-	return nil, took, &net.DNSError{Err: "the resolver says " + dns.RcodeToString[max(r6.rcode, r4.rcode)] + " and names no address", Name: name, IsNotFound: true}
+	return nil, took, &net.DNSError{Err: "the resolver replied " + dns.RcodeToString[max(r6.rcode, r4.rcode)] + " and names no address", Name: name, IsNotFound: true}
 }
 
 // lifetime returns the shortest time to live of an answer's records.
@@ -222,8 +222,8 @@ func Addresses(m *dns.Msg) []netip.Addr {
 	return out
 }
 
-// DialContext connects to "host:port" as the vantage would: name by its
-// resolver, addresses in turn.
+// DialContext connects to "host:port" from the vantage. It asks the resolver for the
+// name and tries the addresses in turn.
 func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := netx.SplitPort(address)
 	if err != nil {
@@ -236,8 +236,8 @@ func (c *Client) DialContext(ctx context.Context, network, address string) (net.
 	return c.DialAddrs(ctx, network, addrs, port)
 }
 
-// DialAddrs connects to the first of the addresses that answers. The next one is
-// tried when the last failed or has been silent for 250 ms.
+// DialAddrs connects to the first of the addresses that replies. It tries the next one
+// when the last failed or has not replied for 250 ms.
 func (c *Client) DialAddrs(ctx context.Context, network string, addrs []netip.Addr, port uint16) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -247,7 +247,7 @@ func (c *Client) DialAddrs(ctx context.Context, network string, addrs []netip.Ad
 	}
 	results := make(chan result, len(addrs))
 	pending := 0
-	defer func() { // whoever comes late is hung up on
+	defer func() { // close connections that come too late
 		go func() {
 			for range pending {
 				if r := <-results; r.conn != nil {

@@ -10,14 +10,14 @@ import (
 	"perto"
 )
 
-// DigReply is what a client's resolver answered.
+// DigReply is the response of a client's resolver.
 type DigReply struct {
 	From     string  `json:"from"`
 	Resolver string  `json:"resolver"`
 	TookMs   float64 `json:"took_ms"`
 	Status   string  `json:"status"`
 	Answer   []RR    `json:"answer"`
-	Text     string  `json:"text"` // the message as dig would print it
+	Text     string  `json:"text"` // the message in the format of dig
 }
 
 // RR is one record.
@@ -28,7 +28,8 @@ type RR struct {
 	Data string `json:"data"`
 }
 
-// Dig asks the client's resolver for a record type by its name ("": A).
+// Dig asks the client's resolver for records of a name. qtype is the name of the record
+// type, and "" means A.
 func (c *Client) Dig(ctx context.Context, name, qtype string) (*DigReply, error) {
 	if qtype == "" {
 		qtype = "A"

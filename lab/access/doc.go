@@ -1,9 +1,9 @@
-// Package access is what stands between people and the Internet: the caching
-// resolver of their provider, the stub resolver and the connections of their own
-// machine, and a SOCKS door through which other programs can be in their place.
+// Package access has the clients' side of the lab. [Resolver] is the caching resolver
+// of a provider. [Client] is a client machine with its stub resolver and its
+// connections. [SOCKS] lets other programs connect from the place of a client.
 //
-// All of it runs on a [Station]: a host of the lab, or a container on the
-// operating system's network.
+// Each of them runs on a [Station]: a host of package lab, or a container on the
+// network of the operating system. Their methods may be called from any goroutine.
 package access
 
 import (
@@ -16,9 +16,9 @@ import (
 type Station struct {
 	netx.Network
 	Name  string
-	Addrs []netip.Addr // its own; what has no IPv6 asks for none
-	// NameOf returns the name of the host with an address, "" when it is not
-	// known. For people; may be nil.
+	Addrs []netip.Addr // its own addresses; without an IPv6 address it uses no IPv6
+	// NameOf returns the name of the host with an address, for display. It returns ""
+	// when the name is not known. It may be nil.
 	NameOf func(netip.Addr) string
 }
 

@@ -22,12 +22,12 @@ type Fetched struct {
 	Vantage string     `json:"vantage"`
 	Place   string     `json:"place"`
 	URL     string     `json:"url"`
-	Server  string     `json:"server"` // the host that answered ("gru-1")
+	Server  string     `json:"server"` // the host that replied ("gru-1")
 	Address netip.Addr `json:"address"`
 
 	DNS       time.Duration `json:"dns_ns"`
 	Connect   time.Duration `json:"connect_ns"`
-	FirstByte time.Duration `json:"first_byte_ns"` // from the request's last byte to the answer's first
+	FirstByte time.Duration `json:"first_byte_ns"` // from the request's last byte to the reply's first
 	Total     time.Duration `json:"total_ns"`
 
 	Status int         `json:"status"`
@@ -37,18 +37,18 @@ type Fetched struct {
 	Error  string      `json:"error,omitempty"`
 }
 
-// maxBody is how much of a body a fetch reads, in bytes.
+// maxBody bounds the part of a body that a fetch reads, in bytes.
 const maxBody = 64 << 20
 
-// fetchWait is how long a fetch may take.
+// fetchWait is the timeout of a fetch.
 const fetchWait = 60 * time.Second
 
-// Fetch gets a URL as a browser would: names by the client's resolver, a new
-// connection, the next address when one does not answer.
+// Fetch fetches a URL like a browser. It asks the client's resolver, opens a new
+// connection, and tries the next address when one does not reply.
 func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`it takes "http://host/path"`)}
+		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`the URL must have the form "http://host/path"`)}
 	}
 	port := uint64(80)
 	if p := u.Port(); p != "" {
@@ -60,18 +60,18 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	defer cancel()
 	f := &Fetched{Vantage: c.Station.Name, URL: target}
 	start := time.Now()
-	failed := func(what string, err error) (*Fetched, error) {
+	failed := func(step string, err error) (*Fetched, error) {
 		f.Total = time.Since(start)
-		return nil, &perto.Error{Op: "fetch " + target + " from " + c.Station.Name + ": " + what, Kind: perto.KindUnavailable, Err: err}
+		return nil, &perto.Error{Op: "fetch " + target + " from " + c.Station.Name + ": " + step, Kind: perto.KindUnavailable, Err: err}
 	}
 	addrs, took, err := c.Lookup(ctx, u.Hostname())
 	f.DNS = took
 	if err != nil {
 		return failed("DNS", err)
 	}
-	resp, what, err := c.firstAnswer(ctx, f, u, addrs, uint16(port))
+	resp, step, err := c.firstReply(ctx, f, u, addrs, uint16(port))
 	if err != nil {
-		return failed(what, err)
+		return failed(step, err)
 	}
 	defer resp.Body.Close()
 	f.Status, f.Header = resp.StatusCode, resp.Header
@@ -84,14 +84,13 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	return f, nil
 }
 
-// answerWait is how long a server that took the connection has to begin its
-// answer while there are other addresses. A host that is frozen still accepts: its
-// kernel does.
-const answerWait = 3 * time.Second
+// replyWait is the time in which a connected server must begin its reply while there
+// are other addresses. A frozen host accepts connections too, because its kernel does.
+const replyWait = 3 * time.Second
 
-// firstAnswer asks one address after the other until one begins to answer. A GET
-// may be sent again (RFC 9110, section 9.2.2). what says what failed.
-func (c *Client) firstAnswer(ctx context.Context, f *Fetched, u *url.URL, addrs []netip.Addr, port uint16) (resp *http.Response, what string, err error) {
+// firstReply asks one address after the other until one begins to reply. A GET may be
+// sent again (RFC 9110, section 9.2.2). step is the step that failed.
+func (c *Client) firstReply(ctx context.Context, f *Fetched, u *url.URL, addrs []netip.Addr, port uint16) (resp *http.Response, step string, err error) {
 	for {
 		start := time.Now()
 		conn, err := c.DialAddrs(ctx, "tcp", addrs, port)
@@ -103,9 +102,9 @@ func (c *Client) firstAnswer(ctx context.Context, f *Fetched, u *url.URL, addrs 
 		f.Server = c.Station.nameOf(f.Address)
 		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a == f.Address })
 		asking, giveUp := context.WithCancel(ctx)
-		late := time.NewTimer(answerWait)
+		late := time.NewTimer(replyWait)
 		if len(addrs) > 0 {
-			late = time.AfterFunc(answerWait, giveUp)
+			late = time.AfterFunc(replyWait, giveUp)
 		}
 		resp, err := f.exchange(asking, conn, u)
 		late.Stop()
@@ -120,7 +119,7 @@ func (c *Client) firstAnswer(ctx context.Context, f *Fetched, u *url.URL, addrs 
 	}
 }
 
-// exchange sends a GET over a connection that is there already.
+// exchange sends a GET over an open connection.
 func (f *Fetched) exchange(ctx context.Context, conn net.Conn, u *url.URL) (*http.Response, error) {
 	var written time.Time
 	trace := &httptrace.ClientTrace{
@@ -137,7 +136,7 @@ func (f *Fetched) exchange(ctx context.Context, conn net.Conn, u *url.URL) (*htt
 	once := conn
 	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 		if once == nil {
-			return nil, errors.New("the connection was lost before an answer came")
+			return nil, errors.New("the connection was lost before a reply came")
 		}
 		c := once
 		once = nil

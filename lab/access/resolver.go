@@ -16,15 +16,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Resolver is a caching DNS resolver of an Internet provider, an enterprise or a
-// public service. It starts from the root, follows delegations, honours times to
-// live and the scopes of client subnets (RFC 7871, section 7.3.1), and rotates
-// the records of a set from answer to answer, as most resolvers do.
+// Resolver is a caching DNS resolver of an Internet provider, an enterprise or a public
+// service. It starts from the root and follows delegations. It obeys times to live and
+// the scopes of client subnets (RFC 7871, section 7.3.1). Like most resolvers, it
+// rotates the records of a set in each answer.
 type Resolver struct {
 	Station *Station
 	Roots   []netip.Addr
-	SendECS bool // whether it tells name servers the client's subnet
-	// Listen is where it is asked: "IP:port", or "" for port 53 of all addresses.
+	SendECS bool // send the client's subnet to name servers (ECS)
+	// Listen is its address, "IP:port". "" means port 53 of all addresses.
 	Listen string
 
 	cache resolverCache
@@ -35,8 +35,8 @@ type Resolver struct {
 	busy  sync.WaitGroup
 }
 
-// What resolvers tell of their clients: the recommended limits of RFC 7871,
-// section 11.1, in bits.
+// The longest client subnets that resolvers send, in bits: the recommended limits of
+// RFC 7871, section 11.1.
 const (
 	ecsSourceIPv4 = 24
 	ecsSourceIPv6 = 56
@@ -44,7 +44,7 @@ const (
 
 const (
 	maxReferrals   = 12 // delegations followed for one name
-	maxAliases     = 10 // CNAMEs followed for one question
+	maxAliases     = 10 // CNAMEs followed for one query
 	upstreamWait   = 2 * time.Second
 	upstreamTries  = 3
 	resolverBuffer = 1232 // EDNS size, in bytes
@@ -85,7 +85,7 @@ func (r *Resolver) Close() {
 	r.busy.Wait()
 }
 
-// Flush forgets everything cached.
+// Flush empties the cache.
 func (r *Resolver) Flush() { r.cache.flush() }
 
 func (r *Resolver) servePackets(p net.PacketConn) {
@@ -144,19 +144,19 @@ func (r *Resolver) serveStreams(l net.Listener) {
 	}
 }
 
-// Hop is one question that a resolver asked, for traces.
+// Hop is one query of a resolver to a name server, for traces.
 type Hop struct {
 	From, To string // names of hosts
 	ToAddr   netip.Addr
 	Name     string
 	Type     string
-	ECS      string // what it told of the client, or ""
+	ECS      string // the client subnet in the query, or ""
 	Took     time.Duration
-	Result   string // what came back, for people
+	Result   string // the response or the error, as text
 }
 
-// Resolve answers a client's question. Each question that it has to ask others
-// is reported to seen, when that is not nil.
+// Resolve returns the response to a client's query. It calls seen, if it is not nil,
+// for each query to a name server.
 func (r *Resolver) Resolve(ctx context.Context, query *dns.Msg, client netip.Addr, seen func(Hop)) *dns.Msg {
 	reply := new(dns.Msg)
 	reply.SetReply(query)
@@ -180,8 +180,8 @@ func (r *Resolver) Resolve(ctx context.Context, query *dns.Msg, client netip.Add
 	return reply
 }
 
-// subnetOf returns what is told of a client. A client that sends a subnet of its
-// own is taken at its word, as public resolvers do; source 0 opts out.
+// subnetOf returns the client subnet to send. As in public resolvers, a subnet in the
+// client's query replaces the client's address. A source prefix length of 0 opts out.
 func (r *Resolver) subnetOf(client netip.Addr, opt *dns.OPT) netip.Prefix {
 	if !r.SendECS {
 		return netip.Prefix{}
@@ -266,8 +266,8 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16, subnet
 	return nil, 0, fmt.Errorf("%s: more than %d delegations", name, maxReferrals)
 }
 
-// nearestServers returns the servers of the closest zone above a name that is
-// known, or the root's.
+// nearestServers returns the servers of the closest cached zone above a name, or the
+// root servers.
 func (r *Resolver) nearestServers(name string) []netip.Addr {
 	for labels := dns.SplitDomainName(name); len(labels) > 0; labels = labels[1:] {
 		if addrs := r.cache.servers(dns.Fqdn(strings.Join(labels, "."))); len(addrs) > 0 {
@@ -277,7 +277,7 @@ func (r *Resolver) nearestServers(name string) []netip.Addr {
 	return r.Roots
 }
 
-// addressesOf resolves the names of name servers that came without addresses.
+// addressesOf resolves the names of name servers of a referral without addresses.
 func (r *Resolver) addressesOf(ctx context.Context, names []string, seen func(Hop)) []netip.Addr {
 	var out []netip.Addr
 	for _, n := range names {
@@ -296,8 +296,7 @@ func (r *Resolver) addressesOf(ctx context.Context, names []string, seen func(Ho
 	return out
 }
 
-// askOne asks servers in random order until one answers, and again when none
-// does.
+// askOne asks servers in random order until one answers. It asks again when none does.
 func (r *Resolver) askOne(ctx context.Context, servers []netip.Addr, name string, qtype uint16, subnet netip.Prefix, seen func(Hop)) (*dns.Msg, netip.Prefix, error) {
 	if len(servers) == 0 {
 		return nil, netip.Prefix{}, fmt.Errorf("%s: no name server known", name)
@@ -332,7 +331,7 @@ func (r *Resolver) usable(servers []netip.Addr) []netip.Addr {
 	return out
 }
 
-// exchange asks one server, over TCP when its answer over UDP was cut short.
+// exchange asks one server, and again over TCP when its response is truncated.
 func (r *Resolver) exchange(ctx context.Context, server netip.Addr, name string, qtype uint16, subnet netip.Prefix, seen func(Hop)) (*dns.Msg, netip.Prefix, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
@@ -360,17 +359,17 @@ func (r *Resolver) exchange(ctx context.Context, server netip.Addr, name string,
 	return reply, scopeOf(reply, subnet), nil
 }
 
-// scopeOf returns the block of clients that a reply may be given to; the zero
-// Prefix: everybody. A scope longer than what was told counts as what was told
-// (RFC 7871, section 7.3.1).
-func scopeOf(reply *dns.Msg, told netip.Prefix) netip.Prefix {
+// scopeOf returns the network of the clients that may receive a reply. The zero Prefix
+// means all clients. A scope longer than the sent subnet counts as that subnet (RFC
+// 7871, section 7.3.1).
+func scopeOf(reply *dns.Msg, sent netip.Prefix) netip.Prefix {
 	opt := reply.IsEdns0()
-	if opt == nil || !told.IsValid() {
+	if opt == nil || !sent.IsValid() {
 		return netip.Prefix{}
 	}
 	for _, o := range opt.Option {
 		if e, ok := o.(*dns.EDNS0_SUBNET); ok && e.SourceScope > 0 {
-			p, _ := told.Addr().Prefix(min(int(e.SourceScope), told.Bits()))
+			p, _ := sent.Addr().Prefix(min(int(e.SourceScope), sent.Bits()))
 			return p
 		}
 	}
@@ -410,7 +409,7 @@ func Data(rr dns.RR) string {
 	return strings.TrimSpace(strings.TrimPrefix(rr.String(), rr.Header().String()))
 }
 
-// delegation is what a referral says.
+// delegation is the content of a referral.
 type delegation struct {
 	zone  string
 	names []string
@@ -418,8 +417,8 @@ type delegation struct {
 	ttl   uint32
 }
 
-// referral reads a reply that sends the asker elsewhere; its zone is empty when
-// the reply is none.
+// referral reads a referral to other name servers. The zone of the result is empty when
+// the reply is not a referral.
 func referral(reply *dns.Msg, name string) delegation {
 	var d delegation
 	if reply.Authoritative || len(reply.Answer) > 0 || reply.Rcode != dns.RcodeSuccess {
@@ -450,8 +449,8 @@ func referral(reply *dns.Msg, name string) delegation {
 	return d
 }
 
-// rotate moves the records of the last set on by a random number, so that
-// clients spread over the addresses.
+// rotate rotates the records of the last set by a random number, so that clients are
+// spread over the addresses.
 func rotate(set []dns.RR) []dns.RR {
 	out := slices.Clone(set)
 	first := len(out)

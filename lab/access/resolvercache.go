@@ -8,9 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// resolverCache is what a resolver remembers: answers, each for everybody or for
-// the clients of one block, and the name servers of zones. The zero value is
-// empty.
+// resolverCache is the cache of a resolver. It has answers, each for all clients or for
+// the clients of one network, and the name servers of zones. The zero value is empty.
 type resolverCache struct {
 	mu      sync.Mutex
 	answers map[question][]cachedAnswer
@@ -23,7 +22,7 @@ type question struct {
 }
 
 type cachedAnswer struct {
-	scope   netip.Prefix // zero: everybody
+	scope   netip.Prefix // zero for all clients
 	records []dns.RR
 	rcode   int
 	stored  time.Time
@@ -35,12 +34,13 @@ type cachedServers struct {
 	expires time.Time
 }
 
-// maxCached bounds the answers kept for one question, so that tiny scopes
-// cannot fill the memory.
+// maxCached bounds the answers for one question, so that small scopes cannot fill the
+// memory.
 const maxCached = 4096
 
-// get returns what is known for a client subnet (zero: none is told). Of blocks
-// that hold the client the longest counts (RFC 7871, section 7.3.1).
+// get returns the cached records for a client subnet, which is zero when none is sent.
+// Of several scopes that contain the client, the longest counts (RFC 7871, section
+// 7.3.1).
 func (c *resolverCache) get(name string, qtype uint16, client netip.Prefix) ([]dns.RR, int, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,7 +72,7 @@ func (c *resolverCache) get(name string, qtype uint16, client netip.Prefix) ([]d
 	return out, a.rcode, true
 }
 
-// put remembers a reply for the clients of a block.
+// put caches a reply for the clients of a network.
 func (c *resolverCache) put(name string, qtype uint16, scope netip.Prefix, reply *dns.Msg) {
 	ttl := uint32(0)
 	switch {
@@ -81,7 +81,7 @@ func (c *resolverCache) put(name string, qtype uint16, scope netip.Prefix, reply
 		for _, rr := range reply.Answer {
 			ttl = min(ttl, rr.Header().Ttl)
 		}
-	default: // RFC 2308, section 5: the SOA says how long nothing stays nothing
+	default: // RFC 2308, section 5: the SOA has the TTL of negative answers
 		for _, rr := range reply.Ns {
 			if soa, ok := rr.(*dns.SOA); ok {
 				ttl = min(soa.Hdr.Ttl, soa.Minttl)
@@ -110,7 +110,7 @@ func (c *resolverCache) put(name string, qtype uint16, scope netip.Prefix, reply
 	c.answers[key] = append(list, cachedAnswer{scope: scope, records: reply.Answer, rcode: reply.Rcode, stored: now, ttl: time.Duration(ttl) * time.Second})
 }
 
-// putServers remembers a delegation.
+// putServers caches a delegation.
 func (c *resolverCache) putServers(d delegation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +120,7 @@ func (c *resolverCache) putServers(d delegation) {
 	c.zones[d.zone] = cachedServers{d.addrs, time.Now().Add(time.Duration(d.ttl) * time.Second)}
 }
 
-// servers returns the known servers of a zone.
+// servers returns the cached servers of a zone.
 func (c *resolverCache) servers(zone string) []netip.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()

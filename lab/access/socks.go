@@ -14,13 +14,12 @@ import (
 	"time"
 )
 
-// SOCKS is a door for programs that speak SOCKS 5 (RFC 1928): what connects
-// through it comes from a vantage of the lab and asks names of that vantage's
-// resolver. Only CONNECT is served. A user name (RFC 1929) picks the vantage; any
-// password is taken, also an empty one.
+// SOCKS is a SOCKS 5 server (RFC 1928). Connections through it come from a vantage of
+// the lab and use the resolver of that vantage. It supports CONNECT only. The user name
+// (RFC 1929) selects the vantage. Any password is accepted, also an empty one.
 type SOCKS struct {
-	// Pick returns who dials for a user name, or an error that says which names
-	// there are. The empty name is a client without authentication.
+	// Pick returns the Dialer for a user name, or an error that lists the names. The
+	// name is empty for a client without authentication.
 	Pick func(user string) (Dialer, error)
 
 	running sync.WaitGroup
@@ -58,7 +57,7 @@ const (
 )
 
 const (
-	socksHandshake = 10 * time.Second // for all of the client's part
+	socksHandshake = 10 * time.Second // for all messages of the client
 	socksDial      = 30 * time.Second
 )
 
@@ -83,8 +82,8 @@ func (s *SOCKS) Serve(l net.Listener) error {
 	}
 }
 
-// Close breaks the connections and waits for them to end. The listener is its
-// owner's to close, before.
+// Close closes the connections and waits for their end. The caller must close the
+// listener before.
 func (s *SOCKS) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -123,7 +122,7 @@ func (s *SOCKS) serve(c net.Conn) {
 		return
 	}
 	dialer, err := s.Pick(user)
-	if user != "" { // RFC 1929: the verdict on name and password
+	if user != "" { // RFC 1929: the reply to name and password
 		status := byte(0)
 		if err != nil {
 			status = 1
@@ -162,8 +161,8 @@ func (s *SOCKS) serve(c net.Conn) {
 	Relay(c, in, to)
 }
 
-// cancelOnClose ends a dial whose client has gone. A client that sends before it
-// got the reply is kept: the bytes stay in its reader.
+// cancelOnClose ends a dial when its client disconnects. Bytes that the client sends
+// before the reply stay in its reader.
 func (s *SOCKS) cancelOnClose(c net.Conn, in *bufio.Reader, cancel func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -181,8 +180,8 @@ func (s *SOCKS) cancelOnClose(c net.Conn, in *bufio.Reader, cancel func()) (stop
 	}
 }
 
-// negotiate reads the client's methods, chooses one and reads its user name.
-// Method 2 is chosen when offered: the user name is what picks the vantage.
+// negotiate reads the client's methods, chooses one and reads the user name. It prefers
+// method 2, because the user name selects the vantage.
 func negotiate(in *bufio.Reader, out io.Writer) (user string, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -206,7 +205,7 @@ func negotiate(in *bufio.Reader, out io.Writer) (user string, err error) {
 	}
 	switch method {
 	case methodRefused:
-		return "", errors.New("socks: no method that we speak")
+		return "", errors.New("socks: no supported authentication method")
 	case methodNone:
 		return "", nil
 	}
@@ -230,8 +229,8 @@ func negotiate(in *bufio.Reader, out io.Writer) (user string, err error) {
 	return string(name), nil
 }
 
-// readRequest reads what the client wants and returns "host:port", or an error
-// and the code to answer (replyOK: none).
+// readRequest reads the request and returns its target as "host:port". With an error it
+// returns the code of the reply, where replyOK means that no reply is sent.
 func readRequest(in *bufio.Reader) (target string, code byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -284,8 +283,8 @@ func replyCode(err error) byte {
 	return replyFailure
 }
 
-// writeReply answers a request; bound is the address that the connection has on
-// the other side.
+// writeReply writes the reply to a request. bound is the local address of the
+// connection to the target.
 func writeReply(w io.Writer, code byte, bound netip.AddrPort) error {
 	b := []byte{socksVersion, code, 0, addressIPv4, 0, 0, 0, 0}
 	if bound.Addr().Is6() && !bound.Addr().Is4In6() {
@@ -299,8 +298,8 @@ func writeReply(w io.Writer, code byte, bound netip.AddrPort) error {
 	return err
 }
 
-// Relay copies both ways until both are done; the end of one direction is passed
-// on as a half close.
+// Relay copies in both directions until both end. It passes on the end of one direction
+// as a half close.
 func Relay(client net.Conn, clientIn io.Reader, server net.Conn) {
 	done := make(chan struct{})
 	go func() {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// recordingDialer connects to a listener of the operating system whatever is
-// asked for, and remembers what was.
+// recordingDialer connects to a listener of the operating system for every target, and
+// records the target.
 type recordingDialer struct {
 	to    string
 	asked chan string
@@ -43,7 +43,7 @@ func startSOCKS(t *testing.T, pick func(string) (Dialer, error)) string {
 	return l.Addr().String()
 }
 
-// dialogue sends bytes and checks what comes back, in turn.
+// dialogue sends bytes and checks the received bytes, in turn.
 func dialogue(t *testing.T, address string, turns ...[]byte) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -98,8 +98,7 @@ func TestSOCKSDialogues(t *testing.T) {
 	}
 }
 
-// TestSOCKSServesCurl lets curl, a client that is not ours, fetch through the
-// door with a vantage's name.
+// TestSOCKSServesCurl runs the program curl through the server with a vantage's name.
 func TestSOCKSServesCurl(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
@@ -144,8 +143,8 @@ func TestSOCKSServesCurl(t *testing.T) {
 	}
 }
 
-// FuzzSOCKS feeds whatever bytes to the reading side: no panic, no read past the
-// end, and a target is a host and a port.
+// FuzzSOCKS reads any bytes. There must be no panic and no read past the end, and a
+// target must be a host and a port.
 func FuzzSOCKS(f *testing.F) {
 	f.Add([]byte{5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, 0, 80})
 	f.Add([]byte{5, 1, 2, 1, 9, 's', 'a', 'o', '-', 'p', 'a', 'u', 'l', 'o', 0, 5, 1, 0, 3, 1, 'x', 1, 187})
