@@ -14,18 +14,19 @@ import (
 	"perto/internal/delayqueue"
 )
 
-// MaxDelay bounds delay and jitter, each. No path on earth is longer, and a packet
-// must not stay in memory for ever.
+// MaxDelay bounds delay and jitter, each. No path on earth is longer, and packets must
+// not stay in memory without limit.
 const MaxDelay = 10 * time.Second
 
-// Change says what shall be different between which regions. What is nil stays.
+// Change is a change of the conditions between regions. Fields that are nil do not
+// change.
 type Change struct {
-	// From and To name the regions. Without To, all pairs of From change; without
-	// both, all pairs there are.
+	// From and To name the regions. Without To, all pairs of From change. Without both,
+	// all pairs change.
 	From, To string
-	// OneWay changes only the packets that go From -> To, not those back.
+	// OneWay limits the change to packets in the direction From -> To.
 	OneWay bool
-	// Reset first puts everything back to how it was at the start.
+	// Reset first restores the conditions of the start.
 	Reset bool
 
 	Delay, Jitter *time.Duration
@@ -35,9 +36,9 @@ type Change struct {
 	Cut           *bool
 }
 
-// ParseChange reads a Change from form values: from, to, one_way, reset, delay,
-// jitter, reorder, loss, bandwidth, cut. Errors are of KindInvalid and name the
-// value and what it takes.
+// ParseChange reads a Change from form values: from, to, one_way, reset, delay, jitter,
+// reorder, loss, bandwidth, cut. Errors are of KindInvalid and name the value and its
+// valid form.
 func ParseChange(form url.Values) (Change, error) {
 	var c Change
 	fail := func(name string, err error) (Change, error) {
@@ -118,8 +119,8 @@ func parseLoss(text string) (float64, error) {
 	return n, nil
 }
 
-// minBandwidth is the narrowest line, in bits per second: below, one packet of
-// the usual size would take longer than any program waits.
+// minBandwidth is the lowest bandwidth, in bits per second. With a lower one, a packet
+// of usual size would take longer than any program waits.
 const minBandwidth = 1000
 
 func parseBandwidth(text string) (uint64, error) {
@@ -133,16 +134,16 @@ func parseBandwidth(text string) (uint64, error) {
 	return n, nil
 }
 
-// Apply changes conditions and returns the pairs that it changed, as they are
-// now. An unknown region is an error of KindNotFound that names the known ones; a
-// change that says nothing or too much is one of KindInvalid.
+// Apply changes conditions and returns the changed pairs with their new conditions. For
+// an unknown region it returns an error of KindNotFound that lists the regions. For an
+// empty or contradictory change it returns an error of KindInvalid.
 func (w *Wan) Apply(c Change) ([]Pair, error) {
-	says := c.Reset || c.Delay != nil || c.Jitter != nil || c.Reorder != nil || c.Loss != nil || c.Bandwidth != nil || c.Cut != nil
+	changes := c.Reset || c.Delay != nil || c.Jitter != nil || c.Reorder != nil || c.Loss != nil || c.Bandwidth != nil || c.Cut != nil
 	invalid := func(text string) ([]Pair, error) {
 		return nil, &perto.Error{Op: "change wan", Kind: perto.KindInvalid, Err: errors.New(text)}
 	}
 	switch {
-	case !says:
+	case !changes:
 		return invalid("nothing to change: give delay, jitter, reorder, loss, bandwidth, cut or reset")
 	case c.From == "" && c.To != "":
 		return invalid("to is given without from")
@@ -176,7 +177,7 @@ func (w *Wan) Apply(c Change) ([]Pair, error) {
 	return changed, nil
 }
 
-// regionIndex returns -1 for no name.
+// regionIndex returns the index of a region, or -1 for "".
 func (w *Wan) regionIndex(name string) (int, error) {
 	if name == "" {
 		return -1, nil
@@ -203,10 +204,10 @@ func (d *direction) apply(c Change) {
 	set(&d.now.Bandwidth, c.Bandwidth)
 	set(&d.now.Cut, c.Cut)
 	if d.now.Bandwidth != d.line.BitsPerSecond {
-		d.line = delayqueue.Line{BitsPerSecond: d.now.Bandwidth} // what waited before the old line is under way already
+		d.line = delayqueue.Line{BitsPerSecond: d.now.Bandwidth} // packets that waited for the old line are already in flight
 	}
-	// Packets on a new, shorter path overtake those on the old one, as they do
-	// when a route changes.
+	// Packets on a new, shorter path overtake packets on the old path, as after a change
+	// of routes.
 	d.latest = nil
 }
 

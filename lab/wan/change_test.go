@@ -30,7 +30,7 @@ func TestAPI(t *testing.T) {
 	tests := []struct {
 		name, body string
 		status     int
-		want       string // part of the answer
+		want       string // part of the reply
 	}{
 		{"everything at once", "from=gru&to=fra&delay=80ms&jitter=1.5ms&reorder=true&loss=1%25&bandwidth=10Mbps&cut=true", 200,
 			`"from": "gru", "to": "fra", "delay_ms": 80, "jitter_ms": 1.5, "reorder": true, "loss": 0.01, "bits_per_second": 10000000, "is_cut": true`},
@@ -80,7 +80,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatCannotBe(t *testing.T) {
+func TestNewRefusesInvalidConfig(t *testing.T) {
 	out := func([]byte) error { return nil }
 	one := func(name string, prefixes ...string) Region {
 		r := Region{Name: name}
@@ -95,9 +95,9 @@ func TestNewRefusesWhatCannotBe(t *testing.T) {
 		want string
 	}{
 		{"one region", Config{Regions: []Region{gru}, Out: out}, "two regions or more"},
-		{"no way out", Config{Regions: []Region{gru, fra}}, "nowhere to put"},
+		{"no way out", Config{Regions: []Region{gru, fra}}, "output function is missing"},
 		{"no name", Config{Regions: []Region{gru, one("", "10.0.0.0/8")}, Out: out}, "no name"},
-		{"a name twice", Config{Regions: []Region{gru, one("gru", "10.0.0.0/8")}, Out: out}, "two of this name"},
+		{"a name twice", Config{Regions: []Region{gru, one("gru", "10.0.0.0/8")}, Out: out}, "two regions have this name"},
 		{"no network", Config{Regions: []Region{gru, one("a")}, Out: out}, "no network"},
 		{"a host's prefix", Config{Regions: []Region{gru, one("a", "10.0.0.1/8")}, Out: out}, "bits are set"},
 		{"overlap", Config{Regions: []Region{gru, one("a", "198.18.0.0/15")}, Out: out}, "198.18.0.0/15 overlaps 198.18.1.0/24 of gru"},
@@ -158,7 +158,7 @@ func TestParse(t *testing.T) {
 		{user, "65532:0", "must not be 0"},
 		{user, "nobody", "in numbers"},
 		{user, "1:-1", "in numbers"},
-		{user, "4294967295:1", "in numbers"}, // means "leave as it is" to the kernel
+		{user, "4294967295:1", "in numbers"}, // the kernel would leave the user unchanged
 	}
 	for _, test := range tests {
 		switch err := test.parse(test.text); {

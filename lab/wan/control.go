@@ -9,26 +9,25 @@ import (
 	"perto/console"
 )
 
-// State is a Wan as its API shows it.
+// State is the state of a Wan in its API.
 type State struct {
 	Regions []RegionInfo `json:"regions"`
 	Pairs   []Pair       `json:"pairs"`
 	// Strays counts packets that were not between two regions.
 	Strays uint64 `json:"strays"`
-	// UnderWay counts packets that are held now, and UnderWayBytes the memory that
-	// they take.
+	// UnderWay is the number of packets in flight, and UnderWayBytes is their memory.
 	UnderWay      int `json:"under_way"`
 	UnderWayBytes int `json:"under_way_bytes"`
 }
 
-// RegionInfo is a Region as the API shows it.
+// RegionInfo is a Region in the API.
 type RegionInfo struct {
 	Name     string         `json:"name"`
 	Prefixes []netip.Prefix `json:"prefixes"`
 	Place    string         `json:"place"`
 }
 
-// Pair is one direction between two regions as the API shows it.
+// Pair is one direction between two regions in the API.
 type Pair struct {
 	From          string  `json:"from"`
 	To            string  `json:"to"`
@@ -36,14 +35,14 @@ type Pair struct {
 	JitterMs      float64 `json:"jitter_ms"`
 	Reorder       bool    `json:"reorder"`
 	Loss          float64 `json:"loss"`            // 0..1
-	BitsPerSecond uint64  `json:"bits_per_second"` // 0: without limit
+	BitsPerSecond uint64  `json:"bits_per_second"` // 0 means no limit
 	IsCut         bool    `json:"is_cut"`
 	Counters
 }
 
 // State returns all regions and pairs, in the order of the configuration.
 func (w *Wan) State() State {
-	s := State{UnderWay: w.underWay.Len()}
+	s := State{UnderWay: w.inFlight.Len()}
 	for _, r := range w.cfg.Regions {
 		s.Regions = append(s.Regions, RegionInfo{r.Name, r.Prefixes, r.Place.String()})
 	}
@@ -71,11 +70,11 @@ func milliseconds(d time.Duration) float64 {
 // Handler serves the API:
 //
 //	GET  /v1/wan   the State
-//	POST /v1/wan   changes it; form values as ParseChange reads them. Answers with
-//	               the changed pairs
+//	POST /v1/wan   changes conditions. It reads form values (see ParseChange) and
+//	               returns the changed pairs
 //
-// Requests that a page of another origin could send are refused, as are hosts
-// that are names (see console.Guard).
+// It refuses requests that a page of another origin could send, and hosts that are
+// names (see console.Guard).
 func (w *Wan) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/wan", func(rw http.ResponseWriter, r *http.Request) { console.WriteJSON(rw, w.State()) })

@@ -14,35 +14,34 @@ import (
 	"perto"
 )
 
-// Routing: what goes to a region's network meets a table in which everything goes
-// into the TUN device, but for what comes out of the device and what this machine
-// sends itself, which leave by the main table. No rule names a region's
-// interface: one may go and come back (a network that is disconnected and
-// connected again) when the privilege to make rules is long gone. Strict
-// reverse-path filtering (rp_filter=1) agrees with both ways, because the kernel
-// looks for the way back as if the packet had come in where this one goes out.
+// Routing: packets to a region's network use a table that routes all of them into the
+// TUN device. Packets from the device and packets of this machine itself use the main
+// table. No rule names a region's interface. A network may be disconnected and
+// connected again after the process dropped its privileges, and then its interface is a
+// new one. Strict reverse-path filtering (rp_filter=1) accepts both directions, because
+// the kernel looks up the reverse path as if the packet had arrived on the outgoing
+// interface.
 const (
-	routeTable = 5918 // of no other meaning; the kernel's own are 253 to 255
-	// All before the main table's 32766.
-	ownPriority  = 5917 // what comes out of the device, and what is our own
-	rulePriority = 5918 // what goes to a region
+	routeTable = 5918 // an arbitrary number; the kernel's own tables are 253 to 255
+	// Both come before the main table's rule, which has 32766.
+	ownPriority  = 5917 // of rules for packets from the device or from this machine
+	rulePriority = 5918 // of rules for packets to a region
 )
 
-// deviceQueue is how many packets the kernel keeps for us while we are not
-// scheduled: at 1 Gbps, 50 ms.
+// deviceQueue is the number of packets that the kernel queues while this process is not
+// scheduled: 50 ms at 1 Gbps.
 const deviceQueue = 4096
 
-// Device is a TUN device that gets all packets which cross regions.
+// Device is a TUN device that receives all packets between regions.
 type Device struct {
 	file  *os.File
 	rules []*netlink.Rule
 }
 
-// OpenDevice makes a TUN device of the given name in the calling thread's network
-// namespace and routes into it what comes from the interfaces that stand in the
-// regions' networks. It needs CAP_NET_ADMIN and /dev/net/tun; a container must
-// have an address in every region and forward packets (net.ipv4.ip_forward).
-// Errors are of KindUnavailable and say what is missing.
+// OpenDevice makes a TUN device in the calling thread's network namespace, and routes
+// the packets between the regions' networks into it. It needs CAP_NET_ADMIN and
+// /dev/net/tun. A container must have an address in every region and forward packets
+// (net.ipv4.ip_forward). Errors are of KindUnavailable and name the missing condition.
 func OpenDevice(name string, regions []Region) (*Device, error) {
 	families := familiesOf(regions)
 	for _, f := range families {
@@ -71,9 +70,9 @@ func (d *Device) Read(b []byte) (int, error) { return d.file.Read(b) }
 // Write writes one packet.
 func (d *Device) Write(b []byte) (int, error) { return d.file.Write(b) }
 
-// Close removes the device; a Read that waits ends with an error. The rules stay
-// when the process has dropped its privileges: without the device they lead
-// nowhere, and they go with the namespace.
+// Close removes the device. A Read that waits returns an error. After the process
+// dropped its privileges, Close cannot remove the rules. Without the device they have
+// no effect, and they end with the namespace.
 func (d *Device) Close() error {
 	for _, r := range d.rules {
 		if err := netlink.RuleDel(r); err != nil && !errors.Is(err, unix.EPERM) {
@@ -88,7 +87,7 @@ func (d *Device) Close() error {
 type family struct {
 	number     int
 	everything netip.Prefix
-	sysctl     string // that lets packets be forwarded
+	sysctl     string // setting that enables forwarding
 }
 
 func familiesOf(regions []Region) []family {
@@ -108,7 +107,8 @@ func familiesOf(regions []Region) []family {
 	return out
 }
 
-// checkForwarding only looks: in a container /proc/sys is read-only.
+// checkForwarding checks the setting without changing it, because /proc/sys is
+// read-only in a container.
 func (f family) checkForwarding() error {
 	b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(f.sysctl, ".", "/"))
 	if err == nil && strings.TrimSpace(string(b)) == "1" {
@@ -165,11 +165,11 @@ func regionMTU(regions []Region) (mtu int, err error) {
 	return mtu, nil
 }
 
-// tunPath is where containers get the device: devices: [/dev/net/tun].
+// tunPath is the path of the TUN device. A compose file needs devices: [/dev/net/tun].
 const tunPath = "/dev/net/tun"
 
-// openTUN makes the device. It must be bound to its name before the runtime
-// polls it: an unbound one only ever reports an error.
+// openTUN makes the device. It binds the device to its name before the Go runtime polls
+// it, because a poll of an unbound device always reports an error.
 func openTUN(name string) (*os.File, error) {
 	fail := func(op string, err error) (*os.File, error) {
 		return nil, &perto.Error{Op: op, Path: tunPath, Kind: perto.KindUnavailable, Err: err,
@@ -237,7 +237,7 @@ func (d *Device) route(name string, mtu int, families []family, regions []Region
 	return nil
 }
 
-// addRule adds a rule, unless a wan before us has left it.
+// addRule adds a rule, unless an earlier wan has left the same one.
 func (d *Device) addRule(rule *netlink.Rule) error {
 	if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err

@@ -1,18 +1,18 @@
-// Package wan puts the globe between containers. One process stands in all
-// region networks, takes every packet that goes from one region to another, and
-// hands it on when light in fibre could have carried it there; jitter, loss,
-// bandwidth and cuts can be set while it runs. The kernel needs neither netem nor
-// any module beyond TUN.
+// Package wan emulates a wide area network between containers. One process is attached
+// to all region networks. It receives every packet between two regions, and forwards
+// the packet after the time that light in fibre needs for the distance. Jitter, loss,
+// bandwidth and cuts can be changed while it runs. The kernel needs no netem and no
+// module except TUN.
 //
 //	region network --eth0--> rule "to a region" -> tun0 --> Wan.Send
 //	                                                        | held: delay, jitter
 //	region network <--eth1-- main table <------- tun0 <--- out
 //
-// [Wan] is the pure part: IP packets in, IP packets out, no device and no
-// privilege; its time is package time's, so tests run it in synctest bubbles.
-// [Serve] puts it on a TUN device and serves its API. [AddRoutes],
-// [DropPrivileges] and [Exec] are what every other container does at its start.
+// Start with [Serve], which runs a [Wan] on a TUN device and serves its API. [Wan]
+// itself takes and returns IP packets and needs no device and no privilege. It uses
+// package time, so tests run it in synctest bubbles. All other containers call
+// [AddRoutes], [DropPrivileges] and [Exec] at their start.
 //
-// It is for Linux; elsewhere it compiles and says so. docs/wan.md shows how the
-// containers must be set up.
+// The package needs Linux. On other systems its functions return an error. docs/wan.md
+// describes the setup of the containers.
 package wan

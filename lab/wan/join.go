@@ -10,7 +10,7 @@ import (
 	"perto"
 )
 
-// Route says by which neighbour a network is reached.
+// Route is a route to a network.
 type Route struct {
 	Net netip.Prefix
 	Via netip.Addr // the wan's address in the container's own region
@@ -36,14 +36,14 @@ func ParseRoute(text string) (Route, error) {
 	return Route{network, via}, nil
 }
 
-// User is whom a process becomes when it drops its privileges.
+// User is the user and group of a process after it dropped its privileges.
 type User struct{ UID, GID int }
 
-// Nobody is the user that images without a user database run as by custom.
-const Nobody = "65532:65532"
+// DefaultUser is the usual unprivileged user of images without a user database.
+const DefaultUser = "65532:65532"
 
-// ParseUser reads "UID:GID", or "UID" for both. Root is refused: to become it
-// drops nothing. Errors are of KindInvalid.
+// ParseUser reads "UID:GID", or "UID" for both. It refuses root, because that would
+// drop no privileges. Errors are of KindInvalid.
 func ParseUser(text string) (User, error) {
 	left, right, both := strings.Cut(text, ":")
 	if !both {
@@ -53,7 +53,7 @@ func ParseUser(text string) (User, error) {
 	gid, err2 := strconv.ParseUint(right, 10, 31)
 	switch {
 	case err != nil || err2 != nil:
-		err = errors.New("it takes UID:GID in numbers, such as " + Nobody)
+		err = errors.New("it takes UID:GID in numbers, such as " + DefaultUser)
 	case uid == 0 || gid == 0:
 		err = errors.New("user and group must not be 0: that would drop nothing")
 	}

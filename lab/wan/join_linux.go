@@ -15,8 +15,8 @@ import (
 	"perto"
 )
 
-// AddRoutes adds routes to the calling thread's network namespace; one that is
-// there already is replaced. It needs CAP_NET_ADMIN. Errors are of
+// AddRoutes adds routes to the calling thread's network namespace, and replaces
+// existing routes to the same networks. It needs CAP_NET_ADMIN. Errors are of
 // KindUnavailable.
 func AddRoutes(routes []Route) error {
 	for _, r := range routes {
@@ -35,10 +35,10 @@ func AddRoutes(routes []Route) error {
 	return nil
 }
 
-// DropPrivileges makes the whole process, every thread of it, run as a user
-// without any capability, and looks whether it does. It needs CAP_SETUID and
-// CAP_SETGID; there is no way back. Errors are of KindUnavailable; after one the
-// process may be half way and should end.
+// DropPrivileges makes all threads of the process run as a user without capabilities,
+// and checks the result. It needs CAP_SETUID and CAP_SETGID, and cannot be undone.
+// Errors are of KindUnavailable. After an error only some privileges may be dropped, so
+// the process should end.
 func DropPrivileges(u User) error {
 	fail := func(op string, err error) error {
 		return &perto.Error{Op: op, Kind: perto.KindUnavailable, Err: err, Hint: `a container needs user 0 and "cap_add: [SETUID, SETGID]"`}
@@ -50,22 +50,22 @@ func DropPrivileges(u User) error {
 		if err := syscall.Setresgid(u.GID, u.GID, u.GID); err != nil {
 			return fail(fmt.Sprintf("become group %d", u.GID), err)
 		}
-		if err := syscall.Setresuid(u.UID, u.UID, u.UID); err != nil { // the kernel clears the capabilities of who was root
+		if err := syscall.Setresuid(u.UID, u.UID, u.UID); err != nil { // the kernel clears the capabilities when root changes its user
 			return fail(fmt.Sprintf("become user %d", u.UID), err)
 		}
 	}
 	return checkDropped(u)
 }
 
-// checkDropped reads every thread's identity from the kernel: a thread that kept
-// a capability would be a hole that nobody sees.
+// checkDropped reads every thread's identity from the kernel, because a thread that
+// kept a capability would be a security hole.
 func checkDropped(u User) error {
 	fail := func(path string, err error) error {
 		return &perto.Error{Op: "check dropped privileges of", Path: path, Kind: perto.KindUnavailable, Err: err}
 	}
 	threads, err := filepath.Glob("/proc/self/task/*/status")
 	if err != nil || len(threads) == 0 {
-		return fail("/proc/self/task", errors.New("no thread found: /proc is not there"))
+		return fail("/proc/self/task", errors.New("no thread found: /proc is not mounted"))
 	}
 	id := func(n int) string { return fmt.Sprintf("%d\t%[1]d\t%[1]d\t%[1]d", n) } // real, effective, saved, of files
 	const none = "0000000000000000"
@@ -88,11 +88,11 @@ func checkDropped(u User) error {
 	return nil
 }
 
-// Exec replaces the process by a command, which can gain no privileges any more,
-// not even from a program that is owned by root (no_new_privs). It returns only
-// on failure, with an error of KindUnavailable.
+// Exec replaces the process by a command that cannot gain privileges, also not from a
+// setuid program (no_new_privs). It returns only on failure, with an error of
+// KindUnavailable.
 func Exec(path string, args, environ []string) error {
-	runtime.LockOSThread() // no_new_privs is the thread's that executes
+	runtime.LockOSThread() // no_new_privs is an attribute of the thread
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return &perto.Error{Op: "give up new privileges for", Path: path, Kind: perto.KindUnavailable, Err: err}

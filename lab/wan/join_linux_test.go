@@ -15,7 +15,7 @@ import (
 	"perto/internal/netns"
 )
 
-// childEnv makes the test binary the child that TestDropPrivileges looks at.
+// childEnv makes the test binary the child process of TestDropPrivileges.
 const childEnv = "PERTO_WAN_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// dropAndShow drops privileges while several threads run, and prints what each of
-// them still is.
+// dropAndShow drops privileges while several threads run, and prints the identity of
+// each.
 func dropAndShow() error {
 	const threads = 8
 	stop := make(chan struct{})
@@ -104,14 +104,14 @@ func TestDropPrivileges(t *testing.T) {
 	}
 }
 
-func TestCheckDroppedSeesWhatIsLeft(t *testing.T) {
+func TestCheckDroppedFindsPrivileges(t *testing.T) {
 	err := checkDropped(User{os.Getuid() + 1, os.Getgid()})
 	if err == nil || !strings.Contains(err.Error(), `Uid is "`) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestOpenDeviceSaysWhatIsMissing(t *testing.T) {
+func TestOpenDeviceNamesMissingCondition(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to make a network namespace")
 	}

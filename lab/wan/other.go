@@ -10,14 +10,14 @@ import (
 )
 
 func needsLinux(op string) error {
-	return &perto.Error{Op: op, Kind: perto.KindUnavailable, Err: errors.New("not on " + runtime.GOOS),
+	return &perto.Error{Op: op, Kind: perto.KindUnavailable, Err: errors.New("not supported on " + runtime.GOOS),
 		Hint: `the wan between containers needs Linux; "perto lab" shows the same world in one process everywhere`}
 }
 
-// Device is a TUN device; only Linux has those that the wan can use.
+// Device is a TUN device, which the wan supports on Linux only.
 type Device struct{}
 
-// OpenDevice fails: see the package's comment.
+// OpenDevice returns an error, because it needs Linux.
 func OpenDevice(name string, regions []Region) (*Device, error) {
 	return nil, needsLinux("make device " + name)
 }
@@ -31,11 +31,11 @@ func (*Device) Write([]byte) (int, error) { return 0, needsLinux("write to devic
 // Close is never called.
 func (*Device) Close() error { return nil }
 
-// AddRoutes fails: see the package's comment.
+// AddRoutes returns an error, because it needs Linux.
 func AddRoutes([]Route) error { return needsLinux("add routes") }
 
-// DropPrivileges fails: see the package's comment.
+// DropPrivileges returns an error, because it needs Linux.
 func DropPrivileges(User) error { return needsLinux("drop privileges") }
 
-// Exec fails: see the package's comment.
+// Exec returns an error, because it needs Linux.
 func Exec(path string, args, environ []string) error { return needsLinux("execute " + path) }

@@ -11,13 +11,14 @@ const (
 	ipv6Header = 40
 )
 
-// Protocols whose first four bytes are two ports.
+// Protocols with two ports in their first four bytes.
 const (
 	protocolTCP = 6
 	protocolUDP = 17
 )
 
-// addresses returns the ends of an IP packet, and false for what is none.
+// addresses returns the source and the destination of an IP packet. ok is false when
+// the bytes are not an IP packet.
 func addresses(packet []byte) (src, dst netip.Addr, ok bool) {
 	if len(packet) == 0 {
 		return src, dst, false
@@ -31,9 +32,9 @@ func addresses(packet []byte) (src, dst netip.Addr, ok bool) {
 	return src, dst, false
 }
 
-// flowOf returns a hash of an IP packet's flow: its addresses and protocol, and
-// its ports where every packet of the flow shows them (a later fragment does
-// not, so fragments of one pair of hosts are one flow). The packet has passed
+// flowOf returns a hash of an IP packet's flow: its addresses, its protocol and its
+// ports. Ports are left out for fragments, because only the first fragment has them. So
+// the fragments of one pair of hosts are one flow. The packet must have passed
 // addresses.
 func flowOf(packet []byte) uint32 {
 	var h uint32
@@ -58,7 +59,7 @@ func flowOf(packet []byte) uint32 {
 	return h
 }
 
-// mix goes on with a hash (FNV-1a).
+// mix adds bytes to a hash (FNV-1a).
 func mix(h uint32, b []byte) uint32 {
 	if h == 0 {
 		h = 2166136261

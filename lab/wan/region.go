@@ -10,16 +10,16 @@ import (
 	"perto"
 )
 
-// Region is a set of networks at one place: packets between two regions cross
-// the wan, packets inside one never meet it.
+// Region is a set of networks at one place. Only packets between two regions pass
+// through the wan.
 type Region struct {
 	Name     string
-	Prefixes []netip.Prefix // IPv4 or IPv6; no two of all regions overlap
+	Prefixes []netip.Prefix // IPv4 or IPv6; prefixes of all regions must not overlap
 	Place    perto.Place
 }
 
-// ParseRegion reads "NAME=PREFIX[,PREFIX...]@PLACE"; place finds a place by what
-// a person writes. Errors are of KindInvalid or the place's own.
+// ParseRegion reads "NAME=PREFIX[,PREFIX...]@PLACE". place finds a place by its name.
+// Errors are of KindInvalid, or those of place.
 func ParseRegion(text string, place func(query string) (perto.Place, error)) (Region, error) {
 	fail := func(err error) (Region, error) {
 		return Region{}, &perto.Error{Op: "read region", Path: text, Kind: perto.KindInvalid, Err: err,
@@ -53,8 +53,8 @@ type regionNet struct {
 
 // table finds the region of an address.
 //
-// Invariant: sorted by address, and no two networks overlap, so the last network
-// that starts at or before an address is the only one that can hold it.
+// Invariant: the networks are sorted by address and do not overlap. So only the last
+// network that starts at or before an address can contain it.
 type table []regionNet
 
 func newTable(regions []Region) (table, error) {
@@ -66,16 +66,16 @@ func newTable(regions []Region) (table, error) {
 		}
 		switch {
 		case r.Name == "":
-			return fail("it has no name")
+			return fail("the region has no name")
 		case names[r.Name]:
-			return fail("there are two of this name")
+			return fail("two regions have this name")
 		case len(r.Prefixes) == 0:
-			return fail("it has no network")
+			return fail("the region has no network")
 		}
 		names[r.Name] = true
 		for _, p := range r.Prefixes {
 			if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
-				return fail("%s is no network: bits are set beyond its length, or it is IPv4 in IPv6", p)
+				return fail("%s is not a network: bits are set beyond its length, or it is IPv4 in IPv6", p)
 			}
 			for _, other := range t {
 				if other.prefix.Overlaps(p) {

@@ -11,22 +11,22 @@ import (
 	"perto"
 )
 
-// ServeConfig is what Serve needs.
+// ServeConfig is the configuration of Serve.
 type ServeConfig struct {
-	Config        // Out is set by Serve
+	Config        // Serve sets Out
 	Device string // name of the TUN device
 	Listen string // "IP:port" of the API
-	DropTo *User  // whom to become when everything is open; nil: stay
-	// Ready is called when packets pass and the API answers, with its address.
+	DropTo *User  // user to run as after opening device and API; nil means no change
+	// Ready is called with the address of the API when packets pass and the API serves.
 	Ready func(api net.Addr)
 }
 
 // maxPacket is the largest IP packet, in bytes.
 const maxPacket = 1<<16 - 1
 
-// Serve is the wan: it opens the device and the API, drops its privileges, and
-// carries packets until the context ends. It must be called where the device
-// belongs: in that network namespace.
+// Serve runs the wan. It opens the device and the API, drops privileges, and forwards
+// packets until the context ends. The caller's network namespace must be that of the
+// device.
 func Serve(ctx context.Context, cfg ServeConfig) error {
 	var device *Device
 	cfg.Out = func(packet []byte) error {
@@ -54,8 +54,8 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 	return w.serve(ctx, device, listener, cfg.Ready)
 }
 
-// serve runs what makes a wan and ends all of it when the context or one of it
-// does.
+// serve runs the goroutines of a wan. It ends all of them when the context or one of
+// them ends.
 func (w *Wan) serve(parent context.Context, device *Device, listener net.Listener, ready func(net.Addr)) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -85,7 +85,7 @@ func (w *Wan) serve(parent context.Context, device *Device, listener net.Listene
 	server.Close()
 	err := device.Close() // ends the reader
 	all.Wait()
-	if parent.Err() == nil { // it ended by itself
+	if parent.Err() == nil { // a goroutine ended with an error
 		return context.Cause(ctx)
 	}
 	return err

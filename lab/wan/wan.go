@@ -13,49 +13,48 @@ import (
 	"perto/internal/delayqueue"
 )
 
-// Conditions are what the packets of one direction between two regions meet.
+// Conditions are the conditions for packets of one direction between two regions.
 type Conditions struct {
-	// Delay is how long a packet takes, one way.
+	// Delay is the delay of a packet, one way.
 	Delay time.Duration
-	// Jitter is how much longer it may take: each packet draws from 0 to it. The
-	// packets of a flow keep their order, as in the queues of routers, unless
+	// Jitter is the maximum additional delay. Each packet draws a value from 0 to
+	// Jitter. Packets of a flow keep their order, as in the queues of routers, unless
 	// Reorder is set.
 	Jitter  time.Duration
 	Reorder bool
 	// Loss is the share of packets lost, 0..1.
 	Loss float64
-	// Bandwidth is in bits per second, of IP packets; 0 is without limit. What
-	// would wait longer than [delayqueue.MaxWait] is lost.
+	// Bandwidth is in bits per second, of IP packets. 0 means no limit. Packets that
+	// would wait longer than [delayqueue.MaxWait] are lost.
 	Bandwidth uint64
-	// Cut loses everything, also what is under way, in silence.
+	// Cut drops all packets silently, also those in flight.
 	Cut bool
 }
 
 // Counters count the packets of one direction since the start.
 type Counters struct {
-	Packets  uint64 `json:"packets"`  // handed on
-	Bytes    uint64 `json:"bytes"`    // of these, with IP headers
-	Lost     uint64 `json:"lost"`     // drawn by Loss
-	Overflow uint64 `json:"overflow"` // no room: before a narrow line, in memory, or at the device
-	Cut      uint64 `json:"cut"`      // lost to a cut
+	Packets  uint64 `json:"packets"`  // forwarded
+	Bytes    uint64 `json:"bytes"`    // of forwarded packets, with IP headers
+	Lost     uint64 `json:"lost"`     // dropped by Loss
+	Overflow uint64 `json:"overflow"` // dropped by a full queue: of the line, the memory or the device
+	Cut      uint64 `json:"cut"`      // dropped by a cut
 }
 
-// DefaultMemory bounds the packets under way, in bytes: 1 Gbps over half a
-// second.
+// DefaultMemory is the default of [Config].Memory, in bytes: 1 Gbps over half a second.
 const DefaultMemory = 64 << 20
 
-// Config is what a Wan is made of.
+// Config is the configuration of a Wan.
 type Config struct {
 	Regions []Region // two or more
-	// RTT is the round-trip time between two places at the start; half of it is
-	// each direction's delay. nil: [perto.PriorRTT] of the great circle.
+	// RTT is the round-trip time between two places at the start. Each direction has half
+	// of it as its delay. nil means [perto.PriorRTT] of the great circle.
 	RTT func(a, b perto.Place) time.Duration
-	// Seed makes loss and jitter repeatable: each direction draws its own.
+	// Seed makes loss and jitter repeatable. Each direction has its own random source.
 	Seed uint64
-	// Memory bounds the packets under way, in bytes; 0: [DefaultMemory].
+	// Memory bounds the packets in flight, in bytes. 0 means [DefaultMemory].
 	Memory int
-	// Out takes a packet that has arrived. It may not keep it, and is called by
-	// one goroutine. An error counts the packet as overflow.
+	// Out receives each packet that has arrived. It is called by one goroutine and must
+	// not keep the packet. After an error the packet counts as overflow.
 	Out func(packet []byte) error
 }
 
@@ -64,47 +63,47 @@ type Config struct {
 type Wan struct {
 	cfg      Config
 	table    table
-	underWay *delayqueue.Queue[packet]
+	inFlight *delayqueue.Queue[packet]
 	buffers  sync.Pool // of *[]byte with bufferSize
 
 	mu         sync.Mutex
 	directions []*direction // of region i to region j at i*len(Regions)+j; nil for i = j
-	memory     int          // of the packets under way, in bytes
+	memory     int          // of the packets in flight, in bytes
 	strays     uint64
 }
 
-// direction is one way between two regions.
+// direction is one direction between two regions.
 type direction struct {
 	from, to int
 	initial  Conditions
 	now      Conditions
 	line     delayqueue.Line
 	draw     *rand.Rand
-	latest   []time.Time // by flow: no packet of it may arrive before; nil without jitter
+	latest   []time.Time // by flow group: latest arrival so far, which later packets must not precede; nil without jitter
 	counters Counters
 }
 
-// flowSlots is how many flows of a direction are told apart for their order.
-// Flows that share a slot keep a common order, which does no harm.
-const flowSlots = 256
+// flowGroups is the number of groups of flows in a direction, for the order of packets.
+// Flows of one group keep a common order, which does no harm.
+const flowGroups = 256
 
-// bufferSize is the room for a packet of the usual size, in bytes.
+// bufferSize is the size of a buffer for a packet of usual size, in bytes.
 const bufferSize = 2048
 
-// packet is an IP packet under way.
+// packet is an IP packet in flight.
 type packet struct {
 	on   *direction
 	data *[]byte
 }
 
-// New returns a Wan. It hands nothing on before Run is called. Errors are of
+// New returns a Wan. It forwards no packets before Run is called. Errors are of
 // KindInvalid and name the region.
 func New(cfg Config) (*Wan, error) {
 	if len(cfg.Regions) < 2 {
 		return nil, &perto.Error{Op: "set up wan", Kind: perto.KindInvalid, Err: errors.New("it needs two regions or more")}
 	}
 	if cfg.Out == nil {
-		return nil, &perto.Error{Op: "set up wan", Kind: perto.KindInvalid, Err: errors.New("it has nowhere to put packets out")}
+		return nil, &perto.Error{Op: "set up wan", Kind: perto.KindInvalid, Err: errors.New("the output function is missing")}
 	}
 	if cfg.RTT == nil {
 		cfg.RTT = func(a, b perto.Place) time.Duration { return perto.PriorRTT(a.DistanceKm(b)) }
@@ -116,7 +115,7 @@ func New(cfg Config) (*Wan, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Wan{cfg: cfg, table: t, underWay: delayqueue.New[packet]()}
+	w := &Wan{cfg: cfg, table: t, inFlight: delayqueue.New[packet]()}
 	w.buffers.New = func() any {
 		b := make([]byte, bufferSize)
 		return &b
@@ -134,23 +133,23 @@ func New(cfg Config) (*Wan, error) {
 	return w, nil
 }
 
-// draws returns a direction's own source of random numbers, so that traffic
-// elsewhere does not change what it draws.
+// draws returns the random source of one direction, so that traffic of other directions
+// does not change its values.
 func draws(seed uint64, from, to string) *rand.Rand {
 	h := fnv.New64a()
 	io.WriteString(h, from+"\x00"+to)
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
-// Run hands packets on until the context ends.
-func (w *Wan) Run(ctx context.Context) { w.underWay.Run(ctx.Done(), w.arrive) }
+// Run forwards packets until the context ends.
+func (w *Wan) Run(ctx context.Context) { w.inFlight.Run(ctx.Done(), w.arrive) }
 
-// Send takes a packet that leaves a region; it keeps a copy. What is not between
-// two regions is counted as stray and lost.
+// Send takes a packet that leaves a region, and keeps a copy of it. A packet that is
+// not between two regions counts as a stray and is dropped.
 func (w *Wan) Send(data []byte) {
 	src, dst, ok := addresses(data)
 	if !ok || dst.IsMulticast() {
-		return // the kernel's own chatter on the device
+		return // the kernel's own packets on the device, such as neighbour discovery
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -178,11 +177,11 @@ func (w *Wan) Send(data []byte) {
 		return
 	}
 	w.memory += weight
-	w.underWay.Hold(due, packet{d, w.copy(data)})
+	w.inFlight.Hold(due, packet{d, w.copy(data)})
 }
 
-// due returns when a packet that comes now arrives, and false when the line has
-// no room for it.
+// due returns the arrival time of a packet that is sent now. It returns false when the
+// queue of the line is full.
 func (d *direction) due(data []byte, now time.Time) (time.Time, bool) {
 	through, ok := d.line.Transmit(now, len(data))
 	if !ok {
@@ -197,9 +196,9 @@ func (d *direction) due(data []byte, now time.Time) (time.Time, bool) {
 		return due, true
 	}
 	if d.latest == nil {
-		d.latest = make([]time.Time, flowSlots)
+		d.latest = make([]time.Time, flowGroups)
 	}
-	latest := &d.latest[flowOf(data)%flowSlots]
+	latest := &d.latest[flowOf(data)%flowGroups]
 	if due.Before(*latest) {
 		due = *latest
 	}
@@ -217,7 +216,7 @@ func (w *Wan) copy(data []byte) *[]byte {
 	return b
 }
 
-// arrive hands a packet on, unless it was cut off while it was under way.
+// arrive forwards a packet, unless its direction was cut while it was in flight.
 func (w *Wan) arrive(p packet) {
 	w.mu.Lock()
 	cut := p.on.now.Cut

@@ -26,7 +26,7 @@ type arrival struct {
 	number uint16
 }
 
-// bed is a Wan with a note of what comes out of it.
+// bed is a Wan that records its output.
 type bed struct {
 	*Wan
 	mu  sync.Mutex
@@ -59,7 +59,7 @@ func inBubble(t *testing.T, cfg Config, f func(t *testing.T, b *bed)) {
 	})
 }
 
-// arrived returns what has come out, and forgets it.
+// arrived returns the recorded packets and removes them.
 func (b *bed) arrived() []arrival {
 	synctest.Wait()
 	b.mu.Lock()
@@ -248,11 +248,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
-func TestCutIsSilentAndHealsToTheStart(t *testing.T) {
+func TestCutIsSilentAndResetRestores(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bed) {
 		start := b.State()
 		b.toFra(3, 100)
-		b.must(t, Change{From: "fra", Cut: pointer(true)}) // while they are under way
+		b.must(t, Change{From: "fra", Cut: pointer(true)}) // while they are in flight
 		b.toFra(2, 100)
 		b.Send(datagram("198.18.1.10", "198.18.3.10", 1, 7, 100))
 		time.Sleep(time.Second)
@@ -299,7 +299,7 @@ func TestOneWayLeavesTheWayBack(t *testing.T) {
 	})
 }
 
-func TestFlowsAreToldApart(t *testing.T) {
+func TestFlowsAreDistinguished(t *testing.T) {
 	base := datagram("198.18.1.10", "198.18.2.10", 1000, 1, 100)
 	later := slices.Clone(base)
 	later[50] = 9 // payload
