@@ -23,15 +23,14 @@ import (
 	"perto/lab/wan"
 )
 
-// crowded is what a crowded machine may add to a time: all hosts of this world
-// share it.
+// crowded is the tolerance of times, because all hosts of this world share one machine.
 const crowded = 1500 * time.Millisecond
 
-// pageAPI is where the page publishes the API of all vantages.
+// pageAPI is the address of the page, which has the API of all vantages.
 const pageAPI = "127.0.0.1:8080"
 
-// TestCompose holds the containers to the list that all ways to run a world
-// share.
+// TestCompose checks the containers against the list of expectations for all ways to
+// run a world.
 func TestCompose(t *testing.T) {
 	project := os.Getenv("PERTO_COMPOSE")
 	if project == "" {
@@ -44,8 +43,8 @@ func TestCompose(t *testing.T) {
 	expect.Run(t, list, newContainers(t, project), expect.Options{Slack: crowded})
 }
 
-// TestReadme runs the README's commands for containers, but for the one that
-// brings them up.
+// TestReadme runs the README's commands for containers, except the one that starts
+// them.
 func TestReadme(t *testing.T) {
 	project := os.Getenv("PERTO_COMPOSE")
 	if project == "" {
@@ -85,7 +84,7 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestContainersAreConfined: all are healthy, and nobody in them is root any more.
+// TestContainersAreConfined checks that all are healthy and that no process is root.
 func TestContainersAreConfined(t *testing.T) {
 	project := os.Getenv("PERTO_COMPOSE")
 	if project == "" {
@@ -109,7 +108,7 @@ func TestContainersAreConfined(t *testing.T) {
 		}
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		for _, line := range lines[1:] {
-			// The engine runs the health check as the user that the container began as.
+			// The engine runs the health check as the first user of the container.
 			if f := strings.Fields(line); f[1] != "65532" && !strings.HasSuffix(line, "/perto health") && !strings.HasSuffix(line, "wan show") {
 				t.Errorf("container %s has a process of user %s: %s", id, f[1], line)
 			}
@@ -135,13 +134,13 @@ type containers struct {
 	project string
 	world   *expect.World
 	doors   map[string]netip.AddrPort                 // published ports of resolvers, by vantage, and of name servers
-	asked   map[string]map[string]time.Duration       // round trips that the wan was asked for, by regions
+	asked   map[string]map[string]time.Duration       // configured round trips of the wan, by regions
 	region  func(a netip.Addr) string                 // of an address
 	address map[string]struct{ network, addr string } // of edges
 }
 
-// vantages are the clients of docker-compose.yml: the region of each, and where
-// DNS sees it.
+// vantages are the clients of docker-compose.yml, with the region of each and its place
+// for DNS.
 var vantages = []struct {
 	name, region, seen, resolver string
 }{
@@ -239,7 +238,7 @@ func (c *containers) ready(t *testing.T) {
 	}
 }
 
-// readDelays asks the wan what it was asked for.
+// readDelays reads the configured delays from the wan.
 func (c *containers) readDelays(t *testing.T) {
 	t.Helper()
 	id, err := c.container(t.Context(), "wan")
@@ -271,7 +270,7 @@ func (c *containers) Ask(ctx context.Context, q expect.Question) ([]netip.Addr, 
 	if q.Server != "" {
 		return expect.AskServer(ctx, c.doors[q.Server], q)
 	}
-	return expect.AskServer(ctx, c.doors[q.Vantage], q) // its resolver, without a subnet
+	return expect.AskServer(ctx, c.doors[q.Vantage], q) // the vantage's resolver, without a subnet
 }
 
 func (c *containers) Fetch(ctx context.Context, vantage, target string) (*expect.Reply, error) {
@@ -291,8 +290,8 @@ func (c *containers) Fetch(ctx context.Context, vantage, target string) (*expect
 	return r, nil
 }
 
-// Do breaks a host with the engine's means, and mends it. A PoP is cut off by
-// taking its network from the wan.
+// Do applies and ends faults with the container engine. It cuts a PoP by disconnecting
+// its network from the wan.
 func (c *containers) Do(ctx context.Context, target string, f expect.Fault) error {
 	for _, p := range c.world.PoPs {
 		if p.Name == target {
@@ -319,8 +318,8 @@ func (c *containers) Do(ctx context.Context, target string, f expect.Fault) erro
 
 func (c *containers) network(region string) string { return c.project + "_" + region }
 
-// heal undoes whatever was done to a container. A route goes with its network:
-// who was disconnected starts anew.
+// heal ends all faults of a container. A disconnected container lost its route with its
+// network, so it is started again.
 func (c *containers) heal(ctx context.Context, id, network, addr string) error {
 	out, err := c.docker(ctx, "inspect", "--format", "{{.State.Status}} {{len .NetworkSettings.Networks}}", id)
 	if err != nil {
