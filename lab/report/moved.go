@@ -1,5 +1,5 @@
-// Package report runs experiments in the lab and shows what came out: as text, as
-// JSON and as a page with plots.
+// Package report runs experiments in the lab and returns their results as text, as JSON
+// and as a page with plots. "perto lab run" calls it. Start with [MovedCode].
 package report
 
 import (
@@ -17,25 +17,25 @@ import (
 	"perto/lab"
 )
 
-// Moved is the report "moved-code": the same page, whose fragments the same modules
-// make, with the code at the origin and at the edges.
+// Moved is the report "moved-code". It compares one page in two worlds: the modules
+// that make its fragments run at the origin, or at the edges.
 type Moved struct {
 	Site      string           `json:"site"`
-	Origin    string           `json:"origin"`    // where it stands
+	Origin    string           `json:"origin"`    // place of the origin
 	Fragments []string         `json:"fragments"` // paths
 	Rounds    int              `json:"rounds"`    // page views of each vantage
-	Vantages  []MovedVantage   `json:"vantages"`  // sorted by what the origin costs
+	Vantages  []MovedVantage   `json:"vantages"`  // sorted by the time with the code at the origin
 	WAN       map[string]int64 `json:"wan_bytes"` // by placement: between edges and origin, for all measured page views
-	Views     int              `json:"views"`     // that those were, for each placement
+	Views     int              `json:"views"`     // number of these page views, for each placement
 }
 
-// MovedVantage is what one city has seen.
+// MovedVantage has the times of one city.
 type MovedVantage struct {
 	Name  string `json:"name"`
 	Place string `json:"place"`
 	Edge  string `json:"edge"`
-	// Page is the time to the first byte of the page, which the edge has in its
-	// cache in both cases.
+	// Page is the time to the first byte of the page. In both worlds it comes from the
+	// cache of the edge.
 	Page time.Duration `json:"page_ns"`
 	// Origin and Edge are the times to the first byte of the fragments, medians of
 	// the rounds, in their order.
@@ -43,19 +43,20 @@ type MovedVantage struct {
 	AtEdge   []time.Duration `json:"at_edge_ns"`
 }
 
-// slowest is when the last of fragments that are fetched side by side begins.
+// slowest is the time to the first byte of the slowest fragment. Fragments are fetched
+// concurrently.
 func slowest(d []time.Duration) time.Duration { return slices.Max(d) }
 
-// movedSite is what is looked at: the demo world's shop.
+// movedSite is the measured site: the demo world's shop.
 const movedSite = "http://www.shop.example"
 
 var movedFragments = []string{"/greeting", "/prices", "/search?q=coffee"}
 
-// placements are where the code runs, one world for each.
+// placements are the places of the code, with one world for each.
 var placements = []string{"origin", "edge"}
 
-// MovedCode brings two worlds up, one after the other, and measures. cfg.World must
-// be nil: it is the demo world.
+// MovedCode starts two worlds, one after the other, and measures the page in each.
+// cfg.World must be nil, which means the demo world.
 func MovedCode(ctx context.Context, cfg lab.Config, rounds int) (*Moved, error) {
 	m := &Moved{Site: movedSite, Fragments: movedFragments, Rounds: rounds, WAN: make(map[string]int64)}
 	for _, placement := range placements {
@@ -82,7 +83,7 @@ func (m *Moved) run(ctx context.Context, cfg lab.Config, placement string) error
 	defer l.Close()
 	origin := l.Internet.Host("origin")
 	m.Origin = origin.End.Place.String()
-	// The first view fills caches and opens connections; it is not measured.
+	// The first view fills caches and opens connections. It is not measured.
 	if _, err := m.view(ctx, l, placement, 1); err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (m *Moved) run(ctx context.Context, cfg lab.Config, placement string) error
 	return nil
 }
 
-// place gives all functions of a world a placement.
+// place sets the placement of all functions of a world.
 func place(w *config.Config, placement string) {
 	for i := range w.World.Services {
 		for k := range w.World.Services[i].Functions {
@@ -107,8 +108,8 @@ func place(w *config.Config, placement string) {
 	}
 }
 
-// seen is what the rounds of a vantage gave: first bytes of the page, and of each
-// fragment.
+// seen has the times of all rounds of a vantage: to the first bytes of the page and of
+// each fragment.
 type seen struct {
 	vantage   *lab.Vantage
 	edge      string
@@ -116,11 +117,11 @@ type seen struct {
 	fragments [][]time.Duration
 }
 
-// atATime is how many vantages look at the same time: more would make the machine
-// that carries the lab the slowest part of it.
+// atATime is the number of vantages that load the page concurrently. With more, the
+// machine that runs the lab would be the slowest part.
 const atATime = 16
 
-// view lets every vantage look at the page so many times.
+// view loads the page from every vantage, rounds times.
 func (m *Moved) view(ctx context.Context, l *lab.Lab, placement string, rounds int) ([]seen, error) {
 	vantages := l.Vantages()
 	out, errs := make([]seen, len(vantages)), make([]error, len(vantages))
@@ -143,7 +144,7 @@ func (m *Moved) view(ctx context.Context, l *lab.Lab, placement string, rounds i
 }
 
 // look fetches the page and its fragments from one vantage, and checks that the code
-// ran where it should.
+// ran at the placement.
 func (m *Moved) look(ctx context.Context, v *lab.Vantage, placement string, rounds int) (seen, error) {
 	s := seen{vantage: v, fragments: make([][]time.Duration, len(m.Fragments))}
 	for range rounds {
@@ -182,7 +183,7 @@ func median(d []time.Duration) time.Duration {
 	return s[len(s)/2]
 }
 
-// add takes what was seen with the code at one place.
+// add adds the times with the code at one placement.
 func (m *Moved) add(placement string, views []seen) {
 	for _, s := range views {
 		i := slices.IndexFunc(m.Vantages, func(v MovedVantage) bool { return v.Name == s.vantage.Name })
@@ -204,13 +205,13 @@ func (m *Moved) add(placement string, views []seen) {
 	}
 }
 
-// MovedSummary is the report in a few numbers.
+// MovedSummary has the main numbers of the report.
 type MovedSummary struct {
 	Page, AtOrigin, AtEdge Quantiles
 	Nearer                 int // vantages for which the fragments come sooner from the edge
 }
 
-// Quantiles are over the vantages.
+// Quantiles are quantiles over the vantages.
 type Quantiles struct{ P50, P90, Most time.Duration }
 
 func quantiles(d []time.Duration) Quantiles {
@@ -218,7 +219,7 @@ func quantiles(d []time.Duration) Quantiles {
 	return Quantiles{s[len(s)/2], s[len(s)*9/10], s[len(s)-1]}
 }
 
-// Summary computes them; the time of the fragments is that of the slowest one.
+// Summary computes the summary. The time of the fragments is that of the slowest one.
 func (m *Moved) Summary() MovedSummary {
 	var s MovedSummary
 	var page, origin, edge []time.Duration
@@ -235,8 +236,8 @@ func (m *Moved) Summary() MovedSummary {
 // WriteText writes the report for a terminal.
 func (m *Moved) WriteText(w io.Writer) error {
 	s := m.Summary()
-	fmt.Fprintf(w, "The same page, %s, whose fragments (%s) the same modules make: at the origin (%s) or at the edges.\n", m.Site, strings.Join(m.Fragments, ", "), m.Origin)
-	fmt.Fprintf(w, "First byte in ms, %d vantages, median of %d views each; fragments side by side: the slowest counts.\n\n", len(m.Vantages), m.Rounds)
+	fmt.Fprintf(w, "Page %s with fragments (%s) made by the same modules: at the origin (%s) or at the edges.\n", m.Site, strings.Join(m.Fragments, ", "), m.Origin)
+	fmt.Fprintf(w, "Time to the first byte in ms, %d vantages, median of %d views each. Fragments are fetched concurrently, so the slowest one counts.\n\n", len(m.Vantages), m.Rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tmedian\tp90\tworst\tover the WAN, a view\t")
 	for _, row := range []struct {

@@ -10,9 +10,9 @@ import (
 	"perto/lab"
 )
 
-// TestMovedCode runs the report for real, with one view of each vantage. What it
-// says must be what the lab is built to show: with the code at the edge nobody waits
-// longer than for the page that the edge has, and nothing goes over the WAN.
+// TestMovedCode runs the report with one view of each vantage. With the code at the
+// edge, fragments must not be slower than the cached page, and no bytes must cross the
+// WAN.
 func TestMovedCode(t *testing.T) {
 	geo, err := geodata.World()
 	if err != nil {

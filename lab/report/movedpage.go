@@ -12,7 +12,7 @@ import (
 //go:embed moved.html
 var movedHTML string
 
-// WriteHTML writes the report as one page that needs nothing else.
+// WriteHTML writes the report as one page without further files.
 func (m *Moved) WriteHTML(w io.Writer) error {
 	t, err := template.New("moved").Funcs(template.FuncMap{"ms": ms, "slowest": slowest, "saved": func(v MovedVantage) string { return ms(slowest(v.AtOrigin) - slowest(v.AtEdge)) }}).Parse(movedHTML)
 	if err != nil {
@@ -29,8 +29,8 @@ func (m *Moved) WriteHTML(w io.Writer) error {
 	}{m, m.Summary(), strings.Join(m.Fragments, ", "), m.plot(), m.bytesPlot(), m.perView("origin"), m.perView("edge"), len(m.Vantages)})
 }
 
-// plot draws a row for each vantage: a dot where its fragments begin with the code at
-// the edge, one with the code at the origin, and the way between them.
+// plot draws a row for each vantage. It has one dot for the time with the code at the
+// edge, one for the time with the code at the origin, and a line between them.
 func (m *Moved) plot() template.HTML {
 	const left, row, width, right = 130.0, 16.0, 720.0, 30.0
 	most := m.Summary().AtOrigin.Most
@@ -62,7 +62,7 @@ func (m *Moved) plot() template.HTML {
 	return template.HTML(b.String())
 }
 
-// bytesPlot draws what goes over the WAN for a view.
+// bytesPlot draws the bytes over the WAN for one page view.
 func (m *Moved) bytesPlot() template.HTML {
 	const left, width, row = 130.0, 720.0, 26.0
 	most := float64(max(m.WAN["origin"], m.WAN["edge"], 1))
