@@ -17,14 +17,14 @@ import (
 	"perto/node"
 )
 
-// API returns the lab's page and API. It serves the lab's own requests beside
-// those of packages console and page:
+// API returns the lab's page and API. It serves these requests and those of packages
+// console and page:
 //
 //	GET  /api/lab/doors         the doors to authoritative servers
 //	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
 //
-// and those of functions (registerFunctions).
+// and the requests of functions (registerFunctions).
 func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", console.Handler(l))
@@ -43,7 +43,7 @@ func (l *Lab) API() (http.Handler, error) {
 			console.WriteError(w, err)
 			return
 		}
-		page.Answer(w)(l.Trace(r.Context(), v, r.FormValue("url")))
+		page.WriteResult(w)(l.Trace(r.Context(), v, r.FormValue("url")))
 	})
 	mux.HandleFunc("POST /api/lab/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if err := l.Do(r.Context(), r.PathValue("name"), Fault(r.FormValue("do"))); err != nil {
@@ -58,10 +58,10 @@ func (l *Lab) API() (http.Handler, error) {
 	return console.Guard(mux), nil
 }
 
-// VantageInfo is a vantage as the API shows it.
+// VantageInfo is a vantage in the API.
 type VantageInfo = page.Vantage
 
-// shown is the lab as its page sees it.
+// shown is the lab as the World of its page.
 type shown struct{ l *Lab }
 
 func (s shown) Status(context.Context) *node.Status {
@@ -105,7 +105,7 @@ func (s shown) Vantages() []VantageInfo {
 	return out
 }
 
-// DoorInfo is a door as the API shows it.
+// DoorInfo is a door in the API.
 type DoorInfo struct {
 	Kind string `json:"kind"`
 	To   string `json:"to"`
@@ -120,10 +120,10 @@ func (l *Lab) doorInfo() []DoorInfo {
 	return out
 }
 
-// DigReply is what a vantage's resolver answered.
+// DigReply is the answer of a vantage's resolver.
 type DigReply = access.DigReply
 
-// Dig asks a vantage's resolver, as somebody there would.
+// Dig asks a vantage's resolver for a name, like dig on a machine there.
 func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, error) {
 	v, err := l.Vantage(from)
 	if err != nil {
@@ -151,7 +151,7 @@ func (l *Lab) nameServer() *node.Node {
 	return nil
 }
 
-// Status shows the first name server's view of the world.
+// Status returns the status of the first name server.
 func (l *Lab) Status() any {
 	if n := l.nameServer(); n != nil {
 		return n.Status()
@@ -168,7 +168,7 @@ func (l *Lab) Explain(name string, resolver netip.Addr, ecs mapping.Subnet, fami
 	return n.Explain(name, resolver, ecs, family)
 }
 
-// ExplainURL asks the first name server, and the edges that it names.
+// ExplainURL asks the first name server, and the edges in its answer.
 func (l *Lab) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, family mapping.Family) (any, error) {
 	x := &node.URLExplanation{URL: u.String()}
 	var err error
@@ -186,7 +186,7 @@ func (l *Lab) ExplainURL(u *url.URL, resolver netip.Addr, ecs mapping.Subnet, fa
 	return x, nil
 }
 
-// Metrics serves those of the first name server.
+// Metrics serves the metrics of the first name server.
 func (l *Lab) Metrics() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := l.nameServer(); n != nil {
@@ -195,8 +195,8 @@ func (l *Lab) Metrics() http.Handler {
 	})
 }
 
-// Named returns names to try a world with: its first service, the name that
-// people would open, and its first edge; "" for what it has not.
+// Named returns names for examples with a world: its first service, the name of its
+// site, and its first edge. A name that does not exist is "".
 func (l *Lab) Named() (service, site, edge string) {
 	w := &l.World.World
 	if len(w.Services) > 0 {

@@ -13,8 +13,8 @@ import (
 	"perto/internal/test/headless"
 )
 
-// TestBrowse is "perto lab browse" without a window: a browser that is in Tokyo
-// loads the shop with its pictures, from Tokyo's edge, and again from its cache.
+// TestBrowse runs "perto lab browse" without a window. A browser in Tokyo loads the
+// shop with its pictures from Tokyo's edge, and then again from the cache of the edge.
 func TestBrowse(t *testing.T) {
 	l := sharedLab(t)
 	tokyo, err := l.SOCKSDoor("tokyo")
@@ -67,8 +67,8 @@ func labPage(t *testing.T) context.Context {
 	return ctx
 }
 
-// TestPageInABrowser looks at the lab's own page: the map, who is served by whom,
-// and the site in six cities.
+// TestPageInABrowser checks the lab's own page: the map, the edge of each vantage, and
+// the site in six cities.
 func TestPageInABrowser(t *testing.T) {
 	ctx := labPage(t)
 	const facts = `({
@@ -101,8 +101,8 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-// TestSameCodeInThreePlaces: the page's panel lets one module answer at the origin, at
-// the edge of a vantage and in the browser itself, and the answers are the same.
+// TestSameCodeInThreePlaces runs one module from the page's panel: at the origin, at
+// the edge of a vantage and in the browser. The responses must be the same.
 func TestSameCodeInThreePlaces(t *testing.T) {
 	ctx := labPage(t)
 	const run = `new Promise(done => {
@@ -133,7 +133,7 @@ func TestSameCodeInThreePlaces(t *testing.T) {
 	if want := strings.Repeat("<p>Good to see you.</p>\n", 3); strings.Join(got.Text, "") != want {
 		t.Errorf("got %q", got.Text)
 	}
-	for _, want := range []string{"origin, asked from", "gru-", "this page", "of code"} {
+	for _, want := range []string{"origin, requested from", "gru-", "this page", "of code"} {
 		if !strings.Contains(got.Facts, want) {
 			t.Errorf("%q is not in %q", want, got.Facts)
 		}

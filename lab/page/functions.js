@@ -1,9 +1,9 @@
-// The panel "The same code in three places": a function answers at the origin, at
-// the edge that serves a vantage, and in this browser, to which its code comes when
-// it is asked for. Without functions there is no panel.
+// The panel "The same code in three places". It runs a function at the origin, at the
+// edge that serves a vantage, and in this browser. The browser loads the code at the
+// first run (code on demand). Without functions there is no panel.
 
 const ORIGIN = "origin.shop.example";
-const WAIT = 5_000; // ms that a function has here, with its way to us
+const WAIT = 5_000; // timeout of a function in the browser in ms, with the download
 
 const PLACES = [
 	{name: "origin", title: "At the origin", run: (f, v) => fetchFrom(v, ORIGIN, f)},
@@ -11,7 +11,7 @@ const PLACES = [
 	{name: "here", title: "Here, in your browser", run: runHere},
 ];
 
-// make returns an element; what children are is text or elements.
+// make returns an element. Its children are texts or elements.
 function make(tag, attributes = {}, ...children) {
 	const e = document.createElement(tag);
 	for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
@@ -19,7 +19,7 @@ function make(tag, attributes = {}, ...children) {
 	return e;
 }
 
-// getJSON asks the lab; its errors are JSON too.
+// getJSON calls the lab's API. Its errors are JSON too.
 async function getJSON(url) {
 	const reply = await fetch(url);
 	const value = await reply.json().catch(() => ({}));
@@ -27,26 +27,26 @@ async function getJSON(url) {
 	return value;
 }
 
-// pathOf is what a client asks a function: one for all that is below a path is asked
-// for the path itself.
+// pathOf returns the path of a request to a function. For a path with "*" at its end,
+// it is the path without "*".
 const pathOf = f => f.path.replace(/\*$/, "");
 
 const labFetch = (vantage, host) => `/api/lab/fetch?body=1&from=${encodeURIComponent(vantage.name)}&url=${encodeURIComponent("http://" + host)}`;
 
-// fetchFrom asks a host through a vantage.
+// fetchFrom sends a request to a host from a vantage.
 async function fetchFrom(vantage, host, f) {
 	const got = await getJSON(labFetch(vantage, host + pathOf(f)));
 	const type = Object.entries(got.header ?? {}).find(([name]) => name.toLowerCase() === "content-type");
 	return {
 		status: got.status, type: type?.[1][0] ?? "", body: Uint8Array.from(atob(got.body ?? ""), c => c.charCodeAt(0)),
-		ms: got.total_ns / 1e6, where: `${got.server || got.address}, asked from ${got.place || vantage.name}`, came: bytes(got.bytes),
+		ms: got.total_ns / 1e6, where: `${got.server || got.address}, requested from ${got.place || vantage.name}`, came: bytes(got.bytes),
 	};
 }
 
-let worker = null; // keeps the functions that came
+let worker = null; // it keeps the loaded functions
 
-// inWorker asks the worker and ends it when it does not answer: a loop without end
-// is nothing that it could be asked to stop.
+// inWorker sends a message to the worker. It terminates the worker when there is no
+// reply in time, because a worker in an endless loop receives no messages.
 function inWorker(message) {
 	worker ??= new Worker("/functionworker.js", {type: "module"});
 	return new Promise((resolve, reject) => {
@@ -55,7 +55,7 @@ function inWorker(message) {
 			worker = null;
 			reject(new Error(why));
 		};
-		const late = setTimeout(end, WAIT, `no answer within ${WAIT / 1000} s`);
+		const late = setTimeout(end, WAIT, `no response within ${WAIT / 1000} s`);
 		worker.onerror = e => {
 			clearTimeout(late);
 			end(e.message || "the worker does not start");
@@ -68,10 +68,11 @@ function inWorker(message) {
 	});
 }
 
-// runHere is a client who is where the vantage is.
+// runHere runs the function in the browser, with the place of the vantage as the
+// client's.
 async function runHere(f, vantage) {
 	const {name = "", country = "", lat = 0, lon = 0} = vantage.where ?? {};
-	const {answer, came, ms} = await inWorker({
+	const {response, came, ms} = await inWorker({
 		digest: f.digest,
 		options: {
 			config: f.settings?.config ?? "", kv: f.settings?.kv ?? {},
@@ -81,9 +82,9 @@ async function runHere(f, vantage) {
 		request: {method: "GET", uri: pathOf(f), headers: [["Host", f.service], ["User-Agent", navigator.userAgent], ["Accept", "*/*"]]},
 		elsewhere: labFetch(vantage, f.service),
 	});
-	const type = answer.headers.find(([name]) => name.toLowerCase() === "content-type");
+	const type = response.headers.find(([name]) => name.toLowerCase() === "content-type");
 	return {
-		status: answer.status, type: type?.[1] ?? "", body: answer.body,
+		status: response.status, type: type?.[1] ?? "", body: response.body,
 		ms, where: "this page", came: came > 0 ? `${bytes(came)} of code` : "0 B: the code is here",
 	};
 }
@@ -93,15 +94,16 @@ function bytes(n) {
 	return n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`;
 }
 
-// shown is an answer's body: an image, or the beginning of its text.
-function shown(answer) {
-	if (answer.type.startsWith("image/")) {
-		const image = make("img", {alt: "The function's answer"});
-		image.src = URL.createObjectURL(new Blob([answer.body], {type: answer.type}));
+// shown returns an element with a response's body: an image, or the first part of the
+// text.
+function shown(response) {
+	if (response.type.startsWith("image/")) {
+		const image = make("img", {alt: "The function's response"});
+		image.src = URL.createObjectURL(new Blob([response.body], {type: response.type}));
 		image.onload = image.onerror = () => URL.revokeObjectURL(image.src);
 		return image;
 	}
-	return make("pre", {}, new TextDecoder().decode(answer.body.subarray(0, 4000)) || "(an empty body)");
+	return make("pre", {}, new TextDecoder().decode(response.body.subarray(0, 4000)) || "(an empty body)");
 }
 
 function column(place, chosen) {
@@ -117,14 +119,14 @@ function column(place, chosen) {
 		button.disabled = true;
 		let result;
 		try {
-			const answer = await place.run(f, vantage);
-			const facts = {Status: answer.status, Took: `${answer.ms < 10 ? answer.ms.toFixed(1) : Math.round(answer.ms)} ms`, Ran: answer.where, Came: answer.came};
-			result = [shown(answer), make("dl", {}, ...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, String(v))]))];
+			const response = await place.run(f, vantage);
+			const facts = {Status: response.status, Time: `${response.ms < 10 ? response.ms.toFixed(1) : Math.round(response.ms)} ms`, "Ran at": response.where, Transferred: response.came};
+			result = [shown(response), make("dl", {}, ...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, String(v))]))];
 		} catch (err) {
 			result = [make("p", {class: "failed"}, err.message)];
 		}
 		button.disabled = false;
-		if (mine === turn) out.replaceChildren(...result); // else another function was chosen
+		if (mine === turn) out.replaceChildren(...result); // otherwise another function was chosen
 	};
 	return {button, clear, element: make("article", {id: `run-${place.name}`}, make("h3", {}, place.title), button, out)};
 }
@@ -139,7 +141,7 @@ function panel(section, list, vantages) {
 	all.onclick = () => columns.forEach(c => c.button.click());
 	section.replaceChildren(
 		make("h2", {}, "The same code in three places"),
-		make("p", {}, "One WebAssembly module, one answer. What differs is the way to it: to the origin, to the edge near the vantage, or none, once the code is here."),
+		make("p", {}, "The same WebAssembly module makes the same response in all three places. Only the distance to the code differs: to the origin, to the edge near the vantage, or none when the code is in the browser."),
 		make("div", {class: "choice"}, make("label", {}, "Function ", which), make("label", {}, "Vantage ", from), all),
 		make("div", {class: "places"}, ...columns.map(c => c.element)),
 	);
@@ -153,4 +155,4 @@ try {
 		const vantages = await getJSON("/api/lab/vantages");
 		if (vantages.length > 0) panel(section, desired, vantages);
 	}
-} catch {} // this lab has none
+} catch {} // this lab has no functions

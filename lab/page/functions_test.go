@@ -29,7 +29,7 @@ import (
 	"perto/node"
 )
 
-// stub is a World of which the edge and the origin answer what a test likes.
+// stub is a World in which edge and origin send the replies of a test.
 type stub struct {
 	fetch func(url string) (*access.Fetched, error)
 }
@@ -54,8 +54,8 @@ func (s *stub) Fetch(_ context.Context, from, url string) (*access.Fetched, erro
 	return f, nil
 }
 
-// TestFunctionsPanel clicks through the panel: one function at three places, one
-// that makes an image, one that never ends and one whose code is not what it should be.
+// TestFunctionsPanel uses the panel with several functions: one at three places, one
+// that makes an image, one that never ends, and one with a wrong digest.
 func TestFunctionsPanel(t *testing.T) {
 	modules, err := guests()
 	if err != nil {
@@ -117,7 +117,7 @@ func TestFunctionsPanel(t *testing.T) {
 		list.Desired = append(list.Desired, f)
 	}
 
-	// run chooses a function and returns what the three columns then say.
+	// run selects a function and returns the texts of the three columns.
 	run := func(ctx context.Context, n int) (at map[string]string) {
 		t.Helper()
 		text, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`(async () => {
@@ -150,13 +150,13 @@ func TestFunctionsPanel(t *testing.T) {
 		n                  int
 		origin, edge, here []string
 	}{
-		{0, []string{"olá from the origin", "243 ms", "origin, asked from Recife, BR"}, []string{"olá from rec-1", "12 ms", "rec-1, asked from", "15 B"},
+		{0, []string{"olá from the origin", "243 ms", "origin, requested from Recife, BR"}, []string{"olá from rec-1", "12 ms", "rec-1, requested from", "15 B"},
 			[]string{`olá from here {"name":"browser"`, `"address":"198.51.100.7","city":"Recife","country":"BR"`, "200", "this page", code}},
 		{0, nil, nil, []string{"0 B: the code is here"}},
 		{1, nil, []string{"640 "}, []string{"olá from here"}},
-		{2, nil, []string{"no edge answered"}, []string{"no answer within 5 s"}},
+		{2, nil, []string{"no edge answered"}, []string{"no response within 5 s"}},
 		{3, nil, nil, []string{"Failed to fetch"}},
-		{0, nil, nil, []string{code}}, // the worker was ended: a new one begins from nothing
+		{0, nil, nil, []string{code}}, // the worker was terminated, so a new one has no code
 	} {
 		got := run(ctx, tt.n)
 		for id, want := range map[string][]string{"run-origin": tt.origin, "run-edge": tt.edge, "run-here": tt.here} {
@@ -168,7 +168,7 @@ func TestFunctionsPanel(t *testing.T) {
 		}
 	}
 
-	// Legible and no wider than the window, in both colours.
+	// The page must be legible and not wider than the window, in both colour schemes.
 	for _, scheme := range []string{"dark", "light"} {
 		ctx := headless.Chromium(t, chromedp.Flag("blink-settings", map[string]string{"dark": "preferredColorScheme=0", "light": "preferredColorScheme=1"}[scheme]))
 		open(ctx)

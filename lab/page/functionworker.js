@@ -1,34 +1,34 @@
-// Runs functions beside the page, which goes on whatever they do: see functions.js.
+// Runs functions in a worker, so that they cannot block the page: see functions.js.
 import {load} from "./guest.js";
 
 const codes = new Map(); // by digest
-const loaded = new Map(); // by digest and what it was told
+const loaded = new Map(); // by digest and options
 
-// answerOf is an answer of the lab's API as guest.js wants it.
-const answerOf = f => ({
+// responseOf turns a reply of the lab's API into a response for guest.js.
+const responseOf = f => ({
 	status: f.status,
 	headers: Object.entries(f.header ?? {}).flatMap(([name, values]) => values.map(value => [name, value])),
 	body: Uint8Array.from(atob(f.body ?? ""), c => c.charCodeAt(0)),
 });
 
-// fetchNow fetches while the guest waits: only a worker may.
+// fetchNow fetches synchronously while the guest waits, which only a worker may do.
 function fetchNow(url) {
 	const q = new XMLHttpRequest();
 	q.open("GET", url, false);
 	q.send();
-	return q.status === 200 ? answerOf(JSON.parse(q.responseText)) : null;
+	return q.status === 200 ? responseOf(JSON.parse(q.responseText)) : null;
 }
 
-// codeOf gets a module; the browser checks that it is the one.
+// codeOf loads a module. The browser checks its digest.
 async function codeOf(digest) {
 	const integrity = "sha256-" + btoa(digest.match(/../g).map(d => String.fromCharCode(parseInt(d, 16))).join(""));
 	const reply = await fetch("/api/functions/modules/" + digest, {integrity});
-	if (!reply.ok) throw new Error(`its code did not come: ${reply.status}`);
+	if (!reply.ok) throw new Error(`its code could not be loaded: status ${reply.status}`);
 	return reply.arrayBuffer();
 }
 
-// A message is {digest, options, request, elsewhere}; a path of the service is found
-// at elsewhere + path. The reply is {answer, came, ms} or {error}.
+// A message is {digest, options, request, elsewhere}. The URL of a path of the service
+// is elsewhere + path. The reply is {response, came, ms} or {error}.
 onmessage = async ({data: {digest, options, request, elsewhere}}) => {
 	try {
 		const start = performance.now(), key = JSON.stringify([digest, options, elsewhere]);
@@ -44,12 +44,12 @@ onmessage = async ({data: {digest, options, request, elsewhere}}) => {
 				log: (level, text) => console.log(`${request.uri}: ${level}: ${text}`),
 			}));
 		}
-		const answer = await loaded.get(key).handle(request, async passed => {
+		const response = await loaded.get(key).handle(request, async passed => {
 			const reply = await fetch(elsewhere + encodeURIComponent(passed.uri)), value = await reply.json();
 			if (!reply.ok) throw new Error(value.error ?? `status ${reply.status}`);
-			return answerOf(value);
+			return responseOf(value);
 		});
-		postMessage({answer, came, ms: performance.now() - start});
+		postMessage({response, came, ms: performance.now() - start});
 	} catch (err) {
 		postMessage({error: err.message});
 	}

@@ -3,78 +3,80 @@
 // imports, with the semantics of the Go host (package functions).
 //
 //	const guest = await load(bytes, {config: "hello", kv: {BR: "BRL"}});
-//	const answer = await guest.handle({method: "GET", uri: "/a", headers: [["Accept", "*/*"]]}, next);
+//	const request = {method: "GET", uri: "/a", headers: [["Accept", "*/*"]]};
+//	const response = await guest.handle(request, next);
 //
-// Guests are synchronous and next is not: it runs between handle_request and
-// handle_response. One instance has one request at a time; as many are made as
-// requests overlap.
+// Guests are synchronous, but next is asynchronous. It runs between handle_request and
+// handle_response. An instance handles one request at a time. Concurrent requests use
+// several instances.
 
-// Kinds of header fields and, the first two, of bodies.
+// Kinds of header fields. The first two are also kinds of bodies.
 const REQUEST = 0, RESPONSE = 1, REQUEST_TRAILERS = 2, RESPONSE_TRAILERS = 3;
 
-const ALL_FEATURES = 1 | 2; // buffer the request, buffer the response; trailers reach nobody
+const ALL_FEATURES = 1 | 2; // buffer the request, buffer the response; trailers are not supported
 const LEVELS = {"-1": "debug", 0: "info", 1: "warn", 2: "error"};
 const FETCH_FAILED = -1, FETCH_LIMITED = -2;
 
-// What one request may use.
-const MAX_ANSWER = 4 << 20, MAX_LOG = 8 << 10, MAX_LINES = 64, MAX_SUBREQUESTS = 4, MAX_FIELDS = 256, MAX_NAME = 256, MAX_VALUE = 16 << 10;
+// Limits of one request.
+const MAX_RESPONSE = 4 << 20, MAX_LOG = 8 << 10, MAX_LINES = 64, MAX_SUBREQUESTS = 4, MAX_FIELDS = 256, MAX_NAME = 256, MAX_VALUE = 16 << 10;
 
-// What a guest may make of a request line: a token but CONNECT and TRACE; the bytes
-// that the edge accepts in a target; path and query, or the "*" of OPTIONS.
+// Valid parts of a request line. A method is a token except CONNECT and TRACE. A target
+// has the bytes that the edge accepts. A URI is path and query, or the "*" of OPTIONS.
 const METHOD = /^(?!(?:CONNECT|TRACE)$)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;
 const TARGET = /^[!$-;=?-[\]-~]+$/;
 const URI = /^(?:\*|\/[!$-;=?-[\]-~]*)$/;
 const NO_BODY = new Set([204, 205, 304]);
-const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/; // no field value has one (RFC 9110, section 5.5)
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/; // not allowed in field values (RFC 9110, section 5.5)
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", {ignoreBOM: true});
 
-// load compiles a module and returns what answers with it. Of the options
+// load compiles a module and returns an object. The handle of the object runs the
+// module. All options may be omitted:
 //
-//	config  what get_config returns: text or bytes
-//	kv      an object: what kv_get finds
-//	info    what edge_info tells: {name, pop, city, country, placement}
-//	client  what client_info tells: {address, city, country, lat, lon}; also its port
-//	fetch   (uri) => {status, body}: a subrequest, at once; nothing: it fails
+//	config  the result of get_config: text or bytes
+//	kv      an object with the values for kv_get
+//	info    the result of edge_info: {name, pop, city, country, placement}
+//	client  the result of client_info: {address, city, country, lat, lon}; also its port
+//	fetch   (uri) => {status, body}: a synchronous subrequest; it fails without a result
 //	log     (level, text) => …; level is "debug", "info", "warn" or "error"
 //
-// none is needed. Errors say what the module lacks.
+// Errors name the missing exports of the module.
 export async function load(bytes, options = {}) {
 	const module = await WebAssembly.compile(bytes);
 	const idle = [await begin(module, options)];
 	return {
-		// handle lets the guest answer a request {method, uri, headers, body}; headers
-		// is an array of [name, value]. next(request) answers what the guest lets
-		// pass; without it nothing is found.
+		// handle runs the guest for a request {method, uri, headers, body}. headers is an
+		// array of [name, value]. next(request) returns the response to a request that
+		// the guest passes on. Without next it is 404.
 		async handle(request, next = nothing) {
 			const instance = idle.pop() ?? await begin(module, options);
-			const answer = await instance.handle(request, next);
-			idle.push(instance); // one that broke off may have left its memory in any state
-			return answer;
+			const response = await instance.handle(request, next);
+			idle.push(instance); // not after an error, because the memory may be in any state
+			return response;
 		},
 	};
 }
 
 const nothing = () => ({status: 404});
 
-// behind puts what the guest had said, before it let the request pass, beside the answer
-// of the next one: its fields stay where the answer has none of their name, its body
-// stands in front.
-function behind(before, answer) {
-	if (!before) return answer;
-	const names = new Set(answer.headers.map(([name]) => lower(name)));
-	answer.headers = [...before.headers.filter(([name]) => !names.has(lower(name))), ...answer.headers];
+// behind merges the response that the guest began before next with the response of
+// next. Fields of the guest stay if the response of next has none of the same name. The
+// body of the guest comes first.
+function behind(before, response) {
+	if (!before) return response;
+	const names = new Set(response.headers.map(([name]) => lower(name)));
+	response.headers = [...before.headers.filter(([name]) => !names.has(lower(name))), ...response.headers];
 	if (before.body.length > 0) {
-		const body = new Uint8Array(before.body.length + answer.body.length);
+		const body = new Uint8Array(before.body.length + response.body.length);
 		body.set(before.body);
-		body.set(answer.body, before.body.length);
-		answer.body = body;
+		body.set(response.body, before.body.length);
+		response.body = body;
 	}
-	return answer;
+	return response;
 }
 
-// begin makes an instance: its start function and _initialize have run.
+// begin makes an instance and runs its start function and _initialize.
 async function begin(module, options) {
 	const host = new Host(options);
 	const {exports} = await WebAssembly.instantiate(module, imports(module, host));
@@ -88,8 +90,8 @@ async function begin(module, options) {
 	return host;
 }
 
-// imports returns the functions that a module asks for, and no others. Of WASI it
-// may ask for whatever it likes: what is not here answers that it is not.
+// imports returns the functions that a module imports, and no others. A module may
+// import any function of WASI. Functions that this host lacks return NOSYS.
 function imports(module, host) {
 	const known = {http_handler: httpHandler(host), perto: perto(host), wasi_snapshot_preview1: wasi(host)};
 	const given = {};
@@ -105,12 +107,12 @@ function imports(module, host) {
 	return given;
 }
 
-// Host is an instance and the request that it has in hands.
+// Host is an instance and its current request.
 class Host {
 	features = 0;
-	exports = null; // until it is made
+	exports = null; // until the instance is made
 	call = newCall(null);
-	printed = []; // of each of its outputs the line that has no end yet
+	printed = []; // the unfinished last line of each output
 
 	constructor({config = "", kv = {}, info = {}, client = {}, fetch = () => null, log = () => {}}) {
 		this.config = toBytes(config);
@@ -123,19 +125,19 @@ class Host {
 		this.sink = log;
 	}
 
-	// handle is the life of a request.
+	// handle runs one request.
 	async handle(request, next) {
 		const call = this.call = newCall(message({method: "GET", uri: "/", protocol: "HTTP/1.1", ...request}));
 		try {
-			return await this.answer(call, next);
+			return await this.run(call, next);
 		} finally {
 			this.printedAll();
 		}
 	}
 
-	async answer(call, next) {
+	async run(call, next) {
 		const result = BigInt(this.exports.handle_request());
-		if (BigInt.asUintN(32, result) === 0n) return finished(this.response()); // it has answered
+		if (BigInt.asUintN(32, result) === 0n) return finished(this.response()); // without next
 		let failed = null;
 		const before = call.response;
 		try {
@@ -147,7 +149,7 @@ class Host {
 		call.after = true;
 		call.written[RESPONSE] = false;
 		this.exports.handle_response(Number(BigInt.asIntN(32, result >> 32n)), failed ? 1 : 0);
-		// The guest did not make anything better of it.
+		// The guest did not replace the failed response.
 		if (failed && call.response.status === 502 && call.response.body.length === 0) throw failed;
 		return finished(call.response);
 	}
@@ -162,13 +164,14 @@ class Host {
 		return this.call.response ??= message({status: 200});
 	}
 
-	// beforeNext ends a guest that changes the request when it was answered already.
+	// beforeNext ends a guest that changes the request after next.
 	beforeNext(what) {
 		this.request();
 		if (this.call.after) throw new Error(`${what}: the request was answered already`);
 	}
 
-	// fields returns the message that has header fields of a kind, and their name in it.
+	// fields returns the message with header fields of a kind, and the name of its
+	// property.
 	fields(kind) {
 		switch (kind) {
 		case REQUEST: return [this.request(), "headers"];
@@ -179,20 +182,21 @@ class Host {
 		throw new Error("no such kind of header");
 	}
 
-	// changeable is fields for those that may change now.
+	// changeable is fields for changes. After next it ends a guest that changes the
+	// request.
 	changeable(kind) {
 		if (kind === REQUEST || kind === REQUEST_TRAILERS) this.beforeNext("headers of the request");
 		return this.fields(kind);
 	}
 
-	// bodyOf returns the message that has a body of a kind.
+	// bodyOf returns the message with a body of a kind.
 	bodyOf(kind) {
 		if (kind === REQUEST) return this.request();
 		if (kind === RESPONSE) return this.response();
 		throw new Error("no such kind of body");
 	}
 
-	// log passes a guest's line on, as far as the request has not logged too much.
+	// log writes a guest's line to the log, within the limits of the request.
 	log(level, text) {
 		const part = text.subarray(0, Math.max(0, MAX_LOG - this.call.logged));
 		if (!(level in LEVELS) || part.length === 0 || this.call.lines > MAX_LINES) return;
@@ -201,23 +205,23 @@ class Host {
 		else this.sink(LEVELS[level], printable(decoder.decode(part)));
 	}
 
-	// print logs the lines that a guest writes to its standard output and error,
-	// which come in pieces.
+	// print logs the lines that a guest writes to its standard output and error. They may
+	// come in pieces.
 	print(fd, bytes) {
 		const lines = ((this.printed[fd] ?? "") + decoder.decode(bytes)).split("\n");
 		this.printed[fd] = lines.pop().slice(0, MAX_LOG);
 		for (const line of lines) this.log(fd - 1, encoder.encode(line.replace(/\r$/, "")));
 	}
 
-	// printedAll logs the lines that have no end.
+	// printedAll logs the unfinished lines.
 	printedAll() {
 		for (const fd of [1, 2]) {
 			if (this.printed[fd]) this.print(fd, encoder.encode("\n"));
 		}
 	}
 
-	// view returns a part of the guest's memory, good until the guest goes on.
-	// Pointers and lengths come as signed numbers.
+	// view returns a part of the guest's memory, which is valid until the guest runs
+	// again. Pointers and lengths are signed numbers.
 	view(at, n) {
 		at >>>= 0, n >>>= 0;
 		const memory = this.exports?.memory;
@@ -230,22 +234,22 @@ class Host {
 
 	put(at, bytes) { this.view(at, bytes.length).set(bytes); }
 
-	// give writes a value if there is room, and returns its length in any case.
+	// give writes a value if it fits into limit bytes. It always returns its length.
 	give(at, limit, value) {
 		if (value.length > 0 && value.length <= limit >>> 0) this.put(at, value);
 		return value.length;
 	}
 
-	// giveList writes strings, each ended by a zero byte, if there is room, and
-	// returns their number and their length together.
+	// giveList writes strings, each ended by a zero byte, if they fit into limit bytes. It
+	// returns their number and their total length.
 	giveList(at, limit, list) {
 		const bytes = encoder.encode(list.map(s => s + "\0").join(""));
 		this.give(at, limit, bytes);
 		return pair(list.length, bytes.length);
 	}
 
-	// giveNext writes what follows in a body behind the first `read` bytes. It
-	// returns how much that was, and the result for the guest.
+	// giveNext writes the part of a body after its first `read` bytes. It returns the
+	// number of written bytes, and the result for the guest.
 	giveNext(body, read, at, limit) {
 		limit >>>= 0;
 		if (limit === 0) throw new Error("there is no room to read into");
@@ -254,7 +258,7 @@ class Host {
 		return [part.length, pair(part.length === rest.length ? 1 : 0, part.length)];
 	}
 
-	// push appends a header field, as long as there are not too many.
+	// push appends a header field. Too many fields end the guest.
 	push(list, line) {
 		list.push(line);
 		if (list.length > MAX_FIELDS) throw new Error("too many header fields");
@@ -266,8 +270,8 @@ class Host {
 		return name;
 	}
 
-	// requestLine returns a text for the request line. A text that could end the line
-	// ends the guest.
+	// requestLine returns a text for the request line. A text that could end the line ends
+	// the guest.
 	requestLine(what, at, n, valid) {
 		const value = this.text(at, n);
 		if (!valid.test(value)) throw new Error(`${what}: the text cannot be part of a request line`);
@@ -280,7 +284,7 @@ class Host {
 		return value.replace(/^[ \t]+|[ \t]+$/g, "");
 	}
 
-	// subrequest asks for another path of the service and keeps its body.
+	// subrequest fetches another path of the service and keeps its body.
 	subrequest(uri) {
 		this.request();
 		const call = this.call;
@@ -288,34 +292,34 @@ class Host {
 		call.fetchedRead = 0;
 		if (++call.subrequests > MAX_SUBREQUESTS) return FETCH_LIMITED;
 		if (!uri.startsWith("/")) return FETCH_FAILED;
-		let answer;
+		let response;
 		try {
-			answer = this.fetch(uri);
+			response = this.fetch(uri);
 		} catch {}
-		if (!answer || !Number.isInteger(answer.status)) return FETCH_FAILED; // also what comes later: a guest cannot wait
-		call.fetched = toBytes(answer.body);
-		return answer.status;
+		if (!response || !Number.isInteger(response.status)) return FETCH_FAILED; // also for a promise, because a guest cannot wait
+		call.fetched = toBytes(response.body);
+		return response.status;
 	}
 }
 
 function newCall(request) {
 	return {
 		request, response: null,
-		after: false,     // next has answered: handle_response runs
-		read: [0, 0],     // how much of each body the guest has read
+		after: false,     // set after next, while handle_response runs
+		read: [0, 0],     // number of bytes of each body that the guest has read
 		written: [false, false],
 		logged: 0, lines: 0, // bytes and lines
 		subrequests: 0, fetched: new Uint8Array(0), fetchedRead: 0,
 	};
 }
 
-// message returns a request or response of which nothing is somebody else's.
+// message returns a copy of a request or response that shares no arrays with m.
 function message(m) {
 	const lines = list => Array.from(list ?? [], ([name, value]) => [String(name), String(value)]);
 	return {...m, headers: lines(m.headers), trailers: lines(m.trailers), body: toBytes(m.body)};
 }
 
-// finished is a message as it is given away.
+// finished returns a copy of a message for the caller of handle.
 const finished = m => ({...m, body: NO_BODY.has(m.status) ? new Uint8Array(0) : m.body.slice()});
 
 function toBytes(value) {
@@ -326,7 +330,7 @@ function toBytes(value) {
 	throw new Error("a body is text or bytes");
 }
 
-// append returns b with p behind it; as long as there is room, in the same buffer.
+// append returns b followed by p. It uses the buffer of b if it is large enough.
 function append(b, p) {
 	const n = b.length + p.length;
 	if (b.byteOffset !== 0 || n > b.buffer.byteLength) {
@@ -339,23 +343,23 @@ function append(b, p) {
 	return all;
 }
 
-// json writes a value as the Go host does.
+// json returns a value as JSON in the form of the Go host.
 function json(value) {
 	const escape = c => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
 	return encoder.encode(JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, escape));
 }
 
-// pair is a result of two numbers.
+// pair packs two numbers into one result.
 const pair = (upper, lower) => BigInt(upper) << 32n | BigInt(lower);
 
-// printable is a text in one line of what a terminal shows as glyphs, as Go's package
-// printable makes it.
+// printable returns a text as one line that a terminal can show, like Go's package
+// printable.
 const printable = s => s.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]/gu, c => {
 	const short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[c];
 	return short ?? c.split("").map(unit => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0")).join("");
 });
 
-// lower is a name in lower case, as names are compared: ASCII.
+// lower returns a name with ASCII letters in lower case, for comparisons.
 const lower = name => name.replace(/[A-Z]/g, c => c.toLowerCase());
 const called = (name, yes = true) => line => (lower(line[0]) === lower(name)) === yes;
 
@@ -403,7 +407,7 @@ function httpHandler(host) {
 				host.push(m[key], line);
 				return;
 			}
-			m[key][i][1] = line[1]; // the first one stays where it is, with its name
+			m[key][i][1] = line[1]; // the first field keeps its place and its name
 			m[key] = m[key].filter((other, j) => j <= i || !called(line[0])(other));
 		},
 		add_header_value(kind, name, nameLength, value, valueLength) {
@@ -419,7 +423,7 @@ function httpHandler(host) {
 			host.call.read[kind] += n;
 			return result;
 		},
-		// The first part replaces the body, others are appended.
+		// The first part replaces the body. Other parts are appended.
 		write_body(kind, at, n) {
 			const part = host.view(at, n);
 			if (kind === REQUEST) host.beforeNext("write_body");
@@ -428,7 +432,7 @@ function httpHandler(host) {
 				m.body = new Uint8Array(0);
 				host.call.written[kind] = true;
 			}
-			if (m.body.length + part.length > MAX_ANSWER) throw new Error("its answer is larger than it may be");
+			if (m.body.length + part.length > MAX_RESPONSE) throw new Error("its answer is larger than it may be");
 			m.body = append(m.body, part);
 		},
 	};
@@ -437,7 +441,7 @@ function httpHandler(host) {
 // perto returns the functions of module "perto".
 function perto(host) {
 	return {
-		yield() {}, // others have their turn: a guest is to run in a worker
+		yield() {}, // not needed, because a guest runs in a worker
 		now() { return BigInt(Date.now()) * 1_000_000n; },
 		edge_info(at, limit) { return host.give(at, limit, host.edgeInfo); },
 		client_info(at, limit) {
@@ -464,11 +468,11 @@ function perto(host) {
 // Errors of WASI.
 const SUCCESS = 0, BADF = 8, FAULT = 21, INVAL = 28, NOSYS = 52;
 
-// wasi returns of wasi_snapshot_preview1 what runtimes of languages need to begin:
-// no files, no arguments, no variables; a clock, random numbers, and a standard
-// output that is the log.
+// wasi returns the functions of wasi_snapshot_preview1 that language runtimes need to
+// start. There are no files, arguments or variables. There is a clock, random numbers,
+// and a standard output that is logged.
 function wasi(host) {
-	// data returns a view of the guest's memory; numbers in it are little-endian.
+	// data returns a view of the guest's memory. Numbers are little-endian.
 	const data = (at, n) => {
 		const v = host.view(at, n);
 		return new DataView(v.buffer, v.byteOffset, n);
@@ -492,7 +496,7 @@ function wasi(host) {
 		},
 		random_get(at, n) {
 			const bytes = host.view(at, n);
-			for (let i = 0; i < bytes.length; i += 65536) crypto.getRandomValues(bytes.subarray(i, i + 65536)); // it gives no more at a time
+			for (let i = 0; i < bytes.length; i += 65536) crypto.getRandomValues(bytes.subarray(i, i + 65536)); // the maximum of one call
 			return SUCCESS;
 		},
 		fd_write(fd, vectors, count, written) {
@@ -516,14 +520,14 @@ function wasi(host) {
 		},
 		fd_prestat_get: () => BADF,
 		fd_prestat_dir_name: () => BADF,
-		// Nobody waits here: what was waited for has happened.
+		// It does not wait: all events have occurred already.
 		poll_oneoff(subscriptions, events, count, occurred) {
 			if (count === 0) return INVAL;
 			const given = data(subscriptions, 48 * count), out = data(events, 32 * count);
 			for (let i = 0; i < count; i++) {
 				const kind = given.getUint8(48 * i + 8);
 				host.view(events + 32 * i, 32).fill(0);
-				out.setBigUint64(32 * i, given.getBigUint64(48 * i, true), true); // whose it is
+				out.setBigUint64(32 * i, given.getBigUint64(48 * i, true), true); // identifier of the subscription
 				out.setUint16(32 * i + 8, kind === 0 || standard(given.getInt32(48 * i + 16, true)) ? SUCCESS : BADF, true);
 				out.setUint8(32 * i + 10, kind);
 			}
@@ -533,7 +537,7 @@ function wasi(host) {
 		proc_exit(code) { throw new Error(`it ended with code ${code >>> 0}`); },
 		sched_yield: () => SUCCESS,
 	};
-	// A pointer that leads nowhere is an error of the call, not the end of the guest.
+	// An invalid pointer is an error of the call and does not end the guest.
 	for (const [name, f] of Object.entries(functions)) {
 		if (name === "proc_exit") continue;
 		functions[name] = (...args) => {

@@ -60,7 +60,7 @@ var guests = sync.OnceValues(func() (map[string][]byte, error) {
 	return out, nil
 })
 
-// asked is a request to a guest, and answered is what a host made of it.
+// asked is a request to a guest, and answered is the result of a host.
 type asked struct {
 	Guest   string      `json:"guest"`
 	Method  string      `json:"method"`
@@ -77,8 +77,8 @@ type answered struct {
 	Logged  []string    `json:"logged"`
 }
 
-// told is what both hosts are told.
-type told struct {
+// settings has the settings of both hosts.
+type settings struct {
 	config string
 	self   functions.Self
 	place  perto.Place
@@ -87,8 +87,8 @@ type told struct {
 
 var source = netip.MustParseAddrPort("[2001:db8::7]:1234")
 
-// inGo lets package functions answer. Requests of one guest go to one instance.
-func inGo(t *testing.T, o told, all []asked) []answered {
+// inGo runs the guests in package functions. Requests of one guest go to one instance.
+func inGo(t *testing.T, o settings, all []asked) []answered {
 	t.Helper()
 	modules, err := guests()
 	if err != nil {
@@ -131,7 +131,7 @@ func inGo(t *testing.T, o told, all []asked) []answered {
 	return out
 }
 
-// next answers what a guest lets pass, and its subrequests; nextJS is the same.
+// next returns the responses to passed requests and subrequests. nextJS does the same.
 func next(a asked) functions.Next {
 	return func(q *functions.Request) (*functions.Response, error) {
 		if strings.HasPrefix(q.URI, "/none") || a.URI == "/refused" {
@@ -150,7 +150,7 @@ const nextJS = `q => {
 		body: Uint8Array.of(...new TextEncoder().encode("next: " + q.method + " " + q.uri + " " + guest + " "), ...q.body)};
 }`
 
-// lines is a log handler that keeps levels and texts.
+// lines is a log handler that records levels and texts.
 type lines struct{ to *[]string }
 
 func (l lines) Enabled(context.Context, slog.Level) bool { return true }
@@ -161,8 +161,8 @@ func (l lines) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// inBrowser lets guest.js answer, under the page's own policy.
-func inBrowser(t *testing.T, o told, all []asked) []answered {
+// inBrowser runs the guests in guest.js, with the page's own policy.
+func inBrowser(t *testing.T, o settings, all []asked) []answered {
 	t.Helper()
 	modules, err := guests()
 	if err != nil {
@@ -176,7 +176,7 @@ func inBrowser(t *testing.T, o told, all []asked) []answered {
 	})
 	mux.HandleFunc("GET /guest.js", func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, "guest.js") })
 	mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) { w.Write(modules[r.PathValue("name")]) })
-	// The requests are too many for one evaluation's text.
+	// All requests together are too long for the text of one evaluation.
 	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(all) })
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -223,8 +223,8 @@ func inBrowser(t *testing.T, o told, all []asked) []answered {
 	return out
 }
 
-// differ says how the hosts' answers to a request differ; "" when they do not. Why a
-// guest was ended is in other words around the same ones.
+// differ describes the difference of the hosts' results, or returns "". The error of
+// the Go host must contain the error of guest.js.
 func differ(inGo, inBrowser answered) string {
 	switch g, b := inGo, inBrowser; {
 	case (g.Error == "") != (b.Error == ""), !strings.Contains(g.Error, b.Error):
@@ -241,9 +241,9 @@ func differ(inGo, inBrowser answered) string {
 	return ""
 }
 
-// TestSameGuestInTheBrowser gives the same requests to both hosts.
+// TestSameGuestInTheBrowser sends the same requests to both hosts.
 func TestSameGuestInTheBrowser(t *testing.T) {
-	o := told{"the configuração, ", functions.Self{Name: "gru-1", PoP: "gru", City: "São Paulo", Country: "BR", Placement: "browser"},
+	o := settings{"the configuração, ", functions.Self{Name: "gru-1", PoP: "gru", City: "São Paulo", Country: "BR", Placement: "browser"},
 		perto.Place{Name: "Lisboa <&>", Country: "PT", Lat: 38.7, Lon: -9.1}, map[string]string{"BR": "BRL 5.40", "": "nothing", "olá": "mundo"}}
 	header := [][2]string{{"X-Two", "a"}, {"x-two", "b"}, {"Accept", "*/*"}, {"Host", "shop.example"}}
 	ask := func(guest, uri string) asked { return asked{Guest: guest, Method: "GET", URI: uri, Headers: header} }
@@ -294,16 +294,16 @@ func TestSameGuestInTheBrowser(t *testing.T) {
 	}
 }
 
-// TestSameCallsInTheBrowser lets a guest call both hosts with the same arguments,
-// right and wrong, in the same order.
+// TestSameCallsInTheBrowser runs a guest that calls both hosts with the same valid and
+// invalid arguments in the same order.
 func TestSameCallsInTheBrowser(t *testing.T) {
-	// All text is ASCII: guest.js has text as strings, in which other bytes that are
-	// not UTF-8 have no place.
+	// All text is ASCII, because guest.js uses strings, which cannot hold bytes that are
+	// not UTF-8.
 	const ground = "/a/b x-two Accept: host X-Guest olaa/none PUT BR \t v \r\n\"x\"\x00\x00/q?z=1 end"
-	o := told{"configuration", functions.Self{Name: "x"}, perto.Place{Name: "Recife", Lat: -8.05}, map[string]string{"BR": "real", "": "nothing"}}
+	o := settings{"configuration", functions.Self{Name: "x"}, perto.Place{Name: "Recife", Lat: -8.05}, map[string]string{"BR": "real", "": "nothing"}}
 	rng := rand.New(rand.NewPCG(7, 8))
 	starts := []uint32{0, 5, 11, 19, 24, 32, 33, 37, 41, 44, 46, 51, 57, 64, 200, 900, 1 << 10}
-	// Mistakes end a guest: they are so rare that many calls come before.
+	// A mistake ends a guest. Mistakes are rare, so that many calls come before one.
 	mistake := func() bool { return rng.IntN(60) == 0 }
 	number := func() uint32 {
 		if mistake() {
@@ -323,7 +323,7 @@ func TestSameCallsInTheBrowser(t *testing.T) {
 		}
 		return uint32(rng.IntN(2))
 	}
-	word := func() (uint32, uint32) { // where one begins, and its length
+	word := func() (uint32, uint32) { // address of a word, and its length
 		if mistake() {
 			return at(), number()
 		}
@@ -347,7 +347,7 @@ func TestSameCallsInTheBrowser(t *testing.T) {
 		n := 2 * (1 + rng.IntN(20))
 		for i := range n {
 			f := byte(rng.IntN(23))
-			after := i >= n/2 && body[64] == 1 && !mistake() // the request is not to be changed any more
+			after := i >= n/2 && body[64] == 1 && !mistake() // the request must not be changed any more
 			p := [5]uint32{at(), number(), at(), number(), number()}
 			switch f {
 			case 3, 5, 21:
@@ -373,7 +373,7 @@ func TestSameCallsInTheBrowser(t *testing.T) {
 				p[2], p[3] = at(), number()
 			}
 			if after && (f == 3 || f == 5) {
-				f++ // what is behind them changes nothing
+				f++ // the next function in the list only reads
 			}
 			if after && (f >= 10 && f <= 12 || f == 14) {
 				p[0] |= 1

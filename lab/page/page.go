@@ -1,7 +1,9 @@
-// Package page shows a world that runs: who is served by whom on a map, the site
-// side by side from six cities, and the API by which "perto dig", "perto lab fetch"
-// and their like are somebody in a city. The world may run in this process
-// (package lab) or as containers that are asked over HTTP ([Remote]).
+// Package page serves the web page and the API of a running world. The page has a map
+// with the edge of each vantage, and shows the site from six cities. "perto dig",
+// "perto lab fetch" and other commands act at a vantage through the API. The world runs
+// in this process (package lab), or in containers that are asked over HTTP ([Remote]).
+//
+// Start with [Page.Register]. The handlers may run concurrently.
 package page
 
 import (
@@ -30,14 +32,14 @@ import (
 //go:embed lab.html lab.css *.js favicon.svg
 var files embed.FS
 
-// Vantage is a client somewhere, as the API shows it.
+// Vantage is a client at a place, in the API.
 type Vantage struct {
 	Name     string       `json:"name"`
 	Place    string       `json:"place"`
 	Kind     string       `json:"resolver_kind"`
-	Resolver string       `json:"resolver"` // the host that answers it
+	Resolver string       `json:"resolver"` // name of its resolver's host
 	At       string       `json:"resolver_place"`
-	Door     string       `json:"door"` // "127.0.0.1:5320", its resolver's
+	Door     string       `json:"door"` // of its resolver: "127.0.0.1:5320"
 	SOCKS    string       `json:"socks"`
 	Addrs    []netip.Addr `json:"addresses"`
 	LastMile string       `json:"last_mile"`
@@ -45,15 +47,15 @@ type Vantage struct {
 	Where perto.Place `json:"where"`
 }
 
-// World is what is shown.
+// World is a running world.
 type World interface {
 	// Vantages returns the vantages in their fixed order.
 	Vantages() []Vantage
 	// Dig asks a vantage's resolver.
 	Dig(ctx context.Context, from, name, qtype string) (*access.DigReply, error)
-	// Fetch gets a URL from a vantage.
+	// Fetch fetches a URL from a vantage.
 	Fetch(ctx context.Context, from, url string) (*access.Fetched, error)
-	// Status returns what a name server knows; nil when none answers.
+	// Status returns the status of a name server, or nil when none replies.
 	Status(ctx context.Context) *node.Status
 }
 
@@ -61,12 +63,12 @@ type World interface {
 type Page struct {
 	World  World
 	Config *config.World // PoPs and services
-	// Site is the host that people would open.
+	// Site is the host name of the site.
 	Site string
 }
 
-// SiteOf returns the name that people would open: the first alias that there is,
-// else the first service; "" for a World without services.
+// SiteOf returns the host name of a World's site: the first alias, or else the name of
+// the first service. It returns "" for a World without services.
 func SiteOf(w *config.World) string {
 	for _, s := range w.Services {
 		if len(s.Aliases) > 0 {
@@ -82,15 +84,15 @@ func SiteOf(w *config.World) string {
 // Register adds the page and its API to a mux:
 //
 //	GET /                     the page
-//	GET /from/VANTAGE/PATH    the site as a vantage gets it
+//	GET /from/VANTAGE/PATH    a path of the site, fetched from a vantage
 //	GET /api/lab/vantages     the vantages
-//	GET /api/lab/dig          one question from a vantage: from, name, type
-//	GET /api/lab/fetch        one fetch from a vantage: from, url; body=1 for the body too
+//	GET /api/lab/dig          one DNS query from a vantage: from, name, type
+//	GET /api/lab/fetch        one fetch from a vantage: from, url, body=1 for the body
 //	GET /api/lab/compare      the same from every vantage: url
 //
-// Where the mux has GET /api/functions and GET /api/functions/modules/DIGEST too, as
-// package mobility has them, the page runs functions at the origin, at an edge and in
-// the browser itself.
+// If the mux also has GET /api/functions and GET /api/functions/modules/DIGEST of
+// package mobility, the page can run functions at the origin, at an edge and in the
+// browser.
 func (p *Page) Register(mux *http.ServeMux) error {
 	t, err := template.ParseFS(files, "*.html")
 	if err != nil {
@@ -104,7 +106,7 @@ func (p *Page) Register(mux *http.ServeMux) error {
 	mux.HandleFunc("GET /from/{vantage}/{path...}", p.serveFrom)
 	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, p.World.Vantages()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
-		Answer(w)(p.World.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type")))
+		WriteResult(w)(p.World.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type")))
 	})
 	mux.HandleFunc("GET /api/lab/fetch", func(w http.ResponseWriter, r *http.Request) {
 		f, err := p.World.Fetch(r.Context(), r.FormValue("from"), r.FormValue("url"))
@@ -112,7 +114,7 @@ func (p *Page) Register(mux *http.ServeMux) error {
 			console.WriteJSON(w, fetchedWithBody{*f, f.Body})
 			return
 		}
-		Answer(w)(f, err)
+		WriteResult(w)(f, err)
 	})
 	mux.HandleFunc("GET /api/lab/compare", func(w http.ResponseWriter, r *http.Request) {
 		console.WriteJSON(w, p.fetchAll(r.Context(), r.FormValue("url")))
@@ -120,12 +122,12 @@ func (p *Page) Register(mux *http.ServeMux) error {
 	return nil
 }
 
-// policy is what the page's own files may do: run our scripts and the WebAssembly
-// that they compile, and show images that scripts have made.
+// policy is the Content-Security-Policy of the page's own files. It allows their
+// scripts, the WebAssembly that they compile, and images made by scripts.
 const policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:; style-src 'self' 'unsafe-inline'"
 
-// serveFile serves a file of the page. Its type does not depend on what the machine
-// takes ".js" for; the policy is for what runs as a worker.
+// serveFile serves a file of the page. The content type is fixed, because the machine's
+// configuration may have another type for ".js". Workers need the policy too.
 func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	kind := "text/css; charset=utf-8"
 	switch {
@@ -140,8 +142,8 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	http.ServeFileFS(w, r, files, name)
 }
 
-// Answer writes a result or its error.
-func Answer(w http.ResponseWriter) func(value any, err error) {
+// WriteResult writes a result or its error.
+func WriteResult(w http.ResponseWriter) func(value any, err error) {
 	return func(value any, err error) {
 		if err != nil {
 			console.WriteError(w, err)
@@ -151,7 +153,8 @@ func Answer(w http.ResponseWriter) func(value any, err error) {
 	}
 }
 
-// fetchAll fetches a URL from all vantages at once; a failure is in its result.
+// fetchAll fetches a URL from all vantages concurrently. A failed fetch has its error
+// in its result.
 func (p *Page) fetchAll(ctx context.Context, target string) []access.Fetched {
 	list := p.World.Vantages()
 	out := make([]access.Fetched, len(list))
@@ -170,24 +173,24 @@ func (p *Page) fetchAll(ctx context.Context, target string) []access.Fetched {
 	return out
 }
 
-// askWait is how long vantages have to say who they are.
+// askWait is the timeout for asking the vantages' APIs for their vantages.
 const askWait = 3 * time.Second
 
-// sideBySide is in how many cities the page shows the site at once.
-const sideBySide = 6
+// maxCities is the number of cities from which the page shows the site.
+const maxCities = 6
 
-// cities returns vantages from all over the world: those that are farthest from
-// each other, begun with the first.
+// cities returns vantages that are far from each other. It starts with the first one,
+// and then adds the vantage that is farthest from all chosen ones.
 func cities(list []Vantage) []string {
 	if len(list) == 0 {
 		return nil
 	}
 	names := []string{list[0].Name}
-	near := make([]float64, len(list)) // from each to the nearest that is chosen, in km
+	near := make([]float64, len(list)) // distance from each to the nearest chosen one, in km
 	for i, v := range list {
 		near[i] = v.Where.DistanceKm(list[0].Where)
 	}
-	for len(names) < min(sideBySide, len(list)) {
+	for len(names) < min(maxCities, len(list)) {
 		best := -1
 		for i, v := range list {
 			if !slices.Contains(names, v.Name) && (best < 0 || near[i] > near[best]) {
@@ -202,7 +205,7 @@ func cities(list []Vantage) []string {
 	return names
 }
 
-// served says who serves a vantage at the moment.
+// served is a vantage with the edge that serves it now.
 type served struct {
 	Vantage
 	By    string
@@ -211,8 +214,8 @@ type served struct {
 	Error string
 }
 
-// whoServes asks for the first service from every vantage.
-func (p *Page) whoServes(ctx context.Context) []served {
+// allServed looks up the first service from every vantage.
+func (p *Page) allServed(ctx context.Context) []served {
 	list := p.World.Vantages()
 	out := make([]served, len(list))
 	name := ""
@@ -259,12 +262,12 @@ func (p *Page) edgeAt(address string) (name string, at perto.Place, ok bool) {
 	return "", at, false
 }
 
-// farKm is when a vantage's edge is drawn as far away.
+// farKm is the distance in km beyond which a vantage's edge is drawn as far away.
 const farKm = 6000
 
-// worldMap draws PoPs, vantages and who is served by whom.
+// worldMap draws PoPs, vantages and the edge of each vantage.
 func (p *Page) worldMap(list []served) []byte {
-	s := NewSketch("PoPs, vantages and who serves whom")
+	s := NewSketch("PoPs, vantages and the edge of each vantage")
 	for _, v := range list {
 		if v.By != "" {
 			class := "way"
@@ -284,7 +287,7 @@ func (p *Page) worldMap(list []served) []byte {
 }
 
 func (p *Page) overview(w http.ResponseWriter, r *http.Request, t *template.Template) {
-	list := p.whoServes(r.Context())
+	list := p.allServed(r.Context())
 	data := struct {
 		Map         template.HTML
 		Served      []served
@@ -307,9 +310,9 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request, t *template.Temp
 	w.Write(b.Bytes())
 }
 
-// serveFrom shows a path of the site as a vantage gets it, in the time that it
-// takes there. What it shows is somebody's site: it is shown in a sandbox, so
-// that it cannot speak to the API.
+// serveFrom fetches a path of the site from a vantage and serves the reply after the
+// time that the fetch takes there. The reply has a sandbox policy, because the site's
+// scripts must not call the API.
 func (p *Page) serveFrom(w http.ResponseWriter, r *http.Request) {
 	vantage := r.PathValue("vantage")
 	u := url.URL{Scheme: "http", Host: p.Site, Path: "/" + r.PathValue("path"), RawQuery: r.URL.RawQuery}

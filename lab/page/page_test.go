@@ -21,8 +21,8 @@ import (
 	"perto/node"
 )
 
-// viaLoopback dials a port of 127.0.0.1 for every address, so that a test's
-// servers may have other ports than 53 and 80.
+// viaLoopback dials a port of 127.0.0.1 for every address, so that servers of a test
+// can use other ports than 53 and 80.
 type viaLoopback struct {
 	netx.OS
 	udp, tcp string
@@ -35,8 +35,8 @@ func (v *viaLoopback) DialContext(ctx context.Context, network, address string) 
 	return v.OS.DialContext(ctx, network, v.tcp)
 }
 
-// TestRemote puts a client behind its API, as a container is, and a page that
-// asks it: who is served, the site as it sees it, and clear errors.
+// TestRemote runs a client with its API, like in a container, and a page that calls it.
+// It checks the edge of the client, the site from its place, and the errors.
 func TestRemote(t *testing.T) {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -103,7 +103,7 @@ func TestRemote(t *testing.T) {
 		"/favicon.ico":      "<svg ",
 		"/from/recife/":     `<title>www.shop.example</title><a href="/from/recife/x">`,
 		"/api/lab/vantages": `"name": "recife"`,
-		"/api/status":       `"name": "ns1"`, // passed on
+		"/api/status":       `"name": "ns1"`, // forwarded to the name server
 		"/api/lab/dig?from=recife&name=www.shop.example":                                  `"data": "192.0.2.11"`,
 		"/api/lab/fetch?from=recife&url=" + url.QueryEscape("http://www.shop.example/"):   `"status": 200`,
 		"/api/lab/compare?url=" + url.QueryEscape("http://www.shop.example/"):             `"vantage": "recife"`,

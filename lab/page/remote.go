@@ -14,18 +14,18 @@ import (
 	"perto/node"
 )
 
-// Remote is a World whose vantages are processes of their own, each with the API
-// of a [Single]. It asks them over HTTP.
+// Remote is a World with vantages in separate processes, each with the API of a
+// [Single]. It calls them over HTTP.
 type Remote struct {
 	Clients []string // "host:port" of each vantage's API
 	Console string   // "host:port" of a name server's API
 
 	mu    sync.Mutex
-	known []Vantage // as far as they have answered, in the order of Clients
+	known []Vantage // of the APIs that have replied, in the order of Clients
 	at    map[string]string
 }
 
-// Vantages returns the vantages that have answered until now.
+// Vantages returns the vantages with APIs that have replied until now.
 func (r *Remote) Vantages() []Vantage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +50,7 @@ func (r *Remote) Vantages() []Vantage {
 	return r.known
 }
 
-// find returns where a vantage's API is.
+// find returns the address of a vantage's API.
 func (r *Remote) find(name string) (string, error) {
 	r.Vantages()
 	r.mu.Lock()
@@ -58,7 +58,7 @@ func (r *Remote) find(name string) (string, error) {
 	if at, ok := r.at[name]; ok {
 		return at, nil
 	}
-	return "", &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound, Err: errors.New("no such vantage, or it does not answer"), Hint: "perto lab vantages lists them"}
+	return "", &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound, Err: errors.New("no such vantage, or it does not reply"), Hint: "perto lab vantages lists them"}
 }
 
 // Dig asks a vantage's resolver.
@@ -74,7 +74,7 @@ func (r *Remote) Dig(ctx context.Context, from, name, qtype string) (*access.Dig
 	return &reply, nil
 }
 
-// Fetch gets a URL from a vantage.
+// Fetch fetches a URL from a vantage.
 func (r *Remote) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
 	at, err := r.find(from)
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *Remote) Fetch(ctx context.Context, from, target string) (*access.Fetche
 	return &f.Fetched, nil
 }
 
-// fetchedWithBody is what a fetch answers that was asked for the body too.
+// fetchedWithBody is the reply to a fetch with body=1.
 type fetchedWithBody struct {
 	access.Fetched
 	Body []byte `json:"body"`
@@ -103,8 +103,7 @@ func (r *Remote) Status(ctx context.Context) *node.Status {
 	return &s
 }
 
-// Handler passes what only a name server knows on to it: status, explain and
-// metrics.
+// Handler forwards requests for status, explain and metrics to the name server.
 func (r *Remote) Handler() http.Handler {
 	return &httputil.ReverseProxy{Rewrite: func(q *httputil.ProxyRequest) { q.SetURL(&url.URL{Scheme: "http", Host: r.Console}) }}
 }
@@ -115,14 +114,14 @@ type Single struct {
 	Client *access.Client
 }
 
-// Vantages returns the one.
+// Vantages returns the one vantage.
 func (s *Single) Vantages() []Vantage { return []Vantage{s.Vantage} }
 
 func (s *Single) check(from string) error {
 	if from == "" || from == s.Name {
 		return nil
 	}
-	return &perto.Error{Op: "find vantage", Path: from, Kind: perto.KindNotFound, Err: errors.New("this is " + s.Name)}
+	return &perto.Error{Op: "find vantage", Path: from, Kind: perto.KindNotFound, Err: errors.New("this process is vantage " + s.Name)}
 }
 
 // Dig asks the resolver.
@@ -133,7 +132,7 @@ func (s *Single) Dig(ctx context.Context, from, name, qtype string) (*access.Dig
 	return s.Client.Dig(ctx, name, qtype)
 }
 
-// Fetch gets a URL, asking for its name anew.
+// Fetch fetches a URL. It looks up the name again for each fetch.
 func (s *Single) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
 	if err := s.check(from); err != nil {
 		return nil, err
@@ -147,7 +146,7 @@ func (s *Single) Fetch(ctx context.Context, from, target string) (*access.Fetche
 	return f, nil
 }
 
-// Status says that the process is there.
+// Status returns the name and the role of the process.
 func (s *Single) Status(context.Context) *node.Status {
 	return &node.Status{Name: s.Name, Roles: []string{"client"}, Replicas: []node.ReplicaStatus{}}
 }

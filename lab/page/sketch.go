@@ -10,8 +10,8 @@ import (
 	"perto"
 )
 
-// landPath is the outline of the land as an SVG path: x is the longitude, y the
-// latitude with its sign turned, in degrees.
+// landPath is the outline of the land as an SVG path, in degrees: x is the longitude, y
+// is the negative latitude.
 //
 //go:embed land.path
 var landPath string
@@ -22,11 +22,11 @@ const (
 	mapNorth, mapDepth = 78, 135
 )
 
-// Sketch draws on a map of the world. Coordinates are degrees; the projection is
-// equirectangular, which is good enough to see who is near whom.
+// Sketch draws on a map of the world. Coordinates are degrees. The projection is
+// equirectangular, which is good enough to compare distances roughly.
 type Sketch struct{ bytes.Buffer }
 
-// NewSketch begins a map.
+// NewSketch returns a map without marks.
 func NewSketch(title string) *Sketch {
 	s := new(Sketch)
 	fmt.Fprintf(s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="%d %d %d %d" role="img" aria-label="%s" font-family="system-ui,sans-serif">`,
@@ -37,7 +37,7 @@ func NewSketch(title string) *Sketch {
 	return s
 }
 
-// Dot marks a place; name may be empty.
+// Dot marks a place. name may be empty.
 func (s *Sketch) Dot(class string, p perto.Place, radius float64, name, title string) {
 	fmt.Fprintf(s, `<circle class="%s" cx="%.2f" cy="%.2f" r="%g"><title>%s</title></circle>`, class, p.Lon, -p.Lat, radius, html.EscapeString(title))
 	if name != "" {
@@ -45,8 +45,8 @@ func (s *Sketch) Dot(class string, p perto.Place, radius float64, name, title st
 	}
 }
 
-// Way draws an arc between two places, bent to one side so that several between
-// the same places can be told apart.
+// Way draws an arc between two places. With different values of bend, several arcs
+// between the same places stay distinct.
 func (s *Sketch) Way(class string, a, b perto.Place, bend float64, title string) (midLon, midLat float64) {
 	dx, dy := b.Lon-a.Lon, b.Lat-a.Lat
 	cx, cy := (a.Lon+b.Lon)/2-dy*bend, (a.Lat+b.Lat)/2+dx*bend

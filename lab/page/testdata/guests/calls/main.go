@@ -1,5 +1,5 @@
-// A guest that calls what the request's body says, with arguments that may be wrong,
-// and answers with what came of it. It is there to compare hosts: see guest_test.go.
+// This guest makes the calls in the request's body, with arguments that may be invalid,
+// and returns their results. It compares hosts: see guest_test.go.
 package main
 
 import (
@@ -77,11 +77,11 @@ func fetch(uri, n uint32) int32
 //go:wasmimport perto fetch_body
 func fetchBody(p, limit uint32) uint64
 
-// Arguments that are pointers lead into ground, or out of it. It begins with text
-// that makes names, values and paths.
+// Pointer arguments are addresses in ground, or outside of it. It begins with text for
+// names, values and paths.
 var ground [1 << 17]byte
 
-// watched is how much of the ground is summed up.
+// watched is the length of the part of ground with a checksum, in bytes.
 const watched = 2 << 10
 
 var script, results []byte
@@ -141,7 +141,7 @@ func one(f byte, a, b, c, d, e uint32) uint64 {
 	return 0
 }
 
-// run calls what p says and writes down what each call returned, and a sum of the
+// run makes the calls in p. It records the result of each call, and a checksum of
 // ground after it.
 func run(p []byte) {
 	for ; len(p) >= 21; p = p[21:] {
@@ -151,8 +151,8 @@ func run(p []byte) {
 	}
 }
 
-// The body is the ground's text (64 bytes), what to return from handle_request, and
-// the calls before and behind the next one, in equal parts.
+// The body has the text of ground (64 bytes), the result of handle_request, the calls
+// before next, and as many calls after next.
 //
 //go:wasmexport handle_request
 func handleRequest() uint64 {
@@ -179,7 +179,7 @@ func handleResponse(token, isError uint32) {
 	answer()
 }
 
-// answer writes the results behind what the calls wrote.
+// answer writes the results after the bytes that the calls wrote.
 func answer() {
 	if len(results) > 0 {
 		writeBody(1, uint32(uintptr(unsafe.Pointer(&results[0]))), uint32(len(results)))
