@@ -17,9 +17,9 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// The wrappers of this file make gVisor's connections fail as the operating
-// system's do: callers test for ECONNREFUSED and ECONNRESET, gVisor only says so
-// in words.
+// The wrappers of this file make gVisor's connections fail like those of the operating
+// system. Callers test for ECONNREFUSED and ECONNRESET, but the errors of gVisor have
+// only a text.
 
 // errnoOf maps gVisor's messages (pkg/tcpip/errors.go) to errors of the system.
 var errnoOf = []struct {
@@ -90,14 +90,14 @@ func (l listener) Accept() (net.Conn, error) {
 	l.gate.wait()
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok && strings.Contains(op.Err.Error(), "invalid") {
-			err = net.ErrClosed // what gVisor says of a listener that was shut
+			err = net.ErrClosed // gVisor returns this text for a closed listener
 		}
 		return nil, err
 	}
 	return &streamConn{c.(*gonet.TCPConn), l.gate}, nil
 }
 
-// Addr returns the address listened on; all of them are "[::]".
+// Addr returns the address of the listener. It is "[::]" for all addresses.
 func (l listener) Addr() net.Addr {
 	a := l.TCPListener.Addr()
 	if t, ok := a.(*net.TCPAddr); ok && len(t.IP) == 0 {
@@ -125,7 +125,7 @@ func (c packetConn) Write(b []byte) (int, error) {
 func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, addr, err := c.UDPConn.ReadFrom(b)
 	c.gate.wait()
-	if errors.Is(err, io.EOF) { // what gVisor says of a socket that was closed
+	if errors.Is(err, io.EOF) { // gVisor returns it for a closed socket
 		err = net.ErrClosed
 	}
 	if err != nil {
@@ -136,15 +136,16 @@ func (c packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 func (c packetConn) LocalAddr() net.Addr { return unmapUDP(c.UDPConn.LocalAddr()) }
 
-// udpConn is a connected UDP socket. A port unreachable message from its peer
-// makes reads fail as refused, as it does on the operating system's sockets.
+// udpConn is a connected UDP socket. A "port unreachable" message from its peer makes
+// reads fail with ECONNREFUSED, like on sockets of the operating system.
 type udpConn struct {
 	packetConn
 	refused atomic.Bool
 }
 
-// newUDPConn opens a connected socket. gVisor announces errors of a socket on
-// its event queue, which gonet does not listen to: waking the reader is ours.
+// newUDPConn opens a connected socket. gVisor signals errors of a socket on its event
+// queue. gonet does not read this queue, so this function registers for it and wakes
+// the reader.
 func newUDPConn(s *stack.Stack, gate *pauseGate, to tcpip.FullAddress, protocol tcpip.NetworkProtocolNumber) (*udpConn, error) {
 	queue := new(waiter.Queue)
 	ep, err := s.NewEndpoint(udp.ProtocolNumber, protocol, queue)
@@ -177,8 +178,8 @@ func (c *udpConn) Read(b []byte) (int, error) {
 	return n, asSyscall(err)
 }
 
-// A dual-stack socket shows IPv4 peers as mapped IPv6 addresses; people and maps
-// want them plain.
+// unmapUDP turns a mapped IPv6 address into the IPv4 address. A dual-stack socket
+// returns IPv4 peers in mapped form, which logs and maps do not use.
 func unmapUDP(a net.Addr) net.Addr {
 	if u, ok := a.(*net.UDPAddr); ok {
 		if len(u.IP) == 0 { // bound to every address

@@ -14,18 +14,18 @@ import (
 //go:embed world
 var worldFiles embed.FS
 
-// ResolverKind says whom a vantage asks for names.
+// ResolverKind is the kind of resolver that a vantage uses.
 type ResolverKind string
 
 // The kinds of resolver.
 const (
 	ResolverISP       ResolverKind = "isp"        // the provider's own, in the same city
-	ResolverPublic    ResolverKind = "public"     // a public service that tells nothing of its clients
-	ResolverPublicECS ResolverKind = "public-ecs" // one that tells name servers the client's subnet
-	ResolverOffice    ResolverKind = "office"     // an enterprise's, in London
+	ResolverPublic    ResolverKind = "public"     // a public service that sends no client subnet
+	ResolverPublicECS ResolverKind = "public-ecs" // a public service that sends the client subnet (ECS)
+	ResolverOffice    ResolverKind = "office"     // the resolver of an enterprise, in London
 )
 
-// anycast is where the public services and the enterprise are asked.
+// anycast has the addresses of the public services and of the enterprise's resolver.
 var anycast = map[ResolverKind]netip.Addr{
 	ResolverPublic:    netip.MustParseAddr("203.0.113.53"),
 	ResolverPublicECS: netip.MustParseAddr("198.51.100.53"),
@@ -72,7 +72,8 @@ type resolverSpec struct {
 	addrs []netip.Addr
 }
 
-// rows reads an embedded table: tab-separated, lines with # are comments.
+// rows reads an embedded table. Columns are separated by tabs, and lines that begin
+// with # are comments.
 func rows(file string, columns int) ([][]string, error) {
 	data, err := worldFiles.ReadFile("world/" + file)
 	if err != nil {

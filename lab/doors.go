@@ -19,13 +19,13 @@ import (
 	"perto/lab/access"
 )
 
-// Ports says which ports of 127.0.0.1 the doors stand at; 0 means any free one.
-// Those that are taken are replaced by the next free one.
+// Ports has the first ports of the doors on 127.0.0.1. A port in use is replaced by the
+// next free one.
 type Ports struct {
-	DNS       int // the authoritative servers, one after the other
-	Resolvers int // the vantages' resolvers, one after the other
-	SOCKS     int // the door that picks by user name, then one for each vantage
-	Ephemeral bool
+	DNS       int  // of the authoritative servers, one after the other
+	Resolvers int  // of the vantages' resolvers, one after the other
+	SOCKS     int  // of the door that selects by user name, then one for each vantage
+	Ephemeral bool // let the operating system choose all ports
 }
 
 // DefaultPorts are the doors' usual ports.
@@ -34,7 +34,7 @@ var DefaultPorts = Ports{DNS: 5300, Resolvers: 5320, SOCKS: 1080}
 // Door leads from a port of 127.0.0.1 into the lab.
 type Door struct {
 	Kind string         // "authoritative" or "resolver"
-	To   string         // the server, or the vantage whose resolver it is
+	To   string         // the server, or the vantage of the resolver
 	Addr netip.AddrPort // on the host
 
 	ctx     context.Context
@@ -49,7 +49,7 @@ type Door struct {
 // Doors returns the doors in order of their ports.
 func (l *Lab) Doors() []*Door { return l.doors }
 
-// maxPortTries is how many ports are tried when they are taken.
+// maxPortTries is the number of ports that are tried when ports are in use.
 const maxPortTries = 200
 
 // openDoors opens the DNS doors.
@@ -90,8 +90,8 @@ func (l *Lab) nextPort(port *int) int {
 	return *port
 }
 
-// addDoorHost puts up the host that asks for those who ask the authoritative
-// servers directly. Its address is one that the map places in its city.
+// addDoorHost adds the host that forwards the queries from doors to the authoritative
+// servers. The map places its addresses in its city.
 func (l *Lab) addDoorHost() (*Host, error) {
 	place := l.cfg.DoorPlace
 	addrs := []netip.Addr{netip.MustParseAddr("56.124.0.9"), netip.MustParseAddr("2a05:eac0::9")}
@@ -109,8 +109,8 @@ func (l *Lab) addDoorHost() (*Host, error) {
 	return l.Internet.AddHost(HostConfig{Name: "door", Kind: "door", Addrs: addrs, End: End{Place: place}})
 }
 
-// openDNSDoor opens one door over UDP and TCP at the first free port from port
-// on.
+// openDNSDoor opens one door for UDP and TCP at the first free port, starting with
+// port.
 func openDNSDoor(kind, to string, port int, from *Host, server netip.AddrPort) (*Door, error) {
 	d := &Door{Kind: kind, To: to, from: from, server: server}
 	for try := 0; ; try++ {
@@ -144,7 +144,7 @@ func (d *Door) close() {
 	d.running.Wait()
 }
 
-// doorWait is how long a question through a door may take.
+// doorWait is the timeout of a query through a door.
 const doorWait = 10 * time.Second
 
 func (d *Door) servePackets() {
@@ -166,7 +166,7 @@ func (d *Door) servePackets() {
 	}
 }
 
-// ask carries one packet into the lab, as it is, and the answer out.
+// ask sends one unchanged packet into the lab and returns the response.
 func (d *Door) ask(query []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(d.ctx, doorWait)
 	defer cancel()
@@ -210,12 +210,12 @@ func (d *Door) serveStreams() {
 	}
 }
 
-// String returns the door as a person would write it.
+// String describes the door, for example "resolver tokyo at 127.0.0.1:5321".
 func (d *Door) String() string { return fmt.Sprintf("%s %s at %s", d.Kind, d.To, d.Addr) }
 
-// addressesNear returns an IPv4 and, if there is one, an IPv6 address that the
-// map places near a place: in the largest network of the nearest cell of its
-// country.
+// addressesNear returns an IPv4 and, if there is one, an IPv6 address that the map
+// places near a place. They are in the largest networks of the cells of the same
+// country within nearKm.
 func addressesNear(geo *geodata.Map, place perto.Place) ([]netip.Addr, error) {
 	const nearKm = 60 // the map's precision
 	near := make(map[geodata.Cell]bool)

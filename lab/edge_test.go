@@ -30,8 +30,8 @@ func fetch(t *testing.T, v *Vantage, url string) *Fetched {
 	return f
 }
 
-// TestReloadIsAHit: São Paulo has two edges with a cache each; who
-// fetches twice gets the second one as a hit.
+// TestReloadIsAHit fetches a page twice in São Paulo, which has two edges with a cache
+// each. The second reply is a hit.
 func TestReloadIsAHit(t *testing.T) {
 	v := vantage(t, sharedLab(t), "rio")
 	fetch(t, v, shopURL+"product/2")
@@ -40,8 +40,8 @@ func TestReloadIsAHit(t *testing.T) {
 	}
 }
 
-// TestMissThenHit fetches one page twice: the second time comes from the edge,
-// faster by about the way to the origin.
+// TestMissThenHit fetches one page twice. The second reply comes from the edge, and is
+// faster by about the round trip to the origin.
 func TestMissThenHit(t *testing.T) {
 	l := sharedLab(t)
 	v := vantage(t, l, "sydney")
@@ -69,12 +69,12 @@ func TestMissThenHit(t *testing.T) {
 	}
 }
 
-// crowded is what a crowded machine and the race detector may add to a time: the
-// bounds themselves are held in virtual time, by the tests of replicas.
+// crowded is the tolerance of times for a loaded machine and the race detector. The
+// tests of package replicas check the exact bounds in virtual time.
 const crowded = 1500 * time.Millisecond
 
-// TestFaultsThatMakeNoSense are refused and change nothing.
-func TestFaultsThatMakeNoSense(t *testing.T) {
+// TestInvalidFaultsAreRefused checks that they also change nothing.
+func TestInvalidFaultsAreRefused(t *testing.T) {
 	l := sharedLab(t)
 	for target, f := range map[string]Fault{"nowhere": Kill, "london": Kill, "fra-1": "tickle"} {
 		if err := l.Do(t.Context(), target, f); err == nil {
@@ -83,7 +83,7 @@ func TestFaultsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestCurlThroughSOCKS is the README's command: curl goes out in São Paulo.
+// TestCurlThroughSOCKS runs the README's command: curl fetches from São Paulo.
 func TestCurlThroughSOCKS(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
@@ -123,7 +123,7 @@ func TestOwnSiteBehindTheCDN(t *testing.T) {
 			t.Errorf("got %q with Cache-Status %q, want %q", f.Body, f.Header.Get("Cache-Status"), want)
 		}
 	}
-	for _, path := range []string{"greeting", "prices", "search?q=a", "thumb/1.png"} { // the shop's functions are not the site's
+	for _, path := range []string{"greeting", "prices", "search?q=a", "thumb/1.png"} { // the site has none of the shop's functions
 		f := fetch(t, v, shopURL+path)
 		if string(f.Body) != "my own site" || strings.Contains(strings.Join(f.Header.Values("Server-Timing"), " "), "fn;dur") {
 			t.Errorf("%s: got %.100q", path, f.Body)
@@ -139,7 +139,7 @@ func TestOwnSiteBehindTheCDN(t *testing.T) {
 	}
 }
 
-// TestTraceShowsTheSteps: who asked whom, for what.
+// TestTraceShowsTheSteps checks the hosts and the question of each step.
 func TestTraceShowsTheSteps(t *testing.T) {
 	l := startLab(t, nil)
 	tr, err := l.Trace(t.Context(), vantage(t, l, "jakarta-office"), shopURL)
@@ -155,15 +155,15 @@ func TestTraceShowsTheSteps(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s > %s", strings.TrimRight(s.From, "12"), to))
 	}
 	// On a crowded machine lhr-1 may be slow to answer, and the client tries the
-	// next address: which edge it is in the end is another test's matter.
+	// next address. The edge does not matter for this test.
 	want := "jakarta-office > office-lhr, office-lhr > root, office-lhr > ns-shop, office-lhr > root, office-lhr > ns, jakarta-office > "
 	if !strings.HasPrefix(strings.Join(got, ", "), want) || !strings.HasSuffix(got[len(got)-1], "> origin") {
 		t.Errorf("got %s\nwant %s", strings.Join(got, ", "), want)
 	}
 }
 
-// TestFrozenProcessDoesNothing: what a frozen edge's timers would have sent is not
-// sent in a burst when it thaws, and a frozen process can be killed.
+// TestFrozenProcessDoesNothing checks that a frozen edge sends no burst of missed
+// heartbeats when it is healed, and that a frozen process can be killed.
 func TestFrozenProcessDoesNothing(t *testing.T) {
 	l := startLab(t, nil)
 	edge := l.Internet.Host("syd-1")
@@ -199,7 +199,7 @@ func TestFrozenProcessDoesNothing(t *testing.T) {
 	for wait := time.After(300 * time.Millisecond); wait != nil; {
 		select {
 		case <-ticks:
-			more++ // one call may have been under way
+			more++ // one call may have been running
 		case <-wait:
 			wait = nil
 		}

@@ -12,8 +12,8 @@ import (
 	"perto/lab/access"
 )
 
-// TestExpectations holds the demo world to the list that all ways to run a world
-// share.
+// TestExpectations checks the demo world against the list of expectations for all ways
+// to run a world.
 func TestExpectations(t *testing.T) {
 	list, err := expect.Load("testdata/expectations.hcl")
 	if err != nil {

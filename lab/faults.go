@@ -12,22 +12,22 @@ import (
 	"perto/node"
 )
 
-// Fault is what can be done to a host.
+// Fault is an action on a host.
 type Fault string
 
 // The faults, and their end.
 const (
-	Kill   Fault = "kill"   // its process dies: connections are reset, later ones refused
-	Freeze Fault = "freeze" // it stops: packets wait
-	Cut    Fault = "cut"    // it is off the network: silence
-	Heal   Fault = "heal"   // everything is well again; a dead process is started anew
+	Kill   Fault = "kill"   // ends the process: connections are reset, later ones refused
+	Freeze Fault = "freeze" // pauses the process: packets wait
+	Cut    Fault = "cut"    // disconnects the host: packets are lost
+	Heal   Fault = "heal"   // ends all faults, and starts a process that was killed
 )
 
-// process is what runs on a host and can die.
+// process is a process on a host that can be killed.
 type process interface {
 	alive() bool
 	start(ctx context.Context) error
-	stop() error // at once, as a kill would
+	stop() error // at once, like kill -9
 }
 
 // machine is a host that runs a Node. It is a [process].
@@ -35,7 +35,7 @@ type machine struct {
 	lab   *Lab
 	host  *Host
 	local config.Local
-	node  atomic.Pointer[node.Node] // nil while it is dead
+	node  atomic.Pointer[node.Node] // nil after a kill
 }
 
 func (m *machine) alive() bool { return m.node.Load() != nil }
@@ -52,7 +52,7 @@ func (m *machine) start(ctx context.Context) error {
 	return nil
 }
 
-// nodeConfig is what a Node of the lab is made from.
+// nodeConfig returns the configuration of a Node of the lab.
 func (l *Lab) nodeConfig(local config.Local, host *Host) node.Config {
 	return node.Config{Local: local, World: l.World.World, Network: host, Geo: l.cfg.Geo, Keys: l.keys,
 		Trust: []mobility.PublicKey{l.signing.Public()}, Code: l.code, Logger: l.cfg.Logger.With("node", local.Name)}
@@ -65,7 +65,8 @@ func (m *machine) stop() error {
 	return nil
 }
 
-// Do applies a fault to a host by its name, or to all edges of a PoP by its.
+// Do applies a fault to the host with a name, or to all edges of the PoP with that
+// name.
 func (l *Lab) Do(ctx context.Context, target string, f Fault) error {
 	l.faults.Lock()
 	defer l.faults.Unlock()
@@ -92,7 +93,7 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	}
 	h := l.Internet.Host(host)
 	if h == nil {
-		return &perto.Error{Op: string(f), Path: host, Kind: perto.KindNotFound, Err: errors.New("no such host or PoP in the lab"), Hint: "perto status lists the edges, perto lab vantages the others"}
+		return &perto.Error{Op: string(f), Path: host, Kind: perto.KindNotFound, Err: errors.New("no such host or PoP in the lab"), Hint: "\"perto status\" lists the edges, \"perto lab vantages\" lists the vantages"}
 	}
 	p := l.processOn(h)
 	switch f {
@@ -105,13 +106,13 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 		h.Cut()
 	case Kill:
 		if p == nil {
-			return fail(perto.KindInvalid, errors.New("only nodes and the origin can be killed; cut or freeze it"))
+			return fail(perto.KindInvalid, errors.New("only nodes and the origin can be killed; use cut or freeze"))
 		}
 		if !p.alive() {
-			return fail(perto.KindConflict, errors.New("it is dead already"))
+			return fail(perto.KindConflict, errors.New("the process was killed before"))
 		}
 		h.Reset()
-		h.gate.open() // a frozen process dies as well
+		h.gate.open() // so that a frozen process can end
 		return p.stop()
 	case Heal:
 		h.Heal()
@@ -124,7 +125,8 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	return nil
 }
 
-// processOn returns what runs on a host, nil for nothing that can be killed.
+// processOn returns the process on a host, or nil when there is none that can be
+// killed.
 func (l *Lab) processOn(h *Host) process {
 	if l.origin.host == h {
 		return l.origin
@@ -137,8 +139,7 @@ func (l *Lab) processOn(h *Host) process {
 	return nil
 }
 
-// Cut takes a host off the network in silence: packets from and to it are lost
-// until Heal.
+// Cut disconnects a host: packets from and to it are lost until Heal.
 func (h *Host) Cut() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -152,7 +153,7 @@ func (h *Host) Freeze() {
 	h.frozen = true
 }
 
-// Heal ends Cut and Freeze. What waited is delivered now.
+// Heal ends Cut and Freeze, and delivers the packets that waited.
 func (h *Host) Heal() {
 	n := h.net
 	n.mu.Lock()
@@ -171,9 +172,8 @@ func (h *Host) Heal() {
 	}
 }
 
-// Reset breaks every connection and closes every listener of the host, as the
-// kernel does when a process dies: peers get a reset, new connections are
-// refused.
+// Reset breaks all connections and closes all listeners of the host, as the kernel does
+// at the end of a process. Peers receive a reset, and new connections are refused.
 func (h *Host) Reset() {
 	for _, ep := range h.stack.RegisteredEndpoints() {
 		ep.Abort()
@@ -183,7 +183,7 @@ func (h *Host) Reset() {
 	}
 }
 
-// State says in a word what was done to the host: "up", "cut" or "frozen".
+// State returns the state of the host: "up", "cut" or "frozen".
 func (h *Host) State() string {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 // Fetched is one fetch from a vantage, with its times.
 type Fetched = access.Fetched
 
-// Fetch gets a URL as a browser at the vantage would.
+// Fetch fetches a URL like a browser at the vantage.
 func (v *Vantage) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	f, err := v.Client.Fetch(ctx, target)
 	if err != nil {

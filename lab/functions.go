@@ -18,9 +18,9 @@ type FunctionNode struct {
 // registerFunctions adds the API of functions:
 //
 //	GET /api/lab/functions    the nodes that run functions
-//	GET /api/lab/key          a key whose releases they take: it is the lab's, and good nowhere else
+//	GET /api/lab/key          the key for signing releases, which only this lab accepts
 //	/api/nodes/NAME/api/...   the API of a node's functions
-//	GET /api/functions...     that of the first node
+//	GET /api/functions...     the API of the first node's functions
 func (l *Lab) registerFunctions(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/lab/functions", func(w http.ResponseWriter, r *http.Request) {
 		var out []FunctionNode
@@ -39,7 +39,7 @@ func (l *Lab) registerFunctions(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/functions/", first)
 }
 
-// functionNodes calls f for every node that runs functions and is up.
+// functionNodes calls f for every running node that runs functions.
 func (l *Lab) functionNodes(f func(name, placement string, n *node.Node)) {
 	for _, m := range l.machines {
 		if n := m.node.Load(); n != nil && n.Edge() != nil {
@@ -51,7 +51,7 @@ func (l *Lab) functionNodes(f func(name, placement string, n *node.Node)) {
 	}
 }
 
-// serveFunctions lets a node answer: the one of a name, or the first for "".
+// serveFunctions passes the request to the node with a name, or to the first for "".
 func (l *Lab) serveFunctions(w http.ResponseWriter, r *http.Request, name, prefix string) {
 	var found *node.Node
 	l.functionNodes(func(n, _ string, at *node.Node) {

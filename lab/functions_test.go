@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestShopFunctions: the shop's moved code answers where the client is: in its
-// currency, with thumbnails that are stored at its edge.
+// TestShopFunctions checks that the shop's functions run near the client. Prices have
+// its currency, and thumbnails are stored at its edge.
 func TestShopFunctions(t *testing.T) {
 	l := sharedLab(t)
 	fetch := func(vantage, path string) *Fetched {

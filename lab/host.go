@@ -29,17 +29,17 @@ import (
 // HostConfig describes a host to [Internet.AddHost].
 type HostConfig struct {
 	Name    string
-	Kind    string       // "edge", "dns", "resolver", "vantage"...: for people
+	Kind    string       // for display: "edge", "dns", "resolver", "vantage"...
 	Addrs   []netip.Addr // its own addresses
 	Anycast []netip.Addr // addresses that it shares with other hosts
 	End     End
-	// UpBits and DownBits are the rates of its access line, in bits per second;
-	// 0: without limit.
+	// UpBits and DownBits are the rates of its access line, in bits per second. 0 means
+	// no limit.
 	UpBits, DownBits uint64
 }
 
-// Host is one machine of the lab: an IP stack of its own. It is a
-// [netx.Network]; names that it dials are looked up in the Internet's list.
+// Host is one machine of the lab, with its own IP stack. It is a [netx.Network]. Names
+// that it dials are looked up in the Internet's list.
 type Host struct {
 	HostConfig
 	net   *Internet
@@ -47,15 +47,15 @@ type Host struct {
 	stack *stack.Stack
 
 	dials          atomic.Uint64
-	sent, received atomic.Uint64 // bytes of IP packets that went their way
+	sent, received atomic.Uint64 // bytes of IP packets, without lost ones
 	gate           pauseGate     // of its process
 
 	// Guarded by net.mu.
 	up, down delayqueue.Line
 	cut      bool
 	frozen   bool
-	held     []heldPacket // what it wanted to send while frozen
-	arrived  []packet     // what came while frozen
+	held     []heldPacket // packets to send, while frozen
+	arrived  []packet     // received packets, while frozen
 }
 
 type heldPacket struct {
@@ -67,14 +67,14 @@ var _ netx.Network = (*Host)(nil)
 
 const nic tcpip.NICID = 1
 
-// tcpBufferMax lets one connection fill a long path: 4 MiB is 100 Mbit/s over
-// 320 ms.
+// tcpBufferMax is large enough for one connection to fill a long path: 4 MiB is 100
+// Mbit/s over 320 ms.
 const tcpBufferMax = 4 << 20
 
-// Traffic returns how many bytes of IP packets the host has sent and received.
+// Traffic returns the number of bytes of IP packets that the host sent and received.
 func (h *Host) Traffic() (sent, received uint64) { return h.sent.Load(), h.received.Load() }
 
-// AddHost puts a host on the Internet.
+// AddHost adds a host to the Internet.
 func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
 	h := &Host{HostConfig: cfg, net: n}
 	h.up.BitsPerSecond, h.down.BitsPerSecond = cfg.UpBits, cfg.DownBits
@@ -95,7 +95,7 @@ func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
 	return h, nil
 }
 
-// Station returns the host as one that resolvers and clients run on.
+// Station returns the host in the form that resolvers and clients use.
 func (h *Host) Station() *access.Station {
 	return &access.Station{Network: h, Name: h.Name, Addrs: h.Addrs, NameOf: func(a netip.Addr) string {
 		if to := h.net.HostAt(a, h); to != nil {
@@ -113,7 +113,7 @@ func (h *Host) configure() error {
 		addr := tcpip.ProtocolAddress{Protocol: protocolOf(a), AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix()}
 		properties := stack.AddressProperties{PEB: stack.CanBePrimaryEndpoint}
 		if slices.Contains(h.Anycast, a) {
-			properties.PEB = stack.NeverPrimaryEndpoint // its own questions come from its own address
+			properties.PEB = stack.NeverPrimaryEndpoint // its own queries have its own address as source
 		}
 		if err := h.stack.AddProtocolAddress(nic, addr, properties); err != nil {
 			return fmt.Errorf("address %s: %s", a, err)
@@ -205,8 +205,8 @@ func (h *Host) bindAddress(network, address string) (tcpip.FullAddress, tcpip.Ne
 	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(addr.AsSlice()), Port: port}, protocolOf(addr), nil
 }
 
-// DialContext connects from the host. A name is looked up in the Internet's
-// list; its addresses are tried in order.
+// DialContext connects from the host. It looks up a name in the Internet's list and
+// tries the addresses in order.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := netx.SplitPort(address)
 	if err != nil {

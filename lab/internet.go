@@ -15,34 +15,35 @@ import (
 	"perto/internal/delayqueue"
 )
 
-// Internet carries packets between hosts. One goroutine holds every packet for
-// the time its path takes and then hands it over; paths are those of a [Path]
-// model. Its methods may be called from any goroutine.
+// Internet carries packets between hosts. One goroutine holds every packet for the
+// delay of its path and then delivers it. Delays come from the model [Paths]. The
+// methods may be called from any goroutine.
 type Internet struct {
 	paths *Paths
 
 	mu    sync.Mutex
 	hosts []*Host
-	at    map[netip.Addr][]*Host // several hosts at one address: anycast
+	at    map[netip.Addr][]*Host // an anycast address has several hosts
 	names map[string][]netip.Addr
 
-	underWay *delayqueue.Queue[packet]
+	inFlight *delayqueue.Queue[packet]
 	done     chan struct{}
 
 	packets atomic.Uint64
 	lost    atomic.Uint64
 }
 
-// NewInternet returns an empty Internet whose delays follow paths. Close it.
+// NewInternet returns an empty Internet with the delays of paths. The caller must close
+// it.
 func NewInternet(paths *Paths) *Internet {
 	n := &Internet{
 		paths:    paths,
 		at:       make(map[netip.Addr][]*Host),
 		names:    make(map[string][]netip.Addr),
-		underWay: delayqueue.New[packet](),
+		inFlight: delayqueue.New[packet](),
 		done:     make(chan struct{}),
 	}
-	go n.underWay.Run(n.done, n.handOver)
+	go n.inFlight.Run(n.done, n.handOver)
 	return n
 }
 
@@ -58,11 +59,10 @@ func (n *Internet) Close() {
 	close(n.done)
 }
 
-// Packets returns how many packets were delivered and how many were lost.
+// Packets returns the numbers of delivered and of lost packets.
 func (n *Internet) Packets() (delivered, lost uint64) { return n.packets.Load(), n.lost.Load() }
 
-// AddName gives servers a name that they can dial without asking DNS, as the
-// hosts file of a machine would.
+// AddName adds a name that hosts can dial without DNS, like an entry of a hosts file.
 func (n *Internet) AddName(name string, addrs ...netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,16 +87,16 @@ func (n *Internet) Host(name string) *Host {
 	return nil
 }
 
-// HostAt returns the host at an address as seen from another host (anycast: the
-// nearest), or nil.
+// HostAt returns the host at an address, or nil. For an anycast address it returns the
+// host nearest to from.
 func (n *Internet) HostAt(addr netip.Addr, from *Host) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.route(addr, from)
 }
 
-// route finds who gets a packet. Of several hosts at an anycast address the one
-// with the shortest path gets it, as if every operator announced it alike.
+// route returns the host that receives a packet. For an anycast address this is the
+// host with the shortest path, as if all networks had the same routing policy.
 func (n *Internet) route(dst netip.Addr, from *Host) *Host {
 	hosts := n.at[dst]
 	if len(hosts) == 0 {
@@ -131,7 +131,7 @@ func (n *Internet) attach(h *Host) error {
 	return nil
 }
 
-// packet is one IP packet under way.
+// packet is one IP packet in flight.
 type packet struct {
 	to   *Host
 	from *Host
@@ -173,7 +173,7 @@ func (n *Internet) sendLocked(from *Host, dst netip.Addr, data []byte, v6 bool) 
 	}
 	from.sent.Add(uint64(len(data)))
 	to.received.Add(uint64(len(data)))
-	n.underWay.Hold(arrive, packet{to: to, from: from, data: data, v6: v6})
+	n.inFlight.Hold(arrive, packet{to: to, from: from, data: data, v6: v6})
 }
 
 func destination(data []byte, v6 bool) (netip.Addr, bool) {
@@ -191,8 +191,8 @@ func destination(data []byte, v6 bool) (netip.Addr, bool) {
 	return dst, !dst.IsMulticast()
 }
 
-// handOver gives an arrived packet to its host, unless the host was cut off or
-// frozen while it was under way.
+// handOver delivers an arrived packet to its host, unless the host was cut or frozen
+// while the packet was in flight.
 func (n *Internet) handOver(p packet) {
 	n.mu.Lock()
 	switch {

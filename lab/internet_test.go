@@ -47,7 +47,7 @@ func addrs(list ...string) []netip.Addr {
 	return out
 }
 
-// echo answers on TCP port 7 of a host until the test ends.
+// echo returns all bytes on TCP port 7 of a host until the test ends.
 func echo(t *testing.T, h *Host) {
 	t.Helper()
 	l, err := h.Listen(t.Context(), "tcp", ":7")
@@ -69,7 +69,7 @@ func echo(t *testing.T, h *Host) {
 	}()
 }
 
-func TestConnectionTakesTheTimeOfThePath(t *testing.T) {
+func TestConnectionTakesPathDelay(t *testing.T) {
 	n, gru, iad := newPair(t)
 	echo(t, iad)
 	rtt := n.paths.RTT(gru.End, iad.End)
@@ -91,8 +91,8 @@ func TestConnectionTakesTheTimeOfThePath(t *testing.T) {
 		}
 		exchange := time.Since(start)
 		c.Close()
-		// Packets are held at least as long as the path takes; the upper bound is
-		// loose because machines stall.
+		// Packets are held at least for the delay of the path. The upper bound is loose,
+		// because machines can stall.
 		for what, took := range map[string]time.Duration{"connect": connect, "exchange": exchange} {
 			if took < rtt || took > rtt+250*time.Millisecond {
 				t.Errorf("%s to %s: got %v, want about %v", what, to, took, rtt)
@@ -247,7 +247,7 @@ func TestAnycastReachesTheNearest(t *testing.T) {
 	}
 }
 
-func TestAddHostRefusesWhatIsTaken(t *testing.T) {
+func TestAddHostRefusesUsedNamesAndAddresses(t *testing.T) {
 	n, _, _ := newPair(t)
 	if _, err := n.AddHost(HostConfig{Name: "gru", Addrs: addrs("203.0.113.9")}); err == nil {
 		t.Error("a second host named gru was accepted")
@@ -270,7 +270,7 @@ func TestPathsAreSymmetricAndRepeatable(t *testing.T) {
 	if got := p.RTT(site, site); got != sameSiteRTT {
 		t.Errorf("inside a site: got %v", got)
 	}
-	// Light in fibre takes 98 ms there and back; nothing may be faster.
+	// The round trip of light in fibre takes 98 ms. No path may be faster.
 	if got, light := p.RTT(End{Place: saoPaulo}, b), 98*time.Millisecond; got < light {
 		t.Errorf("got %v, faster than light (%v)", got, light)
 	}

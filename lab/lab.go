@@ -22,23 +22,23 @@ import (
 	"perto/replicas"
 )
 
-// Config says what to bring up.
+// Config describes the lab to start.
 type Config struct {
-	World *config.Config // PoPs, services and name servers; nil: the demo world
+	World *config.Config // PoPs, services and name servers; nil means the demo world
 	Geo   *geodata.Map
 	Place config.PlaceResolver
-	// DoorPlace is where the doors to the authoritative servers stand; the zero
-	// Place: São Paulo.
+	// DoorPlace is the place of the doors to the authoritative servers. The zero Place
+	// means São Paulo.
 	DoorPlace perto.Place
 	Ports     Ports
-	Seed      uint64 // of the paths; 0: 1
-	// Origin is the site behind the CDN: "http://localhost:3000"; "": the shop, with
-	// its functions.
+	Seed      uint64 // of the paths; 0 means 1
+	// Origin is the site behind the CDN, for example "http://localhost:3000". "" means
+	// the demo shop with its functions.
 	Origin string
-	// OriginPlace is where it stands; the zero Place: Ashburn.
+	// OriginPlace is the place of the origin. The zero Place means Ashburn.
 	OriginPlace perto.Place
-	// CacheBytes is the cache of each edge in bytes; 0: that of its node block, else
-	// the usual one.
+	// CacheBytes is the size of each edge's cache, in bytes. 0 means the size in its
+	// node block, or else the default.
 	CacheBytes uint64
 	Logger     *slog.Logger
 }
@@ -50,8 +50,8 @@ type Lab struct {
 	World    *config.Config
 	vantages []*Vantage
 	machines []*machine
-	plain    []*dnsserver.Server // ordinary name servers: root, the shop's
-	extra    []*Resolver         // public services and the enterprise
+	external []*dnsserver.Server // name servers outside the CDN: the root, the shop's
+	extra    []*Resolver         // of the public services and the enterprise
 	doors    []*Door
 	doorHost *Host
 	socks    []*socksDoor
@@ -60,7 +60,7 @@ type Lab struct {
 	signing  mobility.SigningKey // of functions that are pushed to the lab
 	code     *functions.Cache    // each function is compiled once for all Nodes
 
-	faults sync.Mutex // one kill or heal at a time
+	faults sync.Mutex // held during a fault, so that faults do not overlap
 }
 
 // Resolver is a resolver on a host of the lab.
@@ -69,8 +69,8 @@ type Resolver struct {
 	Host *Host
 }
 
-// startResolver puts a resolver on a host; at is where it is asked, zero for all
-// of the host's addresses.
+// startResolver starts a resolver on a host. It listens on the address at, or on all
+// addresses of the host when at is zero.
 func (l *Lab) startResolver(host *Host, at netip.Addr, sendECS bool) (*Resolver, error) {
 	r := &Resolver{&access.Resolver{Station: host.Station(), Roots: l.roots(), SendECS: sendECS}, host}
 	if at.IsValid() {
@@ -79,7 +79,7 @@ func (l *Lab) startResolver(host *Host, at netip.Addr, sendECS bool) (*Resolver,
 	return r, r.Start()
 }
 
-// Vantage is a client somewhere on the globe, with the resolver it asks.
+// Vantage is a client at a place on the globe, with its resolver.
 type Vantage struct {
 	Name   string
 	Place  perto.Place
@@ -87,10 +87,10 @@ type Vantage struct {
 	Host   *Host
 	Client access.Client
 
-	own *Resolver // the provider's; nil when it asks another
+	own *Resolver // of its provider; nil when it uses another resolver
 }
 
-// Up brings a world up: when it returns, every host answers.
+// Up starts a world. When it returns, all hosts are ready.
 func Up(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -122,14 +122,14 @@ func (l *Lab) up(ctx context.Context) error {
 		}
 		if l.cfg.Origin != "" {
 			for i := range world.World.Services {
-				world.World.Services[i].Functions = nil // they are the shop's
+				world.World.Services[i].Functions = nil // they are for the shop only
 			}
 		}
 		l.World = world
 	} else if err := l.adopt(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{l.startPlainServers, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
+	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -137,8 +137,8 @@ func (l *Lab) up(ctx context.Context) error {
 	return nil
 }
 
-// adopt fits a World that was made for real machines to the lab: its nodes write
-// to no folder, its origins speak http, and its overrides place its networks.
+// adopt changes a World that was made for real machines for the lab. Nodes have no data
+// folder, and origins use http. The location overrides apply to the map.
 func (l *Lab) adopt() error {
 	own := *l.World
 	own.Nodes = slices.Clone(own.Nodes)
@@ -161,7 +161,7 @@ func (l *Lab) adopt() error {
 	return err
 }
 
-// Close takes everything down and waits until it is gone.
+// Close stops the whole lab and waits for its end.
 func (l *Lab) Close() error {
 	for _, m := range l.machines {
 		m.host.gate.open()
@@ -193,7 +193,7 @@ func (l *Lab) Close() error {
 	if l.origin != nil {
 		errs = append(errs, l.origin.stop())
 	}
-	for _, s := range l.plain {
+	for _, s := range l.external {
 		errs = append(errs, s.Close())
 	}
 	errs = append(errs, l.code.Close())
@@ -204,7 +204,7 @@ func (l *Lab) Close() error {
 // Vantages returns the vantages in their fixed order.
 func (l *Lab) Vantages() []*Vantage { return l.vantages }
 
-// Vantage returns the vantage of a name, or an error that says which there are.
+// Vantage returns the vantage with a name, or an error that lists the vantages.
 func (l *Lab) Vantage(name string) (*Vantage, error) {
 	var known []string
 	for _, v := range l.vantages {
@@ -214,7 +214,7 @@ func (l *Lab) Vantage(name string) (*Vantage, error) {
 		known = append(known, v.Name)
 	}
 	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound,
-		Err: fmt.Errorf("there are: %s", strings.Join(known, ", "))}
+		Err: fmt.Errorf("unknown vantage; there are: %s", strings.Join(known, ", "))}
 }
 
 func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) {
@@ -233,8 +233,8 @@ func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) 
 	return l.Internet.AddHost(cfg)
 }
 
-// startNodes starts a Node on every machine of the World. Edges that have no
-// node block get one with the usual values.
+// startNodes starts a Node on every machine of the World. Edges without a node block
+// get one with the defaults.
 func (l *Lab) startNodes(ctx context.Context) error {
 	w := &l.World.World
 	locals := slices.Clone(l.World.Nodes)
@@ -254,7 +254,7 @@ func (l *Lab) startNodes(ctx context.Context) error {
 		end := End{Place: local.Place, Site: siteOf(w, local.Name)}
 		if end.Place == (perto.Place{}) {
 			return &perto.Error{Op: "place machine", Path: local.Name, Kind: perto.KindInvalid,
-				Err: errors.New("the lab must know where it stands"), Hint: "give its node block a place"}
+				Err: errors.New("the machine has no place"), Hint: "add a place to its node block"}
 		}
 		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: strings.Join(local.Roles.Names(), ", "), Addrs: local.Addresses, End: end})
 		if err != nil {
@@ -269,10 +269,10 @@ func (l *Lab) startNodes(ctx context.Context) error {
 	return nil
 }
 
-// readyWait is how long a world may take to answer after everything was started.
+// readyWait is the timeout of ready.
 const readyWait = 30 * time.Second
 
-// ready waits until every name server has heard of every edge.
+// ready waits until every name server has a heartbeat of every edge.
 func (l *Lab) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
@@ -301,7 +301,7 @@ func siteOf(w *config.World, edge string) string {
 	return ""
 }
 
-// startResolvers starts the public services and the enterprise's resolver.
+// startResolvers starts the resolvers of the public services and of the enterprise.
 func (l *Lab) startResolvers(context.Context) error {
 	specs, err := demoResolvers(l.cfg.Place)
 	if err != nil {
@@ -326,7 +326,7 @@ func (l *Lab) roots() []netip.Addr { return l.Internet.Host("root").Addrs }
 // accessBits is the rate of a client's access line, in bits per second.
 const accessBits = 100_000_000
 
-// startVantages puts up clients and their providers' resolvers.
+// startVantages starts the clients and their providers' resolvers.
 func (l *Lab) startVantages(context.Context) error {
 	specs, err := demoVantages(l.cfg.Place)
 	if err != nil {
@@ -356,8 +356,8 @@ func (l *Lab) startVantages(context.Context) error {
 	return nil
 }
 
-// ResolverOf returns the resolver that answers a vantage: its provider's, or the
-// site of the service that is nearest to it.
+// ResolverOf returns the resolver of a vantage: its provider's resolver, or the nearest
+// site of the service that it uses.
 func (l *Lab) ResolverOf(v *Vantage) *Resolver {
 	if v.own != nil {
 		return v.own

@@ -39,7 +39,7 @@ var maps = sync.OnceValues(func() (struct {
 	return m, err
 })
 
-// startLab brings the demo world up on ports of the system's choice.
+// startLab starts the demo world on free ports.
 func startLab(t *testing.T, edit func(*Config)) *Lab {
 	t.Helper()
 	m, err := maps()
@@ -62,7 +62,7 @@ func startLab(t *testing.T, edit func(*Config)) *Lab {
 	return l
 }
 
-// shared is one demo world for all tests that only look; TestMain takes it down.
+// shared is one demo world for all tests that do not change it. TestMain stops it.
 var shared struct {
 	sync.Mutex
 	lab *Lab
@@ -142,8 +142,8 @@ func popOf(w *config.World, a netip.Addr) perto.PoP {
 	return ""
 }
 
-// TestResolverDistance shows the problem in two answers: people in Jakarta are
-// sent to London because their resolver is there.
+// TestResolverDistance shows the effect of a distant resolver: a client in Jakarta is
+// sent to London because its resolver is there.
 func TestResolverDistance(t *testing.T) {
 	l := sharedLab(t)
 	for vantage, want := range map[string]perto.PoP{"jakarta": "sin", "jakarta-office": "lhr", "sao-paulo": "gru", "tokyo": "nrt"} {
@@ -175,7 +175,7 @@ func door(t *testing.T, l *Lab, kind, to string) *Door {
 	return nil
 }
 
-// TestDigThroughDoors lets dig, a client that is not ours, ask as a user would.
+// TestDigThroughDoors runs the program dig through the doors.
 func TestDigThroughDoors(t *testing.T) {
 	dig, err := exec.LookPath("dig")
 	if err != nil {
@@ -240,7 +240,7 @@ func TestDoorPlaceMoves(t *testing.T) {
 	}
 }
 
-// TestGarbageDoesNotHurt sends nonsense to a name server; it must go on.
+// TestGarbageDoesNotHurt sends random bytes to a name server, which must go on serving.
 func TestGarbageDoesNotHurt(t *testing.T) {
 	l := sharedLab(t)
 	c, err := l.doorHost.DialContext(t.Context(), "udp", "32.192.0.53:53")

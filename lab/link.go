@@ -8,11 +8,11 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// mtu is the largest IP packet between hosts, in bytes: Ethernet's.
+// mtu is the largest IP packet between hosts, in bytes, as on Ethernet.
 const mtu = 1500
 
-// link is a host's network card: what its stack writes goes to the Internet,
-// what the Internet delivers is injected.
+// link is the network card of a host. It passes packets from the stack to the Internet,
+// and injects packets from the Internet into the stack.
 type link struct {
 	host       *Host
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
@@ -54,7 +54,8 @@ func (l *link) Attach(d stack.NetworkDispatcher) {
 	l.dispatcher.Store(&d)
 }
 
-// The rest of stack.LinkEndpoint: an Ethernet without addresses or queues.
+// The methods below complete stack.LinkEndpoint, for a link without addresses or
+// queues.
 
 func (l *link) IsAttached() bool                           { return l.dispatcher.Load() != nil }
 func (*link) MTU() uint32                                  { return mtu }

@@ -16,11 +16,11 @@ import (
 	"perto/node"
 )
 
-// originAddrs are those of origin.shop.example in world/shop.example.zone.
+// originAddrs are the addresses of origin.shop.example in world/shop.example.zone.
 var originAddrs = []netip.Addr{netip.MustParseAddr("52.200.0.80"), netip.MustParseAddr("2a09:3c80::80")}
 
-// startOrigin puts up the host behind the CDN: the demo shop, or a relay to the
-// user's own site. All origins that the World names lead there.
+// startOrigin starts the host behind the CDN: the demo shop, or a relay to the user's
+// own site. All origins of the World are this host.
 func (l *Lab) startOrigin(ctx context.Context) error {
 	place, addrs := l.cfg.OriginPlace, originAddrs
 	var err error
@@ -57,14 +57,14 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 	return o.start(ctx)
 }
 
-// originHost is the host behind the CDN. It is a [process]: it can be killed.
+// originHost is the host behind the CDN. It is a [process], so it can be killed.
 type originHost struct {
 	lab    *Lab
 	host   *Host
 	ports  []string                  // ":80"
-	site   string                    // the user's own; "": the shop
-	server io.Closer                 // nil while it is dead
-	node   atomic.Pointer[node.Node] // the server, where that is the shop
+	site   string                    // the user's own site; "" means the shop
+	server io.Closer                 // nil after a kill
+	node   atomic.Pointer[node.Node] // the server of the shop; nil with a site of the user
 }
 
 func (o *originHost) alive() bool { return o.server != nil }
@@ -98,7 +98,7 @@ func (o *originHost) stop() error {
 	return s.Close()
 }
 
-// relayDoor carries connections out of the lab, to a server of the host.
+// relayDoor forwards connections out of the lab, to a server of the machine.
 type relayDoor struct {
 	to        string // "host:port"
 	listeners []net.Listener
@@ -107,14 +107,14 @@ type relayDoor struct {
 	running   sync.WaitGroup
 }
 
-// startRelay leads a lab host's ports to a site of the user's.
+// startRelay forwards connections to the ports of a lab host to a site of the user.
 func startRelay(ctx context.Context, from *Host, ports []string, site string) (*relayDoor, error) {
 	fail := func(err error) error {
 		return &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindUnavailable, Err: err, Hint: "start your site first, and give its address as http://host:port"}
 	}
 	u, err := url.Parse(site)
 	if err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" {
-		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`it takes "http://host:port"`)}
+		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`the site must have the form "http://host:port"`)}
 	}
 	r := &relayDoor{to: u.Host}
 	if u.Port() == "" {

@@ -12,9 +12,9 @@ import (
 	"perto/config"
 )
 
-// ownWorld is a file that was written for real machines: https at the origin, a
-// data folder, a key, an alias in a zone of somebody else, two edges of which one
-// has a node block, and a network placed by hand.
+// ownWorld is a file for real machines: https at the origin, a data folder, a key, an
+// alias in a zone of a customer, two edges of which one has a node block, and a network
+// with a configured place.
 const ownWorld = `
 geodata {
   override "203.0.113.0/24" { place = "Recife, BR" }
@@ -46,7 +46,7 @@ north   IN A    192.0.2.10
 north   IN AAAA 2001:db8:1::10
 `
 
-// TestOwnWorld brings up a configuration of the user's own.
+// TestOwnWorld starts a configuration of the user.
 func TestOwnWorld(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"own.hcl": ownWorld, "near.zone": ownZone} {

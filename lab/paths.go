@@ -11,25 +11,25 @@ import (
 	"perto"
 )
 
-// End is one end of a path: where it is and how it is attached.
+// End is one end of a path: its place and its access line.
 type End struct {
 	Place    perto.Place
 	Site     string        // ends of one site (a PoP) are next to each other
-	LastMile time.Duration // what its access line adds to every round trip
+	LastMile time.Duration // delay of its access line, for a round trip
 	Loss     float64       // share of packets lost on its access line, 0..1
 }
 
-// Paths says how long packets take. It is the model of docs/rationale.md ("The
-// lab's delays"): over d kilometres of great circle a round trip takes
+// Paths is the model for the delay and the loss of packets (docs/rationale.md, "The
+// lab's delays"). Over d kilometres of great circle a round trip takes
 //
 //	4 ms + U(0,3) ms + 2 d f L / 200 km/ms + the last miles
 //
-// with f the mean inflation of the two countries' paths and L a lognormal factor
-// of the pair; one pair in 25 goes a long way round. All draws are functions of
-// the seed and the two places, so a run can be repeated.
+// where f is the mean path inflation of the two countries and L is a lognormal factor
+// of the pair. One pair in 25 has a detour. All random draws depend only on the seed
+// and the two places, so a run can be repeated.
 type Paths struct {
 	Seed uint64
-	// LongWay is the share of pairs of places whose path makes a detour of 20
+	// LongWay is the share of pairs of places that have a path with a detour of 20
 	// to 110 ms, 0..1.
 	LongWay float64
 
@@ -37,10 +37,10 @@ type Paths struct {
 	rtt map[[2]endKey]time.Duration
 }
 
-// longWayShare is the share of pairs whose path makes a detour.
+// longWayShare is the share of pairs that have a path with a detour.
 const longWayShare = 0.04
 
-// NewPaths returns the model as the lab uses it.
+// NewPaths returns the model with the parameters of the lab.
 func NewPaths(seed uint64) *Paths { return &Paths{Seed: seed, LongWay: longWayShare} }
 
 type endKey struct {
@@ -111,13 +111,13 @@ func placeHash(pl perto.Place) uint64 {
 	return h.Sum64()
 }
 
-// Lost draws whether a packet between two ends gets lost.
+// Lost draws whether a packet between two ends is lost.
 func (p *Paths) Lost(a, b End) bool {
 	loss := a.Loss + b.Loss
 	return loss > 0 && rand.Float64() < loss
 }
 
-// DrawLastMile returns the access line of a client, drawn by its name.
+// DrawLastMile returns the delay of a client's access line, drawn by its name.
 func (p *Paths) DrawLastMile(name, country string) time.Duration {
 	h := fnv.New64a()
 	io.WriteString(h, name)
@@ -129,8 +129,8 @@ func (p *Paths) DrawLastMile(name, country string) time.Duration {
 	return time.Duration(ms)
 }
 
-// Mean path inflation over the great circle, by how dense a country's networks
-// are.
+// The mean path inflation over the great circle, by the density of a country's
+// networks.
 const (
 	inflationDeveloped = 1.5
 	inflationMiddle    = 2.3

@@ -2,10 +2,10 @@ package lab
 
 import "sync/atomic"
 
-// pauseGate stops the process of a frozen host. Go cannot stop some of a process's
-// goroutines, but each of them makes a network call sooner or later, and that call waits
-// at the gate until it opens. A timer that fires meanwhile fires once, as for a process
-// that was stopped (SIGSTOP), and its consequences come late.
+// pauseGate stops the process of a frozen host. Go cannot stop single goroutines. A
+// paused host therefore blocks in its next network call until the gate opens. A timer
+// that expires in the meantime fires once and late, like in a process that was stopped
+// with SIGSTOP.
 type pauseGate struct{ until atomic.Pointer[chan struct{}] }
 
 // wait blocks while the gate is closed.

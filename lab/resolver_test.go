@@ -14,7 +14,7 @@ import (
 	"perto/lab/access"
 )
 
-// nameServer answers on port 53 of a host with a function, by miekg/dns.
+// nameServer serves the answers of a function on port 53 of a host, with miekg/dns.
 func nameServer(t *testing.T, h *Host, answer func(q dns.Question, ecs *dns.EDNS0_SUBNET, m *dns.Msg)) *atomic.Int64 {
 	t.Helper()
 	var asked atomic.Int64
@@ -82,7 +82,7 @@ func resolverWorld(t *testing.T, sendECS bool) (r *Resolver, client *Host, rootA
 				m.Answer = append(m.Answer, record(t, fmt.Sprintf("shop.cdn.example. 1 IN A 203.0.113.%d", i+1)))
 			}
 		case "geo.cdn.example.":
-			addr := "192.0.2.99" // for everybody
+			addr := "192.0.2.99" // for all other clients
 			if ecs != nil && ecs.SourceNetmask > 0 {
 				ecs.SourceScope = 20
 				b := ecs.Address.To4()
@@ -104,7 +104,7 @@ func resolverWorld(t *testing.T, sendECS bool) (r *Resolver, client *Host, rootA
 	return r, client, rootAsked, cdnAsked
 }
 
-// askFrom asks the resolver as a client would, over the lab's network.
+// askFrom sends a query of a client to the resolver, over the lab's network.
 func askFrom(t *testing.T, client *Host, name string, edit func(*dns.Msg)) *dns.Msg {
 	t.Helper()
 	m := new(dns.Msg)
@@ -137,7 +137,7 @@ func dataOfAll(reply *dns.Msg) []string {
 	return out
 }
 
-func TestResolverStartsFromTheRootAndRemembers(t *testing.T) {
+func TestResolverStartsFromRootAndCaches(t *testing.T) {
 	_, client, rootAsked, cdnAsked := resolverWorld(t, false)
 	reply := askFrom(t, client, "www.cdn.example", nil)
 	got := dataOfAll(reply)
@@ -203,7 +203,7 @@ func TestResolverHonoursScopes(t *testing.T) {
 		want      string
 		wantAsked int64
 	}{
-		{"the client's own subnet is told", nil, "192.0.2.15", 1}, // 248 >> 4
+		{"the client's own subnet is sent", nil, "192.0.2.15", 1}, // 248 >> 4
 		{"the same /20 is answered from the cache", withSubnet("200.144.250.0", 24), "192.0.2.15", 1},
 		{"another /20 is asked for", withSubnet("200.144.16.0", 24), "192.0.2.1", 2},
 		{"a shorter subnet is not covered by the longer scopes", withSubnet("200.144.0.0", 16), "192.0.2.0", 3},
@@ -217,7 +217,7 @@ func TestResolverHonoursScopes(t *testing.T) {
 	}
 }
 
-func TestResolverFailsWhenNobodyAnswers(t *testing.T) {
+func TestResolverFailsWithoutAnswers(t *testing.T) {
 	r, client, _, _ := resolverWorld(t, false)
 	r.Host.net.Host("ns1").Reset() // the port is closed: refused at once
 	if reply := askFrom(t, client, "shop.cdn.example", nil); reply.Rcode != dns.RcodeServerFailure {

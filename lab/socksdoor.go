@@ -17,7 +17,7 @@ import (
 
 // socksDoor is one SOCKS port on 127.0.0.1.
 type socksDoor struct {
-	Vantage  string // "" for the one that picks by user name
+	Vantage  string // "" for the door that selects by user name
 	Addr     netip.AddrPort
 	listener net.Listener
 	server   *access.SOCKS
@@ -30,8 +30,8 @@ func (d *socksDoor) close() {
 	d.serving.Wait()
 }
 
-// openSOCKS opens the door that picks the vantage by user name, and one more for
-// each vantage without authentication, for browsers have none.
+// openSOCKS opens the door that selects the vantage by user name. It also opens one
+// door without authentication for each vantage, because browsers do not authenticate.
 func (l *Lab) openSOCKS(context.Context) error {
 	port := l.cfg.Ports.SOCKS
 	byName := func(user string) (access.Dialer, error) {
@@ -73,8 +73,8 @@ func (l *Lab) openSOCKSDoor(vantage string, port *int, pick func(string) (access
 	}
 }
 
-// SOCKSDoor returns the address of the door of a vantage, or with "" of the one
-// that picks by user name.
+// SOCKSDoor returns the address of a vantage's door. With "" it returns the address of
+// the door that selects by user name.
 func (l *Lab) SOCKSDoor(vantage string) (netip.AddrPort, error) {
 	for _, d := range l.socks {
 		if d.Vantage == vantage {

@@ -13,8 +13,8 @@ import (
 	"perto/lab/access"
 )
 
-// Step is one numbered step of a request, as in the picture of Akamai's network:
-// who asked whom, for what, and how long it took.
+// Step is one numbered step of a request, like in the usual picture of Akamai's
+// network: a question from one host to another, its result and its duration.
 type Step struct {
 	Number int           `json:"number"`
 	From   string        `json:"from"`
@@ -27,7 +27,7 @@ type Step struct {
 	ToPlace   perto.Place `json:"to_place"`
 }
 
-// Trace is the whole way of a request from a vantage.
+// Trace has all steps of a request from a vantage.
 type Trace struct {
 	Vantage string        `json:"vantage"`
 	URL     string        `json:"url"`
@@ -35,18 +35,17 @@ type Trace struct {
 	Total   time.Duration `json:"total_ns"`
 }
 
-// Trace fetches a URL from a vantage whose resolver knows nothing yet, and notes
-// every step. The caches of the resolver and
-// of the client are emptied first.
+// Trace fetches a URL from a vantage and records every step. It empties the caches of
+// the resolver and of the client first.
 func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Hostname() == "" {
-		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "http://host/path"`)}
+		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`the URL must have the form "http://host/path"`)}
 	}
 	t := &Trace{Vantage: v.Name, URL: target}
 	r := l.ResolverOf(v)
 	if r == nil {
-		return nil, &perto.Error{Op: "trace", Path: v.Name, Kind: perto.KindInternal, Err: fmt.Errorf("it has no resolver")}
+		return nil, &perto.Error{Op: "trace", Path: v.Name, Kind: perto.KindInternal, Err: fmt.Errorf("the vantage has no resolver")}
 	}
 	r.Flush()
 	v.Client.Forget()
@@ -56,7 +55,7 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 	t.Steps = append(t.Steps, ask)
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(u.Hostname()), dns.TypeA)
-	// The resolver's part, by itself, to see each of its questions.
+	// Resolve is called directly, to record each query of the resolver.
 	reply := r.Resolve(ctx, m, v.Host.Addrs[0], func(h access.Hop) {
 		what := h.Type + " " + strings.TrimSuffix(h.Name, ".")
 		if h.ECS != "" {
@@ -77,7 +76,7 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 	}
 	if len(names) == 0 {
 		t.Steps[at].Result = dns.RcodeToString[reply.Rcode]
-		return t, &perto.Error{Op: "trace", Path: target, Kind: perto.KindUnavailable, Err: fmt.Errorf("the resolver says %s and names no address", dns.RcodeToString[reply.Rcode])}
+		return t, &perto.Error{Op: "trace", Path: target, Kind: perto.KindUnavailable, Err: fmt.Errorf("the resolver replied %s and names no address", dns.RcodeToString[reply.Rcode])}
 	}
 	t.Steps[at].Result = strings.Join(names, ", ")
 	f, err := v.Fetch(ctx, target)
@@ -113,8 +112,8 @@ func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	}
 }
 
-// originStep tells from Cache-Status (RFC 9211) whether the edge asked the origin for
-// this reply, and with which result. The last member is that of the edge.
+// originStep reads from Cache-Status (RFC 9211) whether the edge asked the origin for
+// this reply, and the result. The last member is that of the edge.
 func originStep(cacheStatus []string) (result string, asked bool) {
 	if len(cacheStatus) == 0 {
 		return "", false
@@ -132,7 +131,7 @@ func originStep(cacheStatus []string) (result string, asked bool) {
 	return "", false
 }
 
-// serverTiming reads a duration that the edge reports: origin;dur=123.4.
+// serverTiming reads a duration from Server-Timing, for example "origin;dur=123.4".
 func serverTiming(header, name string) (took time.Duration, ok bool) {
 	for metric := range strings.SplitSeq(header, ",") {
 		key, parameters, _ := strings.Cut(strings.TrimSpace(metric), ";")

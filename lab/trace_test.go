@@ -2,8 +2,8 @@ package lab
 
 import "testing"
 
-// TestTraceAsksTheOriginOnlyWhenTheEdgeDid: replies of functions, of the edge itself
-// and from the cache have no step to the origin.
+// TestTraceAsksTheOriginOnlyWhenTheEdgeDid checks that replies of functions, of the
+// edge itself and from the cache have no step to the origin.
 func TestTraceAsksTheOriginOnlyWhenTheEdgeDid(t *testing.T) {
 	l := sharedLab(t)
 	for _, tt := range []struct {

@@ -14,26 +14,27 @@ import (
 	"perto/dnsserver/zone"
 )
 
-// plainServer is an ordinary authoritative server, without services: the root,
-// and the server of those who point a name at the CDN.
-type plainServer struct {
+// externalServer is an authoritative server outside the CDN, without services: the
+// root, and the name server of the CDN's customers.
+type externalServer struct {
 	name, place string
 	addrs       []string
-	zones       []plainZone
+	zones       []externalZone
 }
 
-type plainZone struct {
+type externalZone struct {
 	name string // "" for the root
 	file string
 	data []byte
 }
 
-// customers is the name server of those who point a name of theirs at the CDN.
-var customers = plainServer{name: "ns-shop", place: "Ashburn, VA, US", addrs: []string{"98.92.0.53", "2a07:a900::53"}}
+// customers is the name server of customers. Their names are aliases of the CDN's
+// names.
+var customers = externalServer{name: "ns-shop", place: "Ashburn, VA, US", addrs: []string{"98.92.0.53", "2a07:a900::53"}}
 
-// startPlainServers starts the root and the customers' name server. The root
-// delegates what they and the World serve.
-func (l *Lab) startPlainServers(ctx context.Context) error {
+// startExternalDNS starts the root and the customers' name server. The root delegates
+// their zones and the zones of the World.
+func (l *Lab) startExternalDNS(ctx context.Context) error {
 	rootZone, err := worldFiles.ReadFile("world/root.zone")
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func (l *Lab) startPlainServers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ns.zones = []plainZone{{"shop.example", "shop.example.zone", data}}
+		ns.zones = []externalZone{{"shop.example", "shop.example.zone", data}}
 	} else {
 		ns.zones = l.aliasZones(ns.name)
 		rootZone = fmt.Appendf(rootZone, "%s. IN A %s\n%[1]s. IN AAAA %[3]s\n", ns.name, ns.addrs[0], ns.addrs[1])
@@ -52,17 +53,17 @@ func (l *Lab) startPlainServers(ctx context.Context) error {
 			rootZone = fmt.Appendf(rootZone, "%s. IN NS %s.\n", z.name, ns.name)
 		}
 	}
-	root := plainServer{"root", "Ashburn, VA, US", []string{"128.156.0.4", "2a09:cb00::4"},
-		[]plainZone{{"", "root.zone", append(rootZone, l.delegations()...)}}}
-	for _, s := range []plainServer{root, ns} {
-		if err := l.startPlain(ctx, s); err != nil {
+	root := externalServer{"root", "Ashburn, VA, US", []string{"128.156.0.4", "2a09:cb00::4"},
+		[]externalZone{{"", "root.zone", append(rootZone, l.delegations()...)}}}
+	for _, s := range []externalServer{root, ns} {
+		if err := l.startExternalServer(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Lab) startPlain(ctx context.Context, s plainServer) error {
+func (l *Lab) startExternalServer(ctx context.Context, s externalServer) error {
 	var zones []dnsserver.ZoneServices
 	for _, z := range s.zones {
 		built, err := zone.Build(zone.Config{Name: z.name, File: z.file, Data: z.data})
@@ -80,14 +81,15 @@ func (l *Lab) startPlain(ctx context.Context, s plainServer) error {
 	if err := server.Start(ctx); err != nil {
 		return err
 	}
-	l.plain = append(l.plain, server)
+	l.external = append(l.external, server)
 	return nil
 }
 
-// aliasZones makes up the zones in which the aliases of a World's services lie,
-// as their owners would have them: "www.shop.example CNAME shop.cdn.example" in
-// shop.example. Aliases below the World's own zones are those zones' matter.
-func (l *Lab) aliasZones(ns string) []plainZone {
+// aliasZones makes the customers' zones that contain the aliases of a World's services.
+// For example, shop.example has "www.shop.example CNAME shop.cdn.example". It leaves
+// out aliases in the World's own zones, because these zones have the records
+// themselves.
+func (l *Lab) aliasZones(ns string) []externalZone {
 	w := &l.World.World
 	records := make(map[string][]byte) // zone -> its records
 	for _, s := range w.Services {
@@ -99,16 +101,16 @@ func (l *Lab) aliasZones(ns string) []plainZone {
 			records[parent] = fmt.Appendf(records[parent], "%s IN CNAME %s.\n", label, s.Name)
 		}
 	}
-	var out []plainZone
+	var out []externalZone
 	for name, data := range records {
 		head := fmt.Sprintf("$TTL 3600\n@ IN SOA %s. hostmaster 1 7200 3600 1209600 60\n@ IN NS %[1]s.\n", ns)
-		out = append(out, plainZone{name, name + ".zone", append([]byte(head), data...)})
+		out = append(out, externalZone{name, name + ".zone", append([]byte(head), data...)})
 	}
-	slices.SortFunc(out, func(a, b plainZone) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(out, func(a, b externalZone) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 
-// servedZone returns the zone of the World in which a name lies, "" for none.
+// servedZone returns the zone of the World that contains a name, or "".
 func (l *Lab) servedZone(name string) string {
 	for _, z := range l.World.World.Zones {
 		if name == z.Name || strings.HasSuffix(name, "."+z.Name) {
@@ -118,8 +120,9 @@ func (l *Lab) servedZone(name string) string {
 	return ""
 }
 
-// delegations returns root zone records for the zones of the World: what each
-// zone says of its own name servers, as a registrar would copy it.
+// delegations returns records of the root zone for the zones of the World. They are the
+// NS records of each zone with the addresses of the servers, as a registrar copies
+// them.
 func (l *Lab) delegations() []byte {
 	var out []byte
 	for _, z := range l.World.World.Zones {
@@ -128,7 +131,7 @@ func (l *Lab) delegations() []byte {
 		for p := dns.NewZoneParser(bytes.NewReader(z.Data), dns.Fqdn(z.Name), z.File); ; {
 			rr, ok := p.Next()
 			if !ok {
-				break // node.New reports what is wrong with the file
+				break // node.New reports the error in the file
 			}
 			if ns, ok := rr.(*dns.NS); ok && perto.CanonicalName(ns.Hdr.Name) == z.Name {
 				servers[perto.CanonicalName(ns.Ns)] = true
