@@ -30,7 +30,7 @@ const (
 type Cache struct {
 	maxBytes  atomic.Int64
 	maxObject atomic.Int64
-	variants  int // under one key
+	variants  atomic.Int64 // under one key
 	seed      maphash.Seed
 	shards    [shardCount]shard
 	filling   atomic.Int64 // bytes held by bodies that fill
@@ -59,7 +59,7 @@ type group struct {
 
 // New returns an empty cache.
 func New(cfg Config) *Cache {
-	c := &Cache{seed: maphash.MakeSeed(), tags: make(map[string]map[*Object]struct{}), variants: cmp.Or(cfg.MaxVariants, defaultVariants)}
+	c := &Cache{seed: maphash.MakeSeed(), tags: make(map[string]map[*Object]struct{})}
 	c.limit(cfg)
 	for i := range c.shards {
 		c.shards[i].groups = make(map[uint64]*group)
@@ -74,10 +74,13 @@ func (c *Cache) limit(cfg Config) {
 	}
 	c.maxBytes.Store(cfg.MaxBytes)
 	c.maxObject.Store(cfg.MaxObjectBytes)
+	c.variants.Store(int64(cmp.Or(cfg.MaxVariants, defaultVariants)))
 }
 
 // Resize replaces the limits. A smaller cache evicts at once. Bodies that already
-// fill keep the limit that they started with.
+// fill keep the limit that they started with. Stored objects above a smaller
+// MaxObjectBytes stay. A key with more objects than MaxVariants loses the oldest when
+// the next object is stored under it.
 func (c *Cache) Resize(cfg Config) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,9 +175,9 @@ func (c *Cache) insert(o *Object) (displaced []*Object) {
 		g = &group{key: o.Key, next: s.groups[o.hash]}
 		s.groups[o.hash] = g
 	}
-	variants := []*Object{o}
+	variants, most := []*Object{o}, int(c.variants.Load())
 	for _, v := range g.variants {
-		if len(variants) == c.variants || v.Selector.Same(&o.Selector) {
+		if len(variants) == most || v.Selector.Same(&o.Selector) {
 			displaced = append(displaced, v)
 		} else {
 			variants = append(variants, v)

@@ -432,3 +432,26 @@ func TestResizeEvictsAtOnce(t *testing.T) {
 		t.Errorf("after growing: %d objects, want %d", got, before+8)
 	}
 }
+
+func TestResizeChangesVariants(t *testing.T) {
+	c := New(Config{MaxBytes: 1 << 20})
+	variants := func(n int) int {
+		for i := range n {
+			request := fields.Of("Lang", fmt.Sprint(i))
+			s, _ := rfc9111.NewSelector(fields.Of("Vary", "Lang"), request)
+			c.Put(&Object{Key: "k", Selector: s, Body: c.BodyOf([]byte("x"))})
+		}
+		return len(c.Variants([]byte("k")))
+	}
+	if got := variants(10); got != 10 {
+		t.Fatalf("%d variants, want 10", got)
+	}
+	c.Resize(Config{MaxBytes: 1 << 20, MaxVariants: 3})
+	if got := variants(1); got != 3 || c.Stats().Objects != 3 {
+		t.Errorf("after shrinking: %d variants of %d objects, want 3", got, c.Stats().Objects)
+	}
+	c.Resize(Config{MaxBytes: 1 << 20, MaxVariants: 100})
+	if got := variants(100); got != 100 {
+		t.Errorf("after growing: %d variants, want 100", got)
+	}
+}
