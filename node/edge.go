@@ -55,8 +55,8 @@ func edgeConfig(cfg *Config, capacity uint64, host *functionHost, n *Node) edge.
 		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,
 		UploadRate: int64(l.UploadRate), MaxObjectBytes: int64(l.Object), RangeFillBytes: int64(l.RangeFill), MaxVariants: l.Variants,
 		MaxFunctionRequestBytes: int64(l.FunctionRequest), MaxFunctionResponseBytes: int64(l.FunctionReply), StaleAfter: l.StaleAfter,
-		Origin: fetch.Config{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
-			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}
+		Origin: fetch.Config{Limits: fetch.Limits{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
+			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}}
 }
 
 // zoneHosts returns the names in zones that lead to services by CNAME, also with "*".

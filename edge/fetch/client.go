@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"cmp"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -9,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perto/internal/netx"
@@ -22,37 +22,11 @@ type Config struct {
 	Name    string
 	Network netx.Network
 
-	ConnectTimeout time.Duration // to connect, TLS included; default 5 s
-	ReplyTimeout   time.Duration // from the end of the request to the head; default 60 s
-	StallTimeout   time.Duration // between two pieces of a body, either way; default 2 min
-	QueueTimeout   time.Duration // to wait for a permit; default 10 s
-	IdleTimeout    time.Duration // until an unused connection is closed; default 30 s
+	Limits
 
-	MaxExchanges int // concurrent exchanges with one origin; default 1,024
-	MaxIdle      int // idle connections kept for one origin; default 128
 	// Changed is called when an origin becomes well or unwell. It must not block.
 	Changed func(Health)
 	TLS     *tls.Config // for https origins; this package sets ServerName
-}
-
-func (c *Config) defaults() {
-	for _, d := range []struct {
-		at *time.Duration
-		v  time.Duration
-	}{
-		{&c.ConnectTimeout, 5 * time.Second}, {&c.ReplyTimeout, time.Minute},
-		{&c.StallTimeout, 2 * time.Minute}, {&c.QueueTimeout, 10 * time.Second}, {&c.IdleTimeout, 30 * time.Second},
-	} {
-		if *d.at == 0 {
-			*d.at = d.v
-		}
-	}
-	if c.MaxExchanges == 0 {
-		c.MaxExchanges = 1024
-	}
-	if c.MaxIdle == 0 {
-		c.MaxIdle = 128
-	}
 }
 
 // Origin is a server that has the original of a site's resources.
@@ -64,7 +38,7 @@ type Origin struct {
 	// of the client's request.
 	Host string
 	// ReplyTimeout bounds the time to the head of a reply. 0 means the value in
-	// [Config].
+	// [Limits].
 	ReplyTimeout time.Duration
 	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded fields.
 	Forwarded bool
@@ -75,7 +49,8 @@ type Origin struct {
 // Client holds the state of each origin server that outlives a site's configuration:
 // connections, limits and circuit breakers.
 type Client struct {
-	cfg Config
+	cfg    Config // without the limits
+	limits atomic.Pointer[Limits]
 
 	checker *checker
 
@@ -86,8 +61,10 @@ type Client struct {
 
 // NewClient returns a client without connections.
 func NewClient(cfg Config) *Client {
-	cfg.defaults()
+	limits := cfg.Limits
+	cfg.Limits = Limits{}
 	c := &Client{cfg: cfg, servers: make(map[string]*server)}
+	c.SetLimits(limits)
 	c.checker = newChecker(c)
 	return c
 }
@@ -102,7 +79,7 @@ type member struct {
 	server    *server
 	host      string
 	forwarded bool
-	reply     time.Duration // for the head
+	reply     time.Duration // for the head; 0: the client's limit
 }
 
 // Health returns the state of the upstream's servers, in order of preference.
@@ -126,7 +103,7 @@ func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded, reply: cmp.Or(o.ReplyTimeout, c.cfg.ReplyTimeout)})
+		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded, reply: o.ReplyTimeout})
 	}
 	return u, nil
 }
@@ -153,7 +130,8 @@ func (c *Client) server(raw string) (*server, error) {
 	key := u.Scheme + "://" + address
 	s := c.servers[key]
 	if s == nil {
-		s = &server{cfg: &c.cfg, address: address, permits: make(chan struct{}, c.cfg.MaxExchanges)}
+		s = &server{cfg: &c.cfg, limits: &c.limits, address: address}
+		s.permits.resize(c.limits.Load().MaxExchanges)
 		if u.Scheme == "https" {
 			s.tls = c.cfg.TLS.Clone()
 			if s.tls == nil {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -197,7 +198,7 @@ func (o *member) do(ctx context.Context, x *Exchange) (r *Reply, sent bool, err 
 // roundTrip sends the request over c and reads heads up to the final one.
 func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 	r := &Reply{Origin: o.server.address, RequestTime: time.Now(), conn: c}
-	c.wait = o.reply
+	c.wait = cmp.Or(o.reply, o.server.limits.Load().ReplyTimeout)
 	_, err := c.Write(head)
 	if err == nil && x.Body != nil {
 		err = sendBody(c, x)
@@ -218,7 +219,7 @@ func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 			r.KeepAlive = r.KeepAlive && err == nil && !rfc9111.BindsConnection(x.Header) && !rfc9111.BindsConnection(r.Header)
 			r.body = c.reader.Body(r.ContentLength, r.Chunked)
 			r.kept = keepAliveTimeout(r.Header)
-			c.wait = o.server.cfg.StallTimeout
+			c.wait = 0
 			r.origin = rfc9111.Reply{Status: r.Status, Header: r.Header, RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
 			return r, nil
 		}

@@ -259,7 +259,7 @@ func TestOneBadURLKeepsBreakerClosed(t *testing.T) {
 
 func TestExchangesAreCapped(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.client = NewClient(Config{Name: "x", Network: w.net.Named("edge"), MaxExchanges: 1})
+		w.client = NewClient(Config{Name: "x", Network: w.net.Named("edge"), Limits: Limits{MaxExchanges: 1}})
 		w.origin("o", says(ok))
 		u := w.upstream("o")
 		held, err := u.Do(context.Background(), get("/"))

@@ -1,11 +1,14 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"perto/edge/http1"
@@ -15,9 +18,10 @@ import (
 // circuit breaker.
 type server struct {
 	cfg     *Config
+	limits  *atomic.Pointer[Limits] // of the client
 	address string
-	tls     *tls.Config   // nil for http
-	permits chan struct{} // one entry for each running exchange
+	tls     *tls.Config // nil for http
+	permits permits     // of running exchanges
 
 	mu       sync.Mutex
 	idle     []*conn // the most recently used last
@@ -135,35 +139,25 @@ func (s *server) health() Health {
 	defer s.mu.Unlock()
 	return Health{Origin: s.address, Failures: s.failures, Timeouts: s.timeouts,
 		Open:   max(s.failures, s.timeouts) >= breakAfter && time.Now().Before(s.until),
-		Unwell: s.unwell, Idle: len(s.idle), Running: len(s.permits)}
+		Unwell: s.unwell, Idle: len(s.idle), Running: s.permits.running()}
 }
 
 // acquire takes a permit for one exchange. It waits for at most QueueTimeout.
 func (s *server) acquire(ctx context.Context) error {
-	select {
-	case s.permits <- struct{}{}:
+	if s.permits.acquire(ctx, s.limits.Load().QueueTimeout) {
 		return nil
-	default:
-	}
-	t := time.NewTimer(s.cfg.QueueTimeout)
-	defer t.Stop()
-	select {
-	case s.permits <- struct{}{}:
-		return nil
-	case <-t.C:
-	case <-ctx.Done():
 	}
 	return &Error{Cause: Busy, Origin: s.address}
 }
 
-func (s *server) release() { <-s.permits }
+func (s *server) release() { s.permits.release() }
 
 // conn is one connection to an origin.
 type conn struct {
 	net.Conn
 	server *server
 	reader *http1.Reader
-	wait   time.Duration // timeout of a read
+	wait   time.Duration // timeout of a read; 0: StallTimeout
 	used   time.Time     // when the connection became idle
 	until  time.Time     // from then on the origin may close the connection
 	again  bool          // the connection carried an exchange before
@@ -171,13 +165,13 @@ type conn struct {
 
 // Read reads within the time allowed.
 func (c *conn) Read(p []byte) (int, error) {
-	c.Conn.SetReadDeadline(time.Now().Add(c.wait))
+	c.Conn.SetReadDeadline(time.Now().Add(cmp.Or(c.wait, c.server.limits.Load().StallTimeout)))
 	return c.Conn.Read(p)
 }
 
 // Write writes within the time allowed.
 func (c *conn) Write(p []byte) (int, error) {
-	c.Conn.SetWriteDeadline(time.Now().Add(c.server.cfg.StallTimeout))
+	c.Conn.SetWriteDeadline(time.Now().Add(c.server.limits.Load().StallTimeout))
 	return c.Conn.Write(p)
 }
 
@@ -235,7 +229,7 @@ func (s *server) pop() *conn {
 
 // dial makes a new connection.
 func (s *server) dial(ctx context.Context) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Load().ConnectTimeout)
 	defer cancel()
 	raw, err := s.cfg.Network.DialContext(ctx, "tcp", s.address)
 	if err == nil && s.tls != nil {
@@ -285,34 +279,52 @@ func (s *server) abort() {
 func (s *server) put(c *conn, hint time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.idle) >= s.cfg.MaxIdle || c.reader.Buffered() > 0 {
+	l := s.limits.Load()
+	if s.closed || len(s.idle) >= l.MaxIdle || c.reader.Buffered() > 0 {
 		delete(s.open, c)
 		c.Conn.Close()
 		return
 	}
 	c.used, c.again = time.Now(), true
-	c.until = c.used.Add(s.cfg.IdleTimeout)
-	if hint > 0 && hint < s.cfg.IdleTimeout {
+	c.until = c.used.Add(l.IdleTimeout)
+	if hint > 0 && hint < l.IdleTimeout {
 		c.until = c.used.Add(hint - hint/8) // the origin's timer started earlier, at its last byte
 	}
 	s.idle = append(s.idle, c)
 	if s.reaper == nil {
-		s.reaper = time.AfterFunc(s.cfg.IdleTimeout, s.reap)
+		s.reaper = time.AfterFunc(l.IdleTimeout, s.reap)
 	}
 }
 
-// reap closes connections that were idle for too long. s.idle has the oldest first.
+// reap closes connections that were idle for too long.
 func (s *server) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := time.Now().Add(-s.cfg.IdleTimeout)
+	s.closeExpired()
+}
+
+// closeOldest closes the n connections with the longest idle time. s.idle has the oldest
+// first. The caller holds mu.
+func (s *server) closeOldest(n int) {
+	if n <= 0 {
+		return
+	}
+	for _, c := range s.idle[:n] {
+		delete(s.open, c)
+		c.Conn.Close()
+	}
+	s.idle = slices.Delete(s.idle, 0, n)
+}
+
+// closeExpired closes connections that were idle for too long. It starts the timer for
+// the others. The caller holds mu, and no timer runs.
+func (s *server) closeExpired() {
+	old := time.Now().Add(-s.limits.Load().IdleTimeout)
 	k := 0
 	for k < len(s.idle) && !s.idle[k].used.After(old) {
-		delete(s.open, s.idle[k])
-		s.idle[k].Conn.Close()
 		k++
 	}
-	s.idle = append(s.idle[:0], s.idle[k:]...)
+	s.closeOldest(k)
 	s.reaper = nil
 	if len(s.idle) > 0 && !s.closed {
 		s.reaper = time.AfterFunc(s.idle[0].used.Sub(old), s.reap)
