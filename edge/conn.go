@@ -30,11 +30,12 @@ type conn struct {
 	sender *sender // nil when the connection is not a socket
 
 	phase      phase
-	idle       atomic.Bool // between requests; then it closes drainGrace after a drain begins
-	readUntil  time.Time   // the current read deadline
-	writeUntil time.Time   // the current write deadline
-	bodyFrom   time.Time   // time of the first read of the body
-	bodyBytes  int64       // received since then
+	idle       atomic.Bool   // between requests; then it closes drainGrace after a drain begins
+	readUntil  time.Time     // the current read deadline
+	writeUntil time.Time     // the current write deadline
+	writeStall time.Duration // the stall time of writeUntil
+	bodyFrom   time.Time     // time of the first read of the body
+	bodyBytes  int64         // received since then
 }
 
 type phase uint8
@@ -107,7 +108,7 @@ func (c *conn) await(now time.Time) {
 		return
 	}
 	c.phase = waiting
-	c.armRead(now, c.e.cfg.IdleTimeout)
+	c.armRead(now, c.e.limits.Load().IdleTimeout)
 	c.idle.Store(true)
 	if c.e.draining.Load() {
 		c.armRead(now, drainGrace)
@@ -151,21 +152,21 @@ func (c *conn) Read(p []byte) (int, error) {
 	bound := limitStall
 	switch c.phase {
 	case inBody:
-		now, stall := time.Now(), c.e.cfg.StallTimeout
+		now, l := time.Now(), c.e.limits.Load()
 		if c.bodyFrom.IsZero() {
 			c.bodyFrom = now
 		}
-		left := c.bodyFrom.Add(stall + time.Duration(c.bodyBytes)*time.Second/time.Duration(c.e.cfg.UploadRate)).Sub(now)
+		left := c.bodyFrom.Add(l.StallTimeout + time.Duration(c.bodyBytes)*time.Second/time.Duration(l.UploadRate)).Sub(now)
 		if left <= 0 {
 			c.e.reached(limitUploadRate)
 			return 0, os.ErrDeadlineExceeded
 		}
-		if left < stall {
+		if left < l.StallTimeout {
 			bound = limitUploadRate
 		}
-		c.armRead(now, min(left, stall))
+		c.armRead(now, min(left, l.StallTimeout))
 	case inHead:
-		c.armRead(time.Now(), c.e.cfg.HeadTimeout)
+		c.armRead(time.Now(), c.e.limits.Load().HeadTimeout)
 		c.phase = inLongHead
 	}
 	n, err := c.nc.Read(p)
@@ -199,11 +200,11 @@ func (c *conn) armRead(now time.Time, d time.Duration) {
 
 // armWrite makes writes fail after the stall time.
 func (c *conn) armWrite(now time.Time) {
-	d := c.e.cfg.StallTimeout
-	if c.writeUntil.Sub(now) >= d-d/slack {
+	d := c.e.limits.Load().StallTimeout
+	if c.writeStall == d && c.writeUntil.Sub(now) >= d-d/slack {
 		return
 	}
-	c.writeUntil = now.Add(d)
+	c.writeStall, c.writeUntil = d, now.Add(d)
 	c.nc.SetWriteDeadline(c.writeUntil)
 }
 

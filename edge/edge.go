@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"slices"
 	"sync"
@@ -27,53 +26,21 @@ type Config struct {
 	Network netx.Network
 	Listen  []string // addresses; default ":80"
 
-	CacheBytes    int64   // memory for stored replies; default 64 MiB
-	CapacityBytes float64 // bytes that the machine can send in a second, for Load; 0 when unknown
-	MaxConns      int     // concurrent connections; default 10,000
-
-	HeadTimeout  time.Duration // for a whole request head from its first bytes; default 10 s
-	IdleTimeout  time.Duration // between requests; default 60 s
-	StallTimeout time.Duration // for a piece of a body, either way, of 32 KiB at most; default 30 s
-	DrainTimeout time.Duration // for running requests when closing; default 10 s
-
-	// StaleAfter is the time to wait for the origin before a stale reply is sent; default
-	// 2 s.
-	StaleAfter time.Duration
-	// UploadRate is the minimum average rate of a request body, in bytes a second, after
-	// the first stall time; default 512. Each upload holds one of the origin's permits,
-	// so it must not be able to hold it with very few bytes (Apache's mod_reqtimeout
-	// requires 500).
-	UploadRate     int64
-	MaxObjectBytes int64 // of a stored body; default a quarter of CacheBytes
-	MaxVariants    int   // stored for one URL; default 64
-	// RangeFillBytes is the maximum length of an object that is fetched whole for a range
-	// request; default 64 MiB. Of longer objects, such as films, clients mostly need few
-	// parts.
-	RangeFillBytes int64
-	// MaxFunctionRequestBytes bounds a request body that is passed to a function, which
-	// is held in memory; default 1 MiB.
-	MaxFunctionRequestBytes int64
-	// MaxFunctionResponseBytes bounds the body of a response that a function receives
-	// from next; default 16 MiB.
-	MaxFunctionResponseBytes int64
+	Limits
 
 	// Module returns the code of a function by its digest, for downloads under
 	// [ModulePath]. When nil, there are no downloads.
 	Module func(digest string) ([]byte, bool)
 
-	Origin  fetch.Config      // the edge sets its Name, Network and Changed
 	Logger  *slog.Logger      // default: no log
 	Metrics *metrics.Registry // default: a new registry
 }
-
-// defaultCacheBytes is the memory of a cache without a configured size.
-const defaultCacheBytes = 64 << 20
 
 func (c *Config) defaults() {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{":80"}
 	}
-	c.setLimits()
+	c.Limits.defaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -84,7 +51,8 @@ func (c *Config) defaults() {
 
 // Edge is one edge server. Use [New].
 type Edge struct {
-	cfg     Config
+	cfg     Config // without the limits
+	limits  atomic.Pointer[Limits]
 	name    string // "perto-gru-1"
 	timing  string // the Server-Timing entry that names the edge
 	sites   snapshot.Var[table]
@@ -98,8 +66,7 @@ type Edge struct {
 	listening atomic.Bool
 	draining  atomic.Bool
 	load      loadMeter
-	capacity  atomic.Uint64 // bytes a second, as a float64's bits; 0 when unknown
-	pieces    sync.Pool     // *[]byte of pieceBytes, for replies that are not stored
+	pieces    sync.Pool // *[]byte of pieceBytes, for replies that are not stored
 
 	base   context.Context // of fetches; it ends when the edge aborts them
 	cancel context.CancelFunc
@@ -118,27 +85,18 @@ func New(cfg Config) (*Edge, error) {
 		return nil, errors.New("edge: name or network missing")
 	}
 	cfg.defaults()
+	limits := cfg.Limits
+	cfg.Limits = Limits{}
 	e := &Edge{cfg: cfg, name: "perto-" + string(cfg.Name), timing: fmt.Sprintf("edge;desc=%q", string(cfg.Name)),
 		conns: make(map[*conn]struct{}), stop: make(chan struct{})}
 	e.base, e.cancel = context.WithCancel(context.Background())
-	e.cache = cache.New(cache.Config{MaxBytes: cfg.CacheBytes, MaxObjectBytes: cfg.MaxObjectBytes, MaxVariants: cfg.MaxVariants})
-	cfg.Origin.Name, cfg.Origin.Network, cfg.Origin.Changed = e.name, cfg.Network, e.originChanged
-	e.client = fetch.NewClient(cfg.Origin)
+	e.limits.Store(&limits)
+	e.cache = cache.New(limits.ofCache())
+	e.client = fetch.NewClient(fetch.Config{Name: e.name, Network: cfg.Network, Limits: limits.Origin, Changed: e.originChanged})
 	e.fetcher = fetch.NewFetcher(e.cache)
-	e.capacity.Store(math.Float64bits(cfg.CapacityBytes))
 	e.m.make(cfg.Metrics, e)
 	e.sites.Store(&table{})
 	return e, nil
-}
-
-// SetLimits replaces the memory of the cache, in bytes, and the capacity, in bytes a
-// second. Zero means the default, as in [Config]. A smaller cache evicts at once.
-func (e *Edge) SetLimits(cacheBytes int64, capacityBytes float64) {
-	if cacheBytes == 0 {
-		cacheBytes = defaultCacheBytes
-	}
-	e.cache.Resize(cache.Config{MaxBytes: cacheBytes, MaxObjectBytes: e.cfg.MaxObjectBytes})
-	e.capacity.Store(math.Float64bits(capacityBytes))
 }
 
 // SetSites replaces the sites. Running requests finish with the old sites. Stored
@@ -292,7 +250,7 @@ func (e *Edge) drain() {
 		c.drain()
 	}
 	e.mu.Unlock()
-	cut := time.AfterFunc(e.cfg.DrainTimeout, func() {
+	cut := time.AfterFunc(e.limits.Load().DrainTimeout, func() {
 		e.cancel()
 		e.client.Abort()
 		e.mu.Lock()
@@ -348,7 +306,7 @@ func (e *Edge) admit(nc net.Conn) *conn {
 	c := newConn(e, nc)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.conns) >= e.cfg.MaxConns {
+	if len(e.conns) >= e.limits.Load().MaxConns {
 		return nil
 	}
 	e.conns[c] = struct{}{}

@@ -269,7 +269,7 @@ func TestSlowClientDelaysNoOther(t *testing.T) {
 		}
 		// After one write filled the connection, the client reads nothing for longer than
 		// the write timeout.
-		time.Sleep(3 * b.edge.cfg.StallTimeout)
+		time.Sleep(3 * b.edge.limits.Load().StallTimeout)
 		if n := b.metric("perto_http_connections"); n != 0 {
 			b.Errorf("%v connections are open, want the slow one cut", n)
 		}
@@ -292,7 +292,7 @@ func TestTooLargeReplyPassesThrough(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, Config{CacheBytes: 1 << 20}, origin, func(b *bubble) {
+			inBubble(t, Config{Limits: Limits{CacheBytes: 1 << 20}}, origin, func(b *bubble) {
 				c, br := b.dial()
 				defer c.Close()
 				io.WriteString(c, get)
@@ -341,7 +341,7 @@ func TestSlowHeadsAndIdleConnectionsEnd(t *testing.T) {
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
-	inBubble(t, Config{MaxConns: 2}, cached("hello"), func(b *bubble) {
+	inBubble(t, Config{Limits: Limits{MaxConns: 2}}, cached("hello"), func(b *bubble) {
 		one, _ := b.dial()
 		two, _ := b.dial()
 		defer one.Close()
@@ -413,7 +413,7 @@ func TestCloseLetsRunningRequestsFinish(t *testing.T) {
 
 func TestCloseWaitsForDrainTimeout(t *testing.T) {
 	origin := func(w http.ResponseWriter, q *http.Request) { <-q.Context().Done() }
-	inBubble(t, Config{DrainTimeout: 5 * time.Second}, origin, func(b *bubble) {
+	inBubble(t, Config{Limits: Limits{DrainTimeout: 5 * time.Second}}, origin, func(b *bubble) {
 		c, br := b.dial()
 		defer c.Close()
 		io.WriteString(c, get)

@@ -300,7 +300,7 @@ func (r *request) miss() state {
 	w.Alone = r.q.Known&http1.HasCacheControl != 0 && r.q.Header.Contains("cache-control", "no-store")
 	ranged := r.q.Known&http1.HasRange != 0
 	if ranged {
-		w.MostBytes = r.e.cfg.RangeFillBytes
+		w.MostBytes = r.e.limits.Load().RangeFillBytes
 		if r.stale == nil && (w.Alone || r.q.Known&http1.HasAuthorization != 0 || r.e.fetcher.PassesRanges(w)) {
 			r.detail = "range"
 			return stPass
@@ -359,7 +359,7 @@ func (r *request) fetch(w *fetch.Want) (got fetch.Got, late bool, err error) {
 	// buffer.
 	w.Request.Header = w.Request.Header.Clone()
 	w.Exchange.Header, w.Exchange.Interim, w.Failed = w.Request.Header, nil, r.failedLater()
-	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.cfg.StaleAfter)
+	return r.e.fetcher.FetchWithin(r.e.base, w, r.e.limits.Load().StaleAfter)
 }
 
 // mayUseStale reports whether the stale object may be sent when the origin fails.

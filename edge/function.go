@@ -184,7 +184,7 @@ func (r *request) functionRequest() (*FunctionRequest, state) {
 	if r.q.ContentLength == 0 || r.readsOnly() {
 		return q, stDone
 	}
-	most := r.e.cfg.MaxFunctionRequestBytes
+	most := r.e.limits.Load().MaxFunctionRequestBytes
 	if r.q.ContentLength > most {
 		r.e.reached(limitFunctionRequest)
 		return nil, r.fail(413, Refused, "body too large for a function")
@@ -265,7 +265,7 @@ func (r *request) collect() (*FunctionResponse, error) {
 				if err == io.EOF {
 					return a, nil
 				}
-				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.cfg.MaxFunctionResponseBytes {
+				if a.Body = append(a.Body, p...); err == nil && int64(len(a.Body)) > r.e.limits.Load().MaxFunctionResponseBytes {
 					err = r.e.responseTooLarge()
 				}
 				if err != nil {
@@ -274,7 +274,7 @@ func (r *request) collect() (*FunctionResponse, error) {
 			}
 		}
 		chunks, size, _ := o.Body.Whole()
-		if size > r.e.cfg.MaxFunctionResponseBytes {
+		if size > r.e.limits.Load().MaxFunctionResponseBytes {
 			return nil, r.e.responseTooLarge()
 		}
 		if len(chunks) == 1 {
@@ -319,8 +319,9 @@ func (e *Edge) responseTooLarge() error {
 }
 
 func (e *Edge) readResponse(r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, e.cfg.MaxFunctionResponseBytes+1))
-	if err == nil && int64(len(body)) > e.cfg.MaxFunctionResponseBytes {
+	most := e.limits.Load().MaxFunctionResponseBytes
+	body, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(body)) > most {
 		err = e.responseTooLarge()
 	}
 	return body, err

@@ -202,7 +202,7 @@ func TestSlowUploadEnds(t *testing.T) {
 		io.Copy(io.Discard, br)
 		c.Close()
 		sending.Wait()
-		if d := time.Since(begin); d > 3*b.edge.cfg.StallTimeout {
+		if d := time.Since(begin); d > 3*b.edge.limits.Load().StallTimeout {
 			b.Errorf("it lasted %v", d)
 		}
 		if h := b.edge.Origins(); h[0].Running != 0 {

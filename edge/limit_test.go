@@ -68,26 +68,72 @@ func TestLimitsAreCountedByKey(t *testing.T) {
 			b.ask(fmt.Sprintf(ask, "/b"))
 		}, ""},
 	} {
-		t.Run(tt.key, func(t *testing.T) {
-			cfg := Config{}
-			tt.set(&cfg)
-			inBubble(t, cfg, origin, func(b *bubble) {
-				b.withFunctions(Function{Path: "/fn", Handle: read})
-				if tt.do == nil {
-					tt.do = func(b *bubble) {
-						if got := b.ask(fmt.Sprintf(ask, "/a")); !strings.Contains(got, tt.want) {
-							b.Errorf("got %q", got)
-						}
+		run := func(cfg Config, begin func(b *bubble)) func(t *testing.T) {
+			return func(t *testing.T) {
+				inBubble(t, cfg, origin, func(b *bubble) {
+					begin(b)
+					b.withFunctions(Function{Path: "/fn", Handle: read})
+					name := `perto_limit_reached_total{limit="` + tt.key + `"}`
+					before := b.metric(name)
+					if tt.do != nil {
+						tt.do(b)
+					} else if got := b.ask(fmt.Sprintf(ask, "/a")); !strings.Contains(got, tt.want) {
+						b.Errorf("got %q", got)
 					}
-				}
-				name := `perto_limit_reached_total{limit="` + tt.key + `"}`
-				before := b.metric(name)
-				tt.do(b)
-				if n := b.metric(name) - before; n != 1 {
-					b.Errorf("%s: %v, want 1", name, n)
-				}
-				time.Sleep(time.Minute) // the origin's handlers end
-			})
-		})
+					if n := b.metric(name) - before; n != 1 {
+						b.Errorf("%s: %v, want 1", name, n)
+					}
+					time.Sleep(time.Minute) // the origin's handlers end
+				})
+			}
+		}
+		cfg := Config{}
+		tt.set(&cfg)
+		t.Run(tt.key, run(cfg, func(*bubble) {}))
+		t.Run(tt.key+" of a running edge", run(Config{}, func(b *bubble) { b.edge.SetLimits(cfg.Limits) }))
 	}
+}
+
+// TestLimitsChangeOfAKeptConnection changes limits between two requests of a connection.
+// Its deadlines from before are longer than the new limits.
+func TestLimitsChangeOfAKeptConnection(t *testing.T) {
+	body := strings.Repeat("x", 4<<20)
+	inBubble(t, Config{}, cached(body), func(b *bubble) {
+		open := func(write bool) (d time.Duration) {
+			c, br := b.dial()
+			defer c.Close()
+			receive := func() string {
+				b.Helper()
+				io.WriteString(c, get)
+				res, err := http.ReadResponse(br, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, res.Body); err != nil {
+					b.Error(err)
+				}
+				return res.Header.Get("Cache-Status")
+			}
+			b.edge.SetLimits(Limits{})
+			receive()
+			b.edge.SetLimits(Limits{StallTimeout: 2 * time.Second, IdleTimeout: 3 * time.Second})
+			if got := receive(); !strings.Contains(got, "; hit") {
+				b.Errorf("Cache-Status %q: the cache is lost", got)
+			}
+			begin := time.Now()
+			if write {
+				io.WriteString(c, get) // its reply is not read
+			}
+			for b.metric("perto_http_connections") != 0 && time.Since(begin) < time.Minute {
+				time.Sleep(100 * time.Millisecond)
+			}
+			return time.Since(begin)
+		}
+		if d := open(false); d < 2*time.Second || d > 4*time.Second {
+			b.Errorf("the idle connection closed after %v, want 3s", d)
+		}
+		if d := open(true); d < time.Second || d > 5*time.Second {
+			b.Errorf("the connection of a client that reads nothing closed after %v, want 2s", d)
+		}
+	})
 }

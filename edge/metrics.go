@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,10 +92,11 @@ func (e *Edge) Load() float64 {
 	e.mu.Lock()
 	conns := len(e.conns)
 	e.mu.Unlock()
-	load := float64(conns) / float64(e.cfg.MaxConns)
+	l := e.limits.Load()
+	load := float64(conns) / float64(l.MaxConns)
 	rate := e.load.bytesPerSecond(time.Now())
-	if capacity := math.Float64frombits(e.capacity.Load()); capacity > 0 {
-		load = max(load, rate/capacity)
+	if l.CapacityBytes > 0 {
+		load = max(load, rate/l.CapacityBytes)
 	}
 	return load
 }

@@ -122,7 +122,7 @@ func TestSeekDoesNotWaitForFill(t *testing.T) {
 func TestRangeOfTooLargeObjectIsForwarded(t *testing.T) {
 	body := digits(4 << 20)
 	var asked []string
-	inBubble(t, Config{CacheBytes: 8 << 20}, slowOrigin(body, true, &asked), func(b *bubble) {
+	inBubble(t, Config{Limits: Limits{CacheBytes: 8 << 20}}, slowOrigin(body, true, &asked), func(b *bubble) {
 		for i, want := range []string{"too-large", "range"} {
 			got, story, status, took := b.askRange("bytes=0-9")
 			if got != body[:10] || status != 206 || took != 0 || !strings.HasSuffix(story, "; detail="+want) {
@@ -137,7 +137,7 @@ func TestRangeOfTooLargeObjectIsForwarded(t *testing.T) {
 	// Without a length, the size is detected while the body arrives. A client that waits
 	// for a range of it then receives the whole.
 	asked = nil
-	inBubble(t, Config{CacheBytes: 1 << 20}, slowOrigin(body, false, &asked), func(b *bubble) {
+	inBubble(t, Config{Limits: Limits{CacheBytes: 1 << 20}}, slowOrigin(body, false, &asked), func(b *bubble) {
 		if got, story, status, _ := b.askRange("bytes=0-1000000"); got != body || status != 200 {
 			b.Errorf("%d, %d bytes; %s", status, len(got), story)
 		}

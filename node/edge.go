@@ -48,15 +48,19 @@ func (n *Node) setSites() {
 
 // edgeConfig returns the configuration of an edge.
 func edgeConfig(cfg *Config, capacity uint64, host *functionHost, n *Node) edge.Config {
-	l := &cfg.Local.Limits
 	return edge.Config{Name: perto.Replica(cfg.Local.Name), Network: cfg.Network, Listen: cfg.Local.HTTP,
-		CacheBytes: int64(cfg.Local.CacheBytes), CapacityBytes: float64(capacity) / 8, Module: host.store.Module,
-		Logger: cfg.Logger, Metrics: n.metrics,
+		Limits: edgeLimits(&cfg.Local, capacity), Module: host.store.Module, Logger: cfg.Logger, Metrics: n.metrics}
+}
+
+// edgeLimits returns the limits of an edge. capacity is in bits a second.
+func edgeLimits(local *config.Local, capacity uint64) edge.Limits {
+	l := &local.Limits
+	return edge.Limits{CacheBytes: int64(local.CacheBytes), CapacityBytes: float64(capacity) / 8,
 		MaxConns: l.Connections, HeadTimeout: l.Head, IdleTimeout: l.Idle, StallTimeout: l.Stall, DrainTimeout: l.Drain,
 		UploadRate: int64(l.UploadRate), MaxObjectBytes: int64(l.Object), RangeFillBytes: int64(l.RangeFill), MaxVariants: l.Variants,
 		MaxFunctionRequestBytes: int64(l.FunctionRequest), MaxFunctionResponseBytes: int64(l.FunctionReply), StaleAfter: l.StaleAfter,
-		Origin: fetch.Config{Limits: fetch.Limits{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
-			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}}
+		Origin: fetch.Limits{ConnectTimeout: l.OriginConnect, ReplyTimeout: l.OriginFirstByte, StallTimeout: l.OriginStall,
+			IdleTimeout: l.OriginIdle, QueueTimeout: l.OriginQueue, MaxExchanges: l.OriginExchanges, MaxIdle: l.OriginIdleConnections}}
 }
 
 // zoneHosts returns the names in zones that lead to services by CNAME, also with "*".

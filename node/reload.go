@@ -114,7 +114,7 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 	}
 	if n.edge != nil {
 		_, capacity := edgeOf(&cfg.World, cfg.Local.Name)
-		n.edge.SetLimits(int64(cfg.Local.CacheBytes), float64(capacity)/8)
+		n.edge.SetLimits(edgeLimits(&cfg.Local, capacity))
 		n.setting.Lock()
 		n.hosts = hosts
 		n.setting.Unlock()

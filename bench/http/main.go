@@ -44,7 +44,7 @@ func main() {
 		logger.Error("sites", "err", err)
 		os.Exit(2)
 	}
-	e, err := edge.New(edge.Config{Name: "bench-1", Network: new(netx.OS), Listen: []string{*listen}, CacheBytes: *mib << 20, Logger: logger})
+	e, err := edge.New(edge.Config{Name: "bench-1", Network: new(netx.OS), Listen: []string{*listen}, Limits: edge.Limits{CacheBytes: *mib << 20}, Logger: logger})
 	if err != nil {
 		logger.Error("edge", "err", err)
 		os.Exit(1)
