@@ -1,7 +1,6 @@
 package dnsserver
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -49,22 +48,8 @@ func addrOf(a net.Addr) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// Limits bounds DNS over TCP (RFC 7766, section 6.2).
-type Limits struct {
-	Connections int           // at a time; default 1,000
-	PerClient   int           // of one IPv4 address or IPv6 /64; default 100
-	Idle        time.Duration // between queries of a connection; default 10 s
-	Write       time.Duration // for a response that the client does not read; default 5 s
-}
-
-func (l *Limits) defaults() {
-	l.Connections, l.PerClient = cmp.Or(l.Connections, 1000), cmp.Or(l.PerClient, 100)
-	l.Idle, l.Write = cmp.Or(l.Idle, 10*time.Second), cmp.Or(l.Write, 5*time.Second)
-}
-
 // connections are the TCP connections of a server.
 type connections struct {
-	limits  *Limits
 	mu      sync.Mutex
 	open    map[net.Conn]*tcpState
 	clients map[netip.Prefix]int // open connections of each
@@ -99,7 +84,7 @@ func (s *Server) serveStreams(l net.Listener) {
 			continue
 		}
 		source := addrOf(conn.RemoteAddr())
-		state, result := s.conns.add(conn, source)
+		state, result := s.conns.add(conn, source, s.limits.Load())
 		s.tcpResult(result, source)
 		if state == nil {
 			conn.Close()
@@ -118,7 +103,7 @@ func (s *Server) serveStreams(l net.Listener) {
 func (s *Server) serveStream(conn net.Conn, source netip.Addr, state *tcpState) {
 	in, out := make([]byte, usualPacket), make([]byte, 0, usualPacket)
 	for {
-		conn.SetReadDeadline(time.Now().Add(s.cfg.Limits.Idle))
+		conn.SetReadDeadline(time.Now().Add(s.limits.Load().Idle))
 		if s.closing.Load() { // checked after the deadline is set: Close wakes connections once
 			return
 		}
@@ -144,7 +129,7 @@ func (s *Server) serveStream(conn net.Conn, source netip.Addr, state *tcpState) 
 		}
 		message := out[:2+len(reply)]
 		binary.BigEndian.PutUint16(message, uint16(len(reply)))
-		conn.SetWriteDeadline(time.Now().Add(s.cfg.Limits.Write))
+		conn.SetWriteDeadline(time.Now().Add(s.limits.Load().Write))
 		if _, err := conn.Write(message); err != nil {
 			return
 		}

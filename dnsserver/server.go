@@ -30,8 +30,9 @@ type Config struct {
 
 // Server answers DNS queries over UDP and TCP from the newest [View].
 type Server struct {
-	cfg  Config
-	view atomic.Pointer[View]
+	cfg    Config
+	view   atomic.Pointer[View]
+	limits atomic.Pointer[Limits] // in place of cfg.Limits
 
 	packets []net.PacketConn
 	streams []net.Listener
@@ -53,9 +54,8 @@ func New(cfg Config) *Server {
 	if cfg.Metrics == nil {
 		cfg.Metrics = metrics.New()
 	}
-	cfg.Limits.defaults()
 	s := &Server{cfg: cfg}
-	s.conns.limits = &s.cfg.Limits
+	s.SetLimits(cfg.Limits)
 	s.received = cfg.Metrics.CounterSet("perto_dns_received_total", "DNS messages received, by transport.", "transport", transportNames[:]...)
 	s.answered = cfg.Metrics.CounterSet("perto_dns_queries_total", "DNS queries, by outcome.", "outcome", outcomeNames[:]...)
 	s.accepted = cfg.Metrics.CounterSet("perto_dns_tcp_connections_total", "New TCP connections, by result.", "result", tcpResultNames[:]...)

@@ -44,16 +44,16 @@ func clientOf(a netip.Addr) netip.Prefix {
 // connections. When all places are taken, the connection with the longest idle time is
 // closed (RFC 7766, section 6.2.3). If some client has several connections, the client
 // with the most loses one.
-func (c *connections) add(conn net.Conn, source netip.Addr) (*tcpState, tcpResult) {
+func (c *connections) add(conn net.Conn, source netip.Addr, l *Limits) (*tcpState, tcpResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state := &tcpState{client: clientOf(source)}
 	state.end()
-	if c.clients[state.client] >= c.limits.PerClient {
+	if c.clients[state.client] >= l.PerClient {
 		return nil, tcpManyClient
 	}
 	result := tcpAccepted
-	if len(c.open) >= c.limits.Connections {
+	if len(c.open) >= l.Connections {
 		victim := c.longestIdle()
 		if victim == nil {
 			return nil, tcpFull

@@ -25,12 +25,12 @@ func (c *closedConn) Close() error { c.closed = true; return nil }
 func TestIdleConnectionsGiveUpTheirPlaces(t *testing.T) {
 	var limits Limits
 	limits.defaults()
-	c := connections{limits: &limits}
+	var c connections
 	greedy, calm := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	add := func(a netip.Addr, want tcpResult) (*closedConn, *tcpState) {
 		t.Helper()
 		conn := &closedConn{}
-		state, got := c.add(conn, a)
+		state, got := c.add(conn, a, &limits)
 		if got != want {
 			t.Fatalf("connection %d of %s: got %s, want %s", c.count(), a, tcpResultNames[got], tcpResultNames[want])
 		}
