@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -36,7 +37,7 @@ func (m Mistakes) Error() string {
 	for _, x := range m {
 		fmt.Fprintf(&b, "\n%s:%d:%d: %s", x.File, x.Line, x.Column, x.Message)
 		if x.Source != "" {
-			number := fmt.Sprint(x.Line)
+			number := strconv.Itoa(x.Line)
 			// Keep tabs, so that the caret is under its column.
 			pad := strings.Map(func(r rune) rune {
 				if r == '\t' {

@@ -68,9 +68,10 @@ func (s *Server) handle(packet []byte, source netip.Addr, t transport, out []byt
 		return s.fail(packet, &q, t, out, wire.RcodeNotImp, outcomeNotImp)
 	case wire.BadVers:
 		return s.fail(packet, &q, t, out, wire.RcodeBadVers, outcomeBadVers)
+	default: // wire.Drop
+		s.answered[outcomeDropped].Inc()
+		return nil
 	}
-	s.answered[outcomeDropped].Inc()
-	return nil
 }
 
 func (s *Server) fail(packet []byte, q *wire.Query, t transport, out []byte, rcode int, o outcome) []byte {
@@ -107,6 +108,7 @@ func (s *Server) query(packet []byte, q *wire.Query, source netip.Addr, t transp
 	}
 	o, scope := outcomeAnswer, uint8(0)
 	switch found.Kind {
+	case zone.Answer, zone.Alias:
 	case zone.NoData:
 		o = outcomeNoData
 	case zone.NXDomain: // also for the last name of a chain (RFC 6604, section 3)

@@ -45,6 +45,7 @@ func (s *Server) slow(packet []byte, source netip.Addr, t transport, out []byte)
 				return s.query(repacked, &q, source, t, out)
 			case wire.BadVers:
 				return s.fail(repacked, &q, t, out, wire.RcodeBadVers, outcomeBadVers)
+			default: // still unusual
 			}
 		}
 		s.answered[outcomeFormErr].Inc()

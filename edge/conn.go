@@ -168,6 +168,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	case inHead:
 		c.armRead(time.Now(), c.e.limits.Load().HeadTimeout)
 		c.phase = inLongHead
+	case waiting, inLongHead: // the deadline is set
 	}
 	n, err := c.nc.Read(p)
 	if c.phase == inBody && err != nil && errors.Is(err, os.ErrDeadlineExceeded) {

@@ -99,6 +99,7 @@ func (r *request) part(size int64) (first, length int64, status int) {
 			return first, length, 206
 		case rfc9111.Unsatisfiable:
 			return 0, 0, 416
+		case rfc9111.WholeBody:
 		}
 	}
 	return 0, size, o.Status

@@ -84,15 +84,15 @@ func (r *request) begin(now time.Time) {
 
 // run takes the request through its states.
 func (r *request) run() {
-	switch s := r.follow(r.recv()); s {
-	case stDeliver:
+	if r.follow(r.recv()) == stDeliver {
 		r.deliver()
-	case stSynth:
+	} else {
 		r.synth()
 	}
 }
 
-// follow takes the request from state s to the state that sends the reply.
+// follow takes the request from state s to the state that sends the reply: stDeliver or
+// stSynth.
 func (r *request) follow(s state) state {
 	for s != stDeliver && s != stSynth {
 		switch s {
@@ -110,6 +110,8 @@ func (r *request) follow(s state) state {
 			s = r.miss()
 		case stPass:
 			s = r.pass()
+		default:
+			panic("edge: no way leads on from this state")
 		}
 	}
 	return s
@@ -249,6 +251,7 @@ func (r *request) lookup() state {
 			r.object, r.outcome, r.detail = o, HitStale, "stale-while-revalidate"
 			r.refresh()
 			return stHit
+		case rfc9111.StaleForError, rfc9111.MustValidate: // the origin decides
 		}
 		r.stale, r.forward = o, ForwardStale
 		if o.Policy.TTL(r.now) > 0 && o.Policy.Flags&rfc9111.NoCache == 0 {

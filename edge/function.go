@@ -250,11 +250,11 @@ func (r *request) collect() (*FunctionResponse, error) {
 		o := r.object
 		a := &FunctionResponse{Status: o.Status, Header: o.Header}
 		if age := int64(o.Policy.Age(r.now) / time.Second); age > 0 {
-			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
+			a.Header = append(slices.Clip(a.Header), fields.Field{Name: []byte("Age"), Value: fmt.Append(nil, age)})
 		}
-		a.Header = append(a.Header[:len(a.Header):len(a.Header)], r.own...)
+		a.Header = append(slices.Clip(a.Header), r.own...)
 		if n := o.Body.Length(); r.isHEAD() && n >= 0 {
-			a.Header = append(a.Header[:len(a.Header):len(a.Header)], fields.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, n, 10)})
+			a.Header = append(slices.Clip(a.Header), fields.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, n, 10)})
 		}
 		if !r.hasBody(a.Status) {
 			return a, nil

@@ -46,6 +46,7 @@ func (e *Edge) reachedBy(c fetch.Cause) {
 		e.reached(limitOriginStall)
 	case fetch.Busy:
 		e.reached(limitOriginQueue)
+	default: // no limit of ours
 	}
 }
 

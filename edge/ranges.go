@@ -94,9 +94,10 @@ func (r *request) deliverPart() (done bool, err error) {
 		r.status = 416
 		head = appendContentRange(r.appendObjectHead(head, 416), 0, 0, size)
 		return true, r.stream(head, 416, 0, nil)
+	default:
+		r.status = o.Status
+		return false, nil
 	}
-	r.status = o.Status
-	return false, nil
 }
 
 // follow returns a function that returns length bytes of a body from offset first on,

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	maps0 "maps"
 
 	"perto"
 	"perto/console"
@@ -39,9 +40,7 @@ func (l *Lab) Purge(ctx context.Context, p console.Purge) (map[perto.Replica]int
 			err = failed // another edge may serve the URL
 			continue
 		}
-		for name, count := range objects {
-			out[name] = count
-		}
+		maps0.Copy(out, objects)
 	}
 	if len(out) > 0 {
 		err = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,12 +122,7 @@ func serves(s *config.Service, pop perto.PoP) bool {
 	if len(s.Map.PoPs) == 0 {
 		return true
 	}
-	for _, p := range s.Map.PoPs {
-		if p == pop {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Map.PoPs, pop)
 }
 
 // edgeOf returns the PoP and the capacity, in bits per second, of an edge.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -182,7 +183,7 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	for _, c := range x.Candidates {
 		band := "-"
 		if c.Band >= 0 {
-			band = fmt.Sprint(c.Band)
+			band = strconv.Itoa(c.Band)
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
 	}

@@ -109,7 +109,7 @@ type configFmtCmd struct {
 }
 
 // Run formats a file in place.
-func (c *configFmtCmd) Run(e *env) error {
+func (c *configFmtCmd) Run(*env) error {
 	src, err := os.ReadFile(c.File)
 	if err != nil {
 		return &perto.Error{Op: "format", Path: c.File, Kind: perto.KindInvalid, Err: err}
@@ -221,7 +221,7 @@ type geodataExportCmd struct {
 }
 
 // Run exports a map.
-func (c *geodataExportCmd) Run(e *env) error {
+func (c *geodataExportCmd) Run(*env) error {
 	m, err := node.OpenMap(c.Database)
 	if err != nil {
 		return err

@@ -128,7 +128,7 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 	addresses := d.ask("  Public addresses, separated by commas", "", func(s string) error {
 		_, err := config.ParseMachine("x=x=" + strings.ReplaceAll(s, " ", ""))
 		if err != nil {
-			for _, a := range strings.Split(s, ",") {
+			for a := range strings.SplitSeq(s, ",") {
 				if _, err := netip.ParseAddr(strings.TrimSpace(a)); err != nil {
 					return fmt.Errorf("%q is not an IP address", a)
 				}

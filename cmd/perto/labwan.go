@@ -287,7 +287,7 @@ type wanJoinCmd struct {
 }
 
 // Run adds the routes and then executes the command in this process.
-func (c *wanJoinCmd) Run(e *env) error {
+func (c *wanJoinCmd) Run(*env) error {
 	command := c.Command
 	if command[0] == "--" {
 		command = command[1:]

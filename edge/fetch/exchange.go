@@ -249,7 +249,7 @@ func (o *member) head(x *Exchange) ([]byte, error) {
 	if o.host != "" {
 		host = o.host
 	}
-	h := x.Header[:len(x.Header):len(x.Header)]
+	h := slices.Clip(x.Header)
 	h = append(h, fields.Of("Via", x.Via+" "+name, "CDN-Loop", name)...)
 	h = append(h, x.origin(o.forwarded)...)
 	b, err := http1.AppendRequestHead(make([]byte, 0, 1024), []byte(x.Method), []byte(x.Target), []byte(host), h)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -352,7 +353,7 @@ func (f *Fetcher) conditional(w *Want) *Exchange {
 		return &x
 	}
 	etag, modified := rfc9111.Validators(w.Stale.Header)
-	x.Header = x.Header[:len(x.Header):len(x.Header)]
+	x.Header = slices.Clip(x.Header)
 	if etag != nil {
 		x.Header = append(x.Header, fields.Field{Name: []byte("If-None-Match"), Value: etag})
 	}
@@ -371,7 +372,7 @@ func (f *Fetcher) freshen(w *Want, r *Reply, fl *flight) (o *cache.Object, own f
 		RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
 	aged := merged
 	if age, ok := r.Header.Get("age"); ok {
-		aged.Header = append(merged.Header[:len(merged.Header):len(merged.Header)], fields.Field{Name: []byte("Age"), Value: age})
+		aged.Header = append(slices.Clip(merged.Header), fields.Field{Name: []byte("Age"), Value: age})
 	}
 	policy, why := rfc9111.Decide(w.Request, aged)
 	o = &cache.Object{Key: old.Key, Status: old.Status, Reason: old.Reason, Policy: policy, Body: old.Body, Selector: old.Selector}

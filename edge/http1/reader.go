@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -180,7 +181,7 @@ func (r *Reader) ReadRequest(q *Request) error {
 func (r *Reader) ReadResponse(s *Response, toHEAD bool) error {
 	b, err := r.head()
 	if err != nil {
-		if refusal, ok := err.(Refusal); ok && refusal == TargetTooLong {
+		if errors.Is(err, TargetTooLong) {
 			return BadStatusLine
 		}
 		return err

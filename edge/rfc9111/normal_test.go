@@ -2,6 +2,7 @@ package rfc9111
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestCanonicalFieldsSelectLikeRequest(t *testing.T) {
 		{"Foo", "a,,b", "a,,b"},
 	} {
 		h := fields.Of(tc.name, tc.value)
-		sent := Canonical(h[:len(h):len(h)])
+		sent := Canonical(slices.Clip(h))
 		got, _ := sent.Get(string(bytes.ToLower([]byte(tc.name))))
 		if tc.want != "" && string(got) != tc.want {
 			t.Errorf("%s: %s: got %q, want %q", tc.name, tc.value, got, tc.want)
@@ -36,7 +37,7 @@ func TestCanonicalFieldsSelectLikeRequest(t *testing.T) {
 		if !s.Match(sent) {
 			t.Errorf("%s: %s: its form for the origin, %q, selects another reply", tc.name, tc.value, got)
 		}
-		if again := Canonical(sent[:len(sent):len(sent)]); !bytes.Equal(again.Append(nil), sent.Append(nil)) {
+		if again := Canonical(slices.Clip(sent)); !bytes.Equal(again.Append(nil), sent.Append(nil)) {
 			t.Errorf("%s: %s: %q became %q", tc.name, tc.value, sent.Append(nil), again.Append(nil))
 		}
 	}

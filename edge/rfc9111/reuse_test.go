@@ -216,7 +216,7 @@ func TestRFC9110_13_1_5_IfRange(t *testing.T) {
 }
 
 func FuzzRange(f *testing.F) {
-	for _, s := range strings.Fields("bytes=0-1 bytes=-5 bytes=5- bytes=0-0,1-1 bytes=9223372036854775807-") {
+	for s := range strings.FieldsSeq("bytes=0-1 bytes=-5 bytes=5- bytes=0-0,1-1 bytes=9223372036854775807-") {
 		f.Add([]byte(s), int64(10))
 	}
 	f.Fuzz(func(t *testing.T, v []byte, size int64) {

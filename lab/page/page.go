@@ -252,10 +252,8 @@ func (p *Page) edgeAt(address string) (name string, at perto.Place, ok bool) {
 	}
 	for _, pop := range p.Config.PoPs {
 		for _, e := range pop.Edges {
-			for _, own := range e.Addresses {
-				if own == a {
-					return string(e.Name), pop.Place, true
-				}
+			if slices.Contains(e.Addresses, a) {
+				return string(e.Name), pop.Place, true
 			}
 		}
 	}

@@ -21,20 +21,20 @@ type Region struct {
 // ParseRegion reads "NAME=PREFIX[,PREFIX...]@PLACE". place finds a place by its name.
 // Errors are of KindInvalid, or those of place.
 func ParseRegion(text string, place func(query string) (perto.Place, error)) (Region, error) {
-	fail := func(err error) (Region, error) {
-		return Region{}, &perto.Error{Op: "read region", Path: text, Kind: perto.KindInvalid, Err: err,
+	fail := func(err error) error {
+		return &perto.Error{Op: "read region", Path: text, Kind: perto.KindInvalid, Err: err,
 			Hint: `it takes NAME=PREFIX@PLACE, such as "gru=198.18.1.0/24@São Paulo, BR"`}
 	}
 	name, rest, ok := strings.Cut(text, "=")
 	prefixes, where, ok2 := strings.Cut(rest, "@")
 	if !ok || !ok2 || name == "" {
-		return fail(errors.New("the name, the prefix or the place is missing"))
+		return Region{}, fail(errors.New("the name, the prefix or the place is missing"))
 	}
 	r := Region{Name: name}
 	for p := range strings.SplitSeq(prefixes, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(p))
 		if err != nil {
-			return fail(fmt.Errorf("%q is no prefix", p))
+			return Region{}, fail(fmt.Errorf("%q is no prefix", p))
 		}
 		r.Prefixes = append(r.Prefixes, prefix)
 	}

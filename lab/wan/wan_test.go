@@ -111,8 +111,6 @@ func (b *bed) must(t *testing.T, c Change) {
 	}
 }
 
-func pointer[T any](v T) *T { return &v }
-
 func TestPacketsTakeTheGreatCircle(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bed) {
 		b.Send(datagram("198.18.1.10", "198.18.3.10", 1, 13, 100))
@@ -160,7 +158,7 @@ func TestJitterKeepsTheOrderOfAFlow(t *testing.T) {
 	}{{"in order", false}, {"reorder", true}} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, Config{Seed: 3}, func(t *testing.T, b *bed) {
-				b.must(t, Change{From: "gru", To: "fra", Delay: pointer(50 * time.Millisecond), Jitter: pointer(20 * time.Millisecond), Reorder: &test.reorder})
+				b.must(t, Change{From: "gru", To: "fra", Delay: new(50 * time.Millisecond), Jitter: new(20 * time.Millisecond), Reorder: &test.reorder})
 				b.toFra(n, 100)
 				b.Send(datagram("198.18.1.10", "198.18.2.10", 2000, n, 100)) // another flow, the last to come
 				time.Sleep(time.Second)
@@ -187,7 +185,7 @@ func TestJitterKeepsTheOrderOfAFlow(t *testing.T) {
 func TestLossIsDrawnFromTheSeed(t *testing.T) {
 	draw := func(seed uint64) (got []arrival) {
 		inBubble(t, Config{Seed: seed}, func(t *testing.T, b *bed) {
-			b.must(t, Change{From: "gru", Loss: pointer(0.2)})
+			b.must(t, Change{From: "gru", Loss: new(0.2)})
 			b.toFra(1000, 100)
 			time.Sleep(time.Second)
 			got = b.arrived()
@@ -211,7 +209,7 @@ func TestLossIsDrawnFromTheSeed(t *testing.T) {
 
 func TestBandwidthSpacesPackets(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bed) {
-		b.must(t, Change{From: "gru", To: "fra", Delay: pointer(time.Duration(0)), Bandwidth: pointer(uint64(8_000_000))})
+		b.must(t, Change{From: "gru", To: "fra", Delay: new(time.Duration(0)), Bandwidth: new(uint64(8_000_000))})
 		b.toFra(400, 1000) // a millisecond each; the queue takes 300 ms
 		time.Sleep(time.Second)
 		got := b.arrived()
@@ -252,7 +250,7 @@ func TestCutIsSilentAndResetRestores(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bed) {
 		start := b.State()
 		b.toFra(3, 100)
-		b.must(t, Change{From: "fra", Cut: pointer(true)}) // while they are in flight
+		b.must(t, Change{From: "fra", Cut: new(true)}) // while they are in flight
 		b.toFra(2, 100)
 		b.Send(datagram("198.18.1.10", "198.18.3.10", 1, 7, 100))
 		time.Sleep(time.Second)
@@ -262,7 +260,7 @@ func TestCutIsSilentAndResetRestores(t *testing.T) {
 		if p := b.State().Pairs[0]; p.Counters.Cut != 5 || !p.IsCut {
 			t.Errorf("pair is %+v", p)
 		}
-		b.must(t, Change{From: "gru", Delay: pointer(time.Second), Jitter: pointer(time.Second), Loss: pointer(1.0), Bandwidth: pointer(uint64(1000)), Reorder: pointer(true)})
+		b.must(t, Change{From: "gru", Delay: new(time.Second), Jitter: new(time.Second), Loss: new(1.0), Bandwidth: new(uint64(1000)), Reorder: new(true)})
 		b.must(t, Change{Reset: true})
 		now := b.State()
 		for i := range now.Pairs {
@@ -281,7 +279,7 @@ func TestCutIsSilentAndResetRestores(t *testing.T) {
 
 func TestOneWayLeavesTheWayBack(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bed) {
-		changed, err := b.Apply(Change{From: "gru", To: "fra", OneWay: true, Cut: pointer(true)})
+		changed, err := b.Apply(Change{From: "gru", To: "fra", OneWay: true, Cut: new(true)})
 		if err != nil || len(changed) != 1 || changed[0].From != "gru" || changed[0].To != "fra" {
 			t.Fatalf("changed %+v, %v", changed, err)
 		}
@@ -342,7 +340,7 @@ func FuzzSend(f *testing.F) {
 	ctx, cancel := context.WithCancel(f.Context())
 	f.Cleanup(cancel)
 	go w.Run(ctx)
-	if _, err := w.Apply(Change{Jitter: pointer(time.Microsecond), Delay: pointer(time.Duration(0))}); err != nil {
+	if _, err := w.Apply(Change{Jitter: new(time.Microsecond), Delay: new(time.Duration(0))}); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) { w.Send(packet) })
@@ -353,7 +351,7 @@ func BenchmarkSend(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := w.Apply(Change{Delay: pointer(time.Millisecond), Jitter: pointer(time.Millisecond)}); err != nil {
+	if _, err := w.Apply(Change{Delay: new(time.Millisecond), Jitter: new(time.Millisecond)}); err != nil {
 		b.Fatal(err)
 	}
 	go w.Run(b.Context())
