@@ -109,6 +109,9 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 		}
 	}
 	n.use(cfg)
+	if n.dns != nil {
+		n.dns.SetLimits(dnsLimits(&cfg.Local.Limits))
+	}
 	if n.functions != nil {
 		n.functions.store.SetTrust(trust)
 	}
@@ -145,7 +148,6 @@ func restartFor(old, cfg *Config) string {
 		{"api", a.API == b.API},
 		{"the edge's PoP", popBefore == popNow},
 		{"the node's place", a.Place == b.Place},
-		{"limits", a.Limits == b.Limits},
 		{"having a key", (len(old.Keys) > 0) == (len(cfg.Keys) > 0)},
 	} {
 		if !d.same {
