@@ -211,7 +211,7 @@ func TestReloadLosesNothing(t *testing.T) {
 
 	n.write("cdn.zone", testZone(2))
 	n.write("key", replicas.NewKey().File())
-	n.write("perto.hcl", n.config(origin.URL, `cache = "32MiB"`, `aliases = ["www.shop.example"]`))
+	n.write("perto.hcl", n.config(origin.URL, "cache = \"32MiB\"\n  limits { origin_exchanges = 2 }", `aliases = ["www.shop.example"]`))
 	reload(done, 2)
 	if got := ask(t, n.dnsPort, "serial.cdn.example."); got != "192.0.2.2" {
 		t.Errorf("the new zone: got %q, want 192.0.2.2", got)
