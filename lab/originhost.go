@@ -114,7 +114,7 @@ func startRelay(ctx context.Context, from *Host, ports []string, site string) (*
 	}
 	u, err := url.Parse(site)
 	if err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" {
-		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`the site must have the form "http://host:port"`)}
+		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`not an http site; it takes "http://host:port"`)}
 	}
 	r := &relayDoor{to: u.Host}
 	if u.Port() == "" {

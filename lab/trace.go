@@ -40,7 +40,7 @@ type Trace struct {
 func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Hostname() == "" {
-		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`the URL must have the form "http://host/path"`)}
+		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`not an http URL; it takes "http://host/path"`)}
 	}
 	t := &Trace{Vantage: v.Name, URL: target}
 	r := l.ResolverOf(v)

@@ -48,7 +48,7 @@ const fetchWait = 60 * time.Second
 func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`the URL must have the form "http://host/path"`)}
+		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`not an http URL; it takes "http://host/path"`)}
 	}
 	port := uint64(80)
 	if p := u.Port(); p != "" {
