@@ -264,6 +264,7 @@ func (c *checker) node(b *hcl.Block) {
 	for _, a := range n.Addresses {
 		c.address(a, r.rangeOf("addresses"))
 	}
+	c.keysOfRoles(r, n.Roles)
 	for i, l := range r.content.Blocks {
 		if i > 0 {
 			c.fail(l.DefRange, "node %s has two limits blocks", n.Name)
@@ -286,6 +287,30 @@ func (c *checker) node(b *hcl.Block) {
 func portOf(address string) uint16 {
 	_, port, _ := netx.SplitPort(address)
 	return port
+}
+
+// rolesOfKey returns the roles that read a key of the node block.
+func rolesOfKey(name string) Roles {
+	switch name {
+	case "dns", "heartbeat":
+		return RoleDNS
+	case "http":
+		return RoleEdge | RoleOrigin
+	case "cache":
+		return RoleEdge
+	case "key":
+		return RoleDNS | RoleEdge
+	}
+	return RoleDNS | RoleEdge | RoleOrigin
+}
+
+// keysOfRoles reports keys of a node block that no role of the machine reads.
+func (c *checker) keysOfRoles(r reader, roles Roles) {
+	for name := range r.content.Attributes {
+		if of := rolesOfKey(name); roles != 0 && roles&of == 0 {
+			c.fail(r.rangeOf(name), "%s is for machines with the role %s", name, strings.Join(of.Names(), " or "))
+		}
+	}
 }
 
 // placeEdge copies a node's addresses and place from the edge block of its name.

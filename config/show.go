@@ -156,12 +156,19 @@ func (w *shower) node(n *Local, isEdge bool) {
 			list(w, "addresses", n.Addresses)
 		}
 		w.unless("data", n.Data)
-		list(w, "dns", n.DNS)
-		list(w, "http", n.HTTP)
-		w.text("heartbeat", n.Heartbeat)
+		reads := func(key string) bool { return n.Roles&rolesOfKey(key) != 0 }
+		if reads("dns") {
+			list(w, "dns", n.DNS)
+			w.text("heartbeat", n.Heartbeat)
+		}
+		if reads("http") {
+			list(w, "http", n.HTTP)
+		}
 		w.text("api", n.API)
 		w.unless("key", n.KeyFile)
-		w.text("cache", bytesText(n.CacheBytes))
+		if reads("cache") {
+			w.text("cache", bytesText(n.CacheBytes))
+		}
 		if n.Memory != 0 {
 			w.text("memory", bytesText(n.Memory))
 		}

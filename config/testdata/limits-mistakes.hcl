@@ -2,6 +2,7 @@ node "ns1" {
   roles     = ["dns"]
   addresses = ["203.0.113.53"]
   memory    = "64"
+  cache     = "1GiB"
   limits {
     connections = 5
   }
