@@ -1,6 +1,6 @@
-# What must hold of a perto world, whichever way it runs: in one process
-# (go test ./lab -run Expectations) or as containers (scripts/compose-test).
-# Package lab/expect reads this list and says what each block means.
+# Expectations for a perto world in one process (go test ./lab -run Expectations) and in
+# containers (scripts/compose-test). Package internal/test/expect reads this list and
+# documents each block.
 
 nearest "every vantage is given addresses of the nearest PoP" {
   name  = "www.shop.example"
@@ -33,7 +33,7 @@ death "an edge whose process dies" {
   url   = "http://www.shop.example/?kill=%d"
   gone  = "1.5s"
 
-  gone_silent = "2.5s" # where the host goes with it, nothing refuses connections
+  gone_silent = "2.5s" # when the host disappears too, connections are not refused
 }
 
 death "an edge that freezes" {

@@ -1,6 +1,6 @@
 # The demo world: a CDN of ten PoPs that serves one shop.
 #
-# Addresses are real and public; the embedded map places each in its city.
+# Addresses are real and public. The embedded map places each in its city.
 
 pop "gru" {
   place    = "São Paulo, SP, BR"
@@ -96,8 +96,8 @@ service "shop.cdn.example" {
   }
   function "/thumb/*" {
     module     = "thumbnail"
-    phase      = "origin" # behind the cache: what it makes is stored
+    phase      = "origin" # behind the cache: its responses are stored
     activation = "per-request"
-    wall       = "5s" # a large picture takes a while, once
+    wall       = "5s" # the first thumbnail of a large picture is slow
   }
 }
