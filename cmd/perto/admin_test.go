@@ -14,8 +14,6 @@ import (
 	"testing"
 
 	"perto/console"
-	"perto/geodata"
-	"perto/lab"
 )
 
 // TestPurgeOverControlSocket: an operator purges on the node's machine. The API on TCP
@@ -83,29 +81,11 @@ func TestPurgeOverControlSocket(t *testing.T) {
 // TestDrainInALab: drained edges leave the answers of all name servers, one by one and by
 // provider, and return after undrain.
 func TestDrainInALab(t *testing.T) {
-	geo, err := geodata.World()
-	if err != nil {
-		t.Fatal(err)
-	}
-	place, err := places()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := lab.Up(t.Context(), lab.Config{Geo: geo, Place: place})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	handler, err := l.API()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
+	l, api := labInProcess(t)
 	command := func(line string) string {
 		t.Helper()
 		var out, diagnostics strings.Builder
-		args := append([]string{"--api", strings.TrimPrefix(server.URL, "http://")}, strings.Fields(line)...)
+		args := append([]string{"--api", api}, strings.Fields(line)...)
 		if code := run(t.Context(), args, &out, &diagnostics); code != 0 {
 			t.Errorf("%s: exit code %d, %s", line, code, diagnostics.String())
 		}

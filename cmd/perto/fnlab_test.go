@@ -17,10 +17,9 @@ import (
 	"perto/lab"
 )
 
-// TestFnInALab: a function in a lab is pushed, requested, changed and rolled back. The
-// test also covers logs, code on demand and rejected commands.
-func TestFnInALab(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+// labInProcess brings a lab up for a test, and returns it with the address of its API.
+func labInProcess(t *testing.T) (l *lab.Lab, api string) {
+	t.Helper()
 	geo, err := geodata.World()
 	if err != nil {
 		t.Fatal(err)
@@ -29,18 +28,24 @@ func TestFnInALab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := lab.Up(t.Context(), lab.Config{Geo: geo, Place: place})
-	if err != nil {
+	if l, err = lab.Up(t.Context(), lab.Config{Geo: geo, Place: place}); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	handler, err := l.API()
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(handler)
-	defer server.Close()
-	api := strings.TrimPrefix(server.URL, "http://")
+	t.Cleanup(server.Close)
+	return l, strings.TrimPrefix(server.URL, "http://")
+}
+
+// TestFnInALab: a function in a lab is pushed, requested, changed and rolled back. The
+// test also covers logs, code on demand and rejected commands.
+func TestFnInALab(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	l, api := labInProcess(t)
 	const file = "../../functions/testdata/guests/where/where.wasm"
 	key := filepath.Join(t.TempDir(), "ana.key")
 	fn := func(line string) (int, string, string) {
