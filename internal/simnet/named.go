@@ -10,17 +10,15 @@ import (
 // of 198.18.0.0/15 (RFC 2544). Hosts dial each other by these names too: "origin:80".
 func (n *Net) Named(name string) *Host {
 	n.mu.Lock()
-	h, number := n.named[name], len(n.named)+1
-	n.mu.Unlock()
-	if h != nil {
+	defer n.mu.Unlock()
+	if h := n.named[name]; h != nil {
 		return h
 	}
-	h = n.Host(fmt.Sprintf("198.18.%d.%d", number>>8, number&0xff))
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.named == nil {
 		n.named = make(map[string]*Host)
 	}
+	number := len(n.named) + 1
+	h := n.host(fmt.Sprintf("198.18.%d.%d", number>>8, number&0xff))
 	n.named[name] = h
 	return h
 }

@@ -56,6 +56,11 @@ func New(seed uint64, common Link) *Net {
 func (n *Net) Host(addresses ...string) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.host(addresses...)
+}
+
+// host is Host for a caller that holds mu.
+func (n *Net) host(addresses ...string) *Host {
 	h := &Host{net: n, packets: make(map[netip.AddrPort]*packetConn), listeners: make(map[netip.AddrPort]*listener), next: firstEphemeral}
 	for _, s := range addresses {
 		a := netip.MustParseAddr(s)
