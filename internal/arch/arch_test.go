@@ -36,7 +36,7 @@ var layers = map[string]int{
 	"internal/test/expect": 4, // compares a lab or containers with a list of expectations
 
 	// No part of the product: tools, and tests of the whole tree.
-	"bench/dns/mkmmdb": 5, "bench/functions": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
+	"bench/dns/mkmmdb": 5, "bench/reload": 5, "bench/functions": 5, "bench/http": 5, "bench/http/peers": 5, "docs": 5, "scripts/geodata": 5,
 }
 
 // sameLayer lists the allowed imports inside a layer, each with its reason. Packages of
