@@ -101,12 +101,15 @@ func (d *Directives) add(name, value []byte, hasValue bool) {
 	}
 }
 
-// flagNames has the spelling of each directive, and the field for its time.
-var flagNames = [...]struct {
+// directive is the spelling of a directive, its flag, and the field for its time.
+type directive struct {
 	name string
 	flag Flags
-	at   func(*Directives) *time.Duration
-}{
+	at   func(*Directives) *time.Duration // nil without a time
+}
+
+// flagNames are the directives of replies and requests.
+var flagNames = [...]directive{
 	{"max-age", MaxAge, func(d *Directives) *time.Duration { return &d.MaxAge }},
 	{"s-maxage", SMaxAge, func(d *Directives) *time.Duration { return &d.SMaxAge }},
 	{"no-store", NoStore, nil},

@@ -183,3 +183,6 @@ func isLanguage(e []byte) bool {
 	}
 	return len(e) > 0
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

@@ -246,6 +246,8 @@ func TestRFC9213_StructuredField(t *testing.T) {
 		{"max-age=1, max-age=60", true, Directives{Flags: MaxAge, MaxAge: time.Minute}},
 		{"no-store=?0, max-age=60", true, Directives{Flags: MaxAge, MaxAge: time.Minute}},
 		{"x=1.5, y=:YQ==:, z=@5, w=a/b, v=-3", true, Directives{}},
+		{`x=%"f%c3%bc", max-age=60`, true, Directives{Flags: MaxAge, MaxAge: time.Minute}}, // a display string
+		{"max-age=60, private=(a b)", false, Directives{}},
 		{"", false, Directives{}},
 		{"max-age=60,", false, Directives{}},
 		{"max-age =60", false, Directives{}},

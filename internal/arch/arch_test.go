@@ -64,6 +64,7 @@ var fences = []struct {
 	{"github.com/tetratelabs/wazero", []string{"functions"}},
 	{"gvisor.dev/gvisor", []string{"lab"}},
 	{"github.com/vishvananda/netlink", []string{"lab/wan"}},
+	{"github.com/dunglas/httpsfv", []string{"edge/rfc9111"}},
 	{"github.com/alecthomas/kong", []string{"cmd/perto"}},
 	{"github.com/KimMachineGun/automemlimit", []string{"cmd/perto"}},
 	{"github.com/hashicorp/hcl", []string{"config", "internal/test/expect"}},
