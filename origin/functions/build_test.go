@@ -52,20 +52,43 @@ func check(t *testing.T, file string, want []byte) {
 	}
 }
 
-// TestModulesMatchSources: built.txt has the digests of sources and modules. When the
-// named compiler is installed, the modules are built again and compared.
-func TestModulesMatchSources(t *testing.T) {
-	compiler := "none"
+// crates is where Debian's package librust-png-dev installs the crates of the Rust guest.
+const crates = "/usr/share/cargo/registry"
+
+// compilers returns the compilers of this machine that build guests, one a line.
+func compilers() string {
+	clang, rust := "none", "none"
 	if out, err := exec.Command("clang", "--version").Output(); err == nil {
-		compiler, _, _ = strings.Cut(string(out), "\n")
+		clang, _, _ = strings.Cut(string(out), "\n")
 	}
+	if out, err := exec.Command("/usr/bin/rustc", "--version").Output(); err == nil {
+		rust = strings.TrimSpace(string(out))
+	}
+	var versions []string
+	for _, crate := range []string{"adler", "bitflags", "cfg-if", "crc32fast", "flate2", "miniz_oxide", "png"} {
+		found, _ := filepath.Glob(filepath.Join(crates, crate+"-[0-9]*"))
+		for _, f := range found {
+			versions = append(versions, filepath.Base(f))
+		}
+	}
+	return clang + "\n" + rust + " with " + strings.Join(versions, " ") + "\n"
+}
+
+// TestModulesMatchSources: built.txt has the digests of sources and modules. When the
+// named compilers are installed, the modules are built again and compared.
+func TestModulesMatchSources(t *testing.T) {
+	here := compilers()
 	recorded, _ := os.ReadFile("guests/built.txt")
-	by, _, _ := strings.Cut(string(recorded), "\n")
+	by := ""
+	if lines := strings.SplitAfterN(string(recorded), "\n", 3); len(lines) == 3 {
+		by = lines[0] + lines[1]
+	}
 	if *update {
-		by = compiler
+		by = here
 	}
 	var files []string
-	for _, pattern := range []string{"guests/*.c", "guests/*.h", "guests/Makefile", "../../functions/scaffold/c/perto.h", "guests/*.wasm"} {
+	for _, pattern := range []string{"guests/*.c", "guests/*.h", "guests/*.rs", "guests/Makefile", "guests/build-rust", "../../functions/scaffold/c/perto.h",
+		"../../functions/scaffold/rust/http.rs", "guests/*.wasm"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatal(pattern, err)
@@ -73,7 +96,7 @@ func TestModulesMatchSources(t *testing.T) {
 		files = append(files, found...)
 	}
 	var b strings.Builder
-	b.WriteString(by + "\n")
+	b.WriteString(by)
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
@@ -82,15 +105,21 @@ func TestModulesMatchSources(t *testing.T) {
 		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(data), filepath.ToSlash(f))
 	}
 	check(t, "guests/built.txt", []byte(b.String()))
-	if compiler != by {
-		t.Logf("the modules were built by %q, here is %q: they are not built again", by, compiler)
-		return
-	}
-	dir := t.TempDir()
+	byC, byRust, _ := strings.Cut(by, "\n")
+	hereC, hereRust, _ := strings.Cut(here, "\n")
 	for _, name := range names() {
-		out := filepath.Join(dir, name+".wasm")
-		flags := makeFlags(t)
-		build := exec.Command("clang", append(flags, "-o", out, name+".c")...)
+		out := filepath.Join(t.TempDir(), name+".wasm")
+		build := exec.Command("./build-rust", name+".rs", out)
+		if _, err := os.Stat("guests/" + name + ".rs"); err != nil {
+			if byC != hereC {
+				t.Logf("%s was built by %q; this machine has %q, so it is not built again", name, byC, hereC)
+				continue
+			}
+			build = exec.Command("clang", append(makeFlags(t), "-o", out, name+".c")...)
+		} else if byRust != hereRust {
+			t.Logf("%s was built by %q; this machine has %q, so it is not built again", name, byRust, hereRust)
+			continue
+		}
 		build.Dir = "guests"
 		if text, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)

