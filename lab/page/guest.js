@@ -155,7 +155,7 @@ class Host {
 	}
 
 	request() {
-		if (!this.call.request) throw new Error("there is no request yet");
+		if (!this.call.request) throw new Error("it called a host function before its first request");
 		return this.call.request;
 	}
 
@@ -167,7 +167,7 @@ class Host {
 	// beforeNext ends a guest that changes the request after next.
 	beforeNext(what) {
 		this.request();
-		if (this.call.after) throw new Error(`${what}: the request was answered already`);
+		if (this.call.after) throw new Error(`${what}: the next handler has already responded`);
 	}
 
 	// fields returns the message with header fields of a kind, and the name of its
@@ -179,7 +179,7 @@ class Host {
 		case RESPONSE: return [this.response(), "headers"];
 		case RESPONSE_TRAILERS: return [this.response(), "trailers"];
 		}
-		throw new Error("no such kind of header");
+		throw new Error("unknown kind of header");
 	}
 
 	// changeable is fields for changes. After next it ends a guest that changes the
@@ -193,7 +193,7 @@ class Host {
 	bodyOf(kind) {
 		if (kind === REQUEST) return this.request();
 		if (kind === RESPONSE) return this.response();
-		throw new Error("no such kind of body");
+		throw new Error("unknown kind of body");
 	}
 
 	// log writes a guest's line to the log, within the limits of the request.
@@ -226,7 +226,7 @@ class Host {
 		at >>>= 0, n >>>= 0;
 		const memory = this.exports?.memory;
 		if (!memory) throw new Error("it has no memory");
-		if (at + n > memory.buffer.byteLength) throw new Error("a pointer leads out of its memory");
+		if (at + n > memory.buffer.byteLength) throw new Error("a pointer is outside of its memory");
 		return new Uint8Array(memory.buffer, at, n);
 	}
 
@@ -252,7 +252,7 @@ class Host {
 	// number of written bytes, and the result for the guest.
 	giveNext(body, read, at, limit) {
 		limit >>>= 0;
-		if (limit === 0) throw new Error("there is no room to read into");
+		if (limit === 0) throw new Error("the buffer to read into is empty");
 		const rest = body.subarray(read), part = rest.subarray(0, limit);
 		this.put(at, part);
 		return [part.length, pair(part.length === rest.length ? 1 : 0, part.length)];
@@ -266,7 +266,7 @@ class Host {
 
 	fieldName(at, n) {
 		const bytes = this.view(at, n), name = decoder.decode(bytes);
-		if (bytes.length > MAX_NAME || !/^[!-~]+$/.test(name) || /["(),/:;<=>?@[\\\]{}]/.test(name)) throw new Error("no name of a header field");
+		if (bytes.length > MAX_NAME || !/^[!-~]+$/.test(name) || /["(),/:;<=>?@[\\\]{}]/.test(name)) throw new Error("invalid name of a header field");
 		return name;
 	}
 
@@ -280,7 +280,7 @@ class Host {
 
 	fieldValue(at, n) {
 		const bytes = this.view(at, n), value = decoder.decode(bytes);
-		if (bytes.length > MAX_VALUE || CONTROL.test(value)) throw new Error("no value of a header field");
+		if (bytes.length > MAX_VALUE || CONTROL.test(value)) throw new Error("invalid value of a header field");
 		return value.replace(/^[ \t]+|[ \t]+$/g, "");
 	}
 
@@ -388,7 +388,7 @@ function httpHandler(host) {
 		},
 		get_status_code() { return host.response().status; },
 		set_status_code(code) {
-			if (code < 200 || code > 599) throw new Error("set_status_code: no final status");
+			if (code < 200 || code > 599) throw new Error("set_status_code: not a final status (200 to 599)");
 			host.response().status = code;
 		},
 		get_header_names(kind, at, limit) {
@@ -432,7 +432,7 @@ function httpHandler(host) {
 				m.body = new Uint8Array(0);
 				host.call.written[kind] = true;
 			}
-			if (m.body.length + part.length > MAX_RESPONSE) throw new Error("its answer is larger than it may be");
+			if (m.body.length + part.length > MAX_RESPONSE) throw new Error("its response exceeds the limit");
 			m.body = append(m.body, part);
 		},
 	};
