@@ -108,9 +108,13 @@ func (c *Client) RunChecks(ctx context.Context) {
 
 // runCheck checks one origin until the context ends.
 func (c *Client) runCheck(ctx context.Context, check Check, s *server) {
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: s.tls,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return c.cfg.Network.DialContext(ctx, network, s.address)
+	// The transport's context for a dial does not end with the request, so that a dial
+	// would outlive the check and the client.
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: s.tls, TLSHandshakeTimeout: checkTimeout,
+		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+			bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+			defer cancel()
+			return c.cfg.Network.DialContext(bounded, network, s.address)
 		}}
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
