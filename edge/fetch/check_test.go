@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"perto/internal/memnet"
 	"perto/internal/netx"
+	"perto/internal/simnet"
 )
 
 // silentNetwork is a network on which connections are neither accepted nor refused.
@@ -29,7 +29,7 @@ func (n *silentNetwork) DialContext(ctx context.Context, _, _ string) (net.Conn,
 // timeout or RunChecks. http.Transport dials with a context of its own.
 func TestHealthChecksEndTheirDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := &silentNetwork{Network: memnet.New().Host("edge")}
+		network := &silentNetwork{Network: simnet.New(0, simnet.Link{}).Named("edge")}
 		c := NewClient(Config{Name: "perto-test", Network: network})
 		if err := c.SetChecks([]Check{{URL: "http://a", Path: "/health"}}); err != nil {
 			t.Fatal(err)
