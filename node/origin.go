@@ -41,8 +41,8 @@ func (n *Node) newOrigin() error {
 	return err
 }
 
-// maxOriginRequest and maxOriginResponse are the largest bodies that a function at the
-// origin receives from the client and from the next handler, in bytes, as at the edge.
+// Largest bodies that a function at the origin receives, in bytes, as at the edge: from
+// the client, and from the next handler.
 const (
 	maxOriginRequest  = 1 << 20
 	maxOriginResponse = 16 << 20

@@ -1,6 +1,7 @@
 // Package origin is the demo shop: the origin server from which edges fetch. It is small
-// but complete: pages with images, a catalogue as JSON, a fragment that differs for each
-// person, a large download with ranges, entity tags, surrogate keys, and a health check.
+// but complete: pages with images, a catalogue as JSON, and a fragment that differs for
+// each person. It also has a large download with ranges, entity tags, surrogate keys, and
+// a health check.
 // Every response has a Cache-Control field. Start with [New]. A Shop is safe for
 // concurrent use.
 //

@@ -92,7 +92,7 @@ func newGlobe(t *testing.T) *globe {
 }
 
 // command links the test binary under the name with which it acts as perto (see
-// TestMain), in a folder where an unprivileged user may execute it.
+// TestMain). An unprivileged user may execute it in that folder.
 func command(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "perto-wan-*")

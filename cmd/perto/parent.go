@@ -195,7 +195,7 @@ func (w *child) bury() error {
 	return <-w.ended
 }
 
-// buried decides what happens after a worker has ended by itself. When the configuration
+// buried decides how to continue after a worker has ended by itself. When the configuration
 // was never served, the operator must correct it. When it was served before a crash, the
 // worker is started again.
 func (p *parent) buried(w *child) (again bool, err error) {

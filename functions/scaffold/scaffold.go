@@ -1,5 +1,5 @@
-// Package scaffold writes a project for a new function, in each language that guests
-// are written in, with bindings for the host functions. Start with [New].
+// Package scaffold writes a project for a new function in C, Go or Rust, with bindings
+// for the host functions. Start with [New].
 package scaffold
 
 import (
