@@ -1,9 +1,12 @@
 package simnet
 
 import (
+	"errors"
 	"io"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestNamedHostsReachEachOther(t *testing.T) {
@@ -35,4 +38,38 @@ func TestNamedHostsReachEachOther(t *testing.T) {
 			t.Error("a name without a host was dialled")
 		}
 	})
+}
+
+// TestWriterToClosedPeerIsReset: the reader closes with all data read, and the writer
+// goes on. With a network without delay it must not write for ever.
+func TestWriterToClosedPeerIsReset(t *testing.T) {
+	for _, link := range []Link{{}, {Latency: 20 * time.Millisecond}} {
+		synctest.Test(t, func(t *testing.T) {
+			n := New(1, link)
+			l, err := n.Named("server").Listen(t.Context(), "tcp", ":80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			wrote := make(chan error)
+			go func() {
+				c, err := l.Accept()
+				for err == nil {
+					_, err = c.Write(make([]byte, 1<<10))
+				}
+				wrote <- err
+			}()
+			c, err := n.Named("client").DialContext(t.Context(), "tcp", "server:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, make([]byte, 10<<10)); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			if err := <-wrote; !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("latency %v: the writer got %v, want a reset", link.Latency, err)
+			}
+		})
+	}
 }

@@ -174,6 +174,7 @@ type stream struct {
 	eof      bool         // the peer has closed its side, and all data has arrived
 	err      error        // reset, or closed by this side
 	shut     bool         // this side has closed
+	refused  bool         // data came after Close, and the peer is reset
 	changed  signal
 
 	read, write *deadline
@@ -320,8 +321,14 @@ func (s *stream) arrive(data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inflight -= len(data)
-	if s.err == nil {
+	switch {
+	case s.err == nil:
 		s.buf.Write(data)
+	case s.err == net.ErrClosed && !s.refused:
+		// A closed end resets a peer that goes on sending (RFC 1122, section 4.2.2.13).
+		// The peer's segments are locked here, so the reset starts on its own.
+		s.refused = true
+		time.AfterFunc(0, func() { s.carry(s.peer.reset) })
 	}
 	s.changed.change()
 }
