@@ -264,25 +264,9 @@ func parseScript(t *testing.T, c command) scripted {
 	return s
 }
 
-func (d *dialogue) listen() {
-	l, err := d.net.Named("origin").Listen(context.Background(), "tcp", ":80")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.origin = l
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go d.serveOrigin(c)
-		}
-	}()
-}
+func (d *dialogue) listen() { d.origin = rawOrigin(d.t, d.net, d.serveOrigin) }
 
 func (d *dialogue) serveOrigin(c net.Conn) {
-	defer c.Close()
 	br := bufio.NewReader(c)
 	for {
 		q, err := http.ReadRequest(br)

@@ -667,6 +667,28 @@ func TestAHitAllocatesNothing(t *testing.T) {
 	}
 }
 
+// rawOrigin listens on port 80 of the host "origin" of n. It gives each connection to
+// serve, in a goroutine of its own, and closes the connection after it.
+func rawOrigin(t testing.TB, n *simnet.Net, serve func(net.Conn)) net.Listener {
+	l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+	return l
+}
+
 func BenchmarkHit(b *testing.B) {
 	for _, tc := range []struct {
 		name, request string

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,30 +18,17 @@ import (
 func TestReasonPhraseIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New(0, simnet.Link{})
-		l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					q, err := http.ReadRequest(bufio.NewReader(c))
-					if err != nil {
-						return
-					}
-					line := "HTTP/1.1 401"
-					if q.URL.Path == "/own" {
-						line = "HTTP/1.1 200 Fine, thanks"
-					}
-					io.WriteString(c, line+"\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n")
-				}()
+		l := rawOrigin(t, n, func(c net.Conn) {
+			q, err := http.ReadRequest(bufio.NewReader(c))
+			if err != nil {
+				return
 			}
-		}()
+			line := "HTTP/1.1 401"
+			if q.URL.Path == "/own" {
+				line = "HTTP/1.1 200 Fine, thanks"
+			}
+			io.WriteString(c, line+"\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n")
+		})
 		b := &bubble{T: t, net: n, edge: newEdge(t, Config{Name: "gru-1", Network: n.Named("edge")}, "http://origin"), ran: make(chan error, 1)}
 		go func() { b.ran <- b.edge.Run(context.Background()) }()
 		synctest.Wait()

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -27,24 +26,11 @@ func TestBadRepliesAreLoggedWithTheirReason(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := simnet.New(0, simnet.Link{})
-			l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					go func() {
-						defer c.Close()
-						buf := make([]byte, 4096)
-						c.Read(buf)
-						io.WriteString(c, reply+"\r\n")
-					}()
-				}
-			}()
+			l := rawOrigin(t, n, func(c net.Conn) {
+				buf := make([]byte, 4096)
+				c.Read(buf)
+				io.WriteString(c, reply+"\r\n")
+			})
 			var log bytes.Buffer
 			e := newEdge(t, Config{Name: "gru-1", Network: n.Named("edge"), Logger: slog.New(slog.NewTextHandler(&log, nil))}, "http://origin")
 			ask := func(request string) {
