@@ -91,8 +91,9 @@ func TestCookieRulesReachTheEdge(t *testing.T) {
 	}
 }
 
-// TestLimitsReachTheEdge: keys of the limits block take effect.
-func TestLimitsReachTheEdge(t *testing.T) {
+// limitsOrigin is an origin whose replies have 2,000 bytes and can be stored. It never
+// answers /slow.
+func limitsOrigin(t *testing.T) *httptest.Server {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/slow" {
 			<-q.Context().Done()
@@ -101,7 +102,13 @@ func TestLimitsReachTheEdge(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		io.WriteString(w, strings.Repeat("x", 2000))
 	}))
-	defer origin.Close()
+	t.Cleanup(origin.Close)
+	return origin
+}
+
+// TestLimitsReachTheEdge: keys of the limits block take effect.
+func TestLimitsReachTheEdge(t *testing.T) {
+	origin := limitsOrigin(t)
 	cfg := edgeOnly(t, origin.URL, "")
 	cfg.Local.Limits.Object, cfg.Local.Limits.OriginFirstByte = 1000, 100*time.Millisecond
 	n := started(t, cfg)

@@ -2,10 +2,8 @@ package node
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,15 +14,7 @@ import (
 // TestReloadChangesLimits changes limits of the edge, of its origins and of DNS. The
 // stored reply stays, also when it is above the new limit.
 func TestReloadChangesLimits(t *testing.T) {
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.URL.Path == "/slow" {
-			<-q.Context().Done()
-			return
-		}
-		w.Header().Set("Cache-Control", "max-age=60")
-		io.WriteString(w, strings.Repeat("x", 2000))
-	}))
-	defer origin.Close()
+	origin := limitsOrigin(t)
 	cfg := edgeOnly(t, origin.URL, "")
 	n := started(t, cfg)
 	story := func(target string) string {
