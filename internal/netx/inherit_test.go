@@ -129,7 +129,7 @@ func TestInherit(t *testing.T) {
 // before a child exists. A connected socket receives replies of that address only.
 func TestInheritedSocketRepliesFromAskedAddress(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("no socket reports destinations here")
+		t.Skip("needs Linux: on other systems perto does not read the destination of a packet")
 	}
 	for _, host := range []string{"", "0.0.0.0"} {
 		t.Run("host "+host, func(t *testing.T) {
