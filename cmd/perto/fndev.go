@@ -72,6 +72,7 @@ func (c *fnDevCmd) Run(e *env) error {
 		return err
 	}
 	options := functions.ModuleOptions{Config: []byte(c.Config), KV: kv, Logs: new(functions.Logs)}
+	loaded := c.stamp() // before the file is read: a build that ends meanwhile is a change
 	h, first, err := e.fnHost(c.File, limits, options)
 	if err != nil {
 		return err
@@ -90,10 +91,11 @@ func (c *fnDevCmd) Run(e *env) error {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	go c.showLogs(ctx, e, options.Logs)
-	c.watch(ctx, func() {
+	c.watch(ctx, loaded, func() {
 		wasm, err := os.ReadFile(c.File)
 		if err != nil {
-			return // the build is still writing it
+			fmt.Fprintln(e.err, "perto:", err)
+			return
 		}
 		next, err := h.Load(ctx, first.Name, wasm, options)
 		if err != nil {
@@ -114,16 +116,18 @@ func (c *fnDevCmd) Run(e *env) error {
 // watchEvery is the interval at which the module's file is checked.
 const watchEvery = 300 * time.Millisecond
 
-// watch calls changed when the file has changed and then stays the same for an interval.
-func (c *fnDevCmd) watch(ctx context.Context, changed func()) {
-	stamp := func() string {
-		s, err := os.Stat(c.File)
-		if err != nil {
-			return ""
-		}
-		return fmt.Sprint(s.ModTime().UnixNano(), s.Size())
+// stamp identifies a state of the module's file. It is empty when there is no file.
+func (c *fnDevCmd) stamp() string {
+	s, err := os.Stat(c.File)
+	if err != nil {
+		return ""
 	}
-	seen := stamp()
+	return fmt.Sprint(s.ModTime().UnixNano(), s.Size())
+}
+
+// watch calls changed when the file is no longer in the state seen and then stays the
+// same for an interval.
+func (c *fnDevCmd) watch(ctx context.Context, seen string, changed func()) {
 	pending := ""
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -133,7 +137,7 @@ func (c *fnDevCmd) watch(ctx context.Context, changed func()) {
 			return
 		case <-tick.C:
 		}
-		now := stamp()
+		now := c.stamp()
 		if now != "" && now != seen && now == pending {
 			seen = now
 			changed()

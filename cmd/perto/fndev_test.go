@@ -5,9 +5,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"perto/functions"
 	"perto/internal/printable"
@@ -68,4 +71,26 @@ func TestFnDevSendsOneRequest(t *testing.T) {
 	if commands(strings.ReplaceAll(diagnostics.String(), "\n", "")) {
 		t.Errorf("it printed %q", diagnostics.String())
 	}
+}
+
+// TestFnDevLoadsABuildOfItsStart: a build that ends while fn dev starts replaces the
+// module that was loaded before it.
+func TestFnDevLoadsABuildOfItsStart(t *testing.T) {
+	c := &fnDevCmd{File: filepath.Join(t.TempDir(), "hello.wasm")}
+	if err := os.WriteFile(c.File, []byte("first"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	loaded := c.stamp()
+	if err := os.WriteFile(c.File, []byte("second build"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*watchEvery)
+		defer cancel()
+		changes := 0
+		c.watch(ctx, loaded, func() { changes++ })
+		if changes != 1 {
+			t.Errorf("got %d changes, want 1", changes)
+		}
+	})
 }
