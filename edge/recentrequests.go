@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// keptRequests is the number of last requests that are kept for the console and for
+	// keptRequests is the number of last requests that are kept for the API and for
 	// explanations. It is not an access log.
 	keptRequests = 512
 	// loggedBytes is the maximum length of host and target together, in bytes.

@@ -6,13 +6,13 @@ import (
 	maps0 "maps"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 )
 
-var _ console.Admin = (*Lab)(nil)
+var _ api.Admin = (*Lab)(nil)
 
 // Drain changes the state of edges at all name servers of the lab.
-func (l *Lab) Drain(ctx context.Context, d console.Drain) (edges []perto.Replica, err error) {
+func (l *Lab) Drain(ctx context.Context, d api.Drain) (edges []perto.Replica, err error) {
 	err = &perto.Error{Op: "drain", Kind: perto.KindUnavailable, Err: errors.New("no name server is up in this lab")}
 	for _, m := range l.machines {
 		n := m.node.Load()
@@ -27,7 +27,7 @@ func (l *Lab) Drain(ctx context.Context, d console.Drain) (edges []perto.Replica
 }
 
 // Purge removes stored replies from all edges of the lab that are up.
-func (l *Lab) Purge(ctx context.Context, p console.Purge) (map[perto.Replica]int, error) {
+func (l *Lab) Purge(ctx context.Context, p api.Purge) (map[perto.Replica]int, error) {
 	out := make(map[perto.Replica]int)
 	err := error(&perto.Error{Op: "purge", Kind: perto.KindUnavailable, Err: errors.New("no edge is up in this lab")})
 	for _, m := range l.machines {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/lab/access"
 	"perto/lab/page"
 	"perto/mapping"
@@ -18,7 +18,7 @@ import (
 )
 
 // API returns the lab's page and API. It serves these requests and those of packages
-// console and page:
+// api and page:
 //
 //	GET  /api/lab/doors         the doors to authoritative servers
 //	GET  /api/lab/trace         numbered steps of a request: from, url
@@ -27,35 +27,35 @@ import (
 // and the requests of functions (registerFunctions).
 func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
-	mux.Handle("/", console.Handler(l))
+	mux.Handle("/", api.Handler(l))
 	p := &page.Page{World: shown{l}, Config: &l.World.World, Site: page.SiteOf(&l.World.World)}
 	if err := p.Register(mux); err != nil {
 		return nil, err
 	}
 	l.registerFunctions(mux)
-	admin := console.AdminHandler(l)
+	admin := api.AdminHandler(l)
 	mux.Handle("POST /api/drain", admin)
 	mux.Handle("POST /api/purge", admin)
-	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, l.doorInfo()) })
+	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { api.WriteJSON(w, l.doorInfo()) })
 	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
 		v, err := l.Vantage(r.FormValue("from"))
 		if err != nil {
-			console.WriteError(w, err)
+			api.WriteError(w, err)
 			return
 		}
 		page.WriteResult(w)(l.Trace(r.Context(), v, r.FormValue("url")))
 	})
 	mux.HandleFunc("POST /api/lab/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if err := l.Do(r.Context(), r.PathValue("name"), Fault(r.FormValue("do"))); err != nil {
-			console.WriteError(w, err)
+			api.WriteError(w, err)
 			return
 		}
-		console.WriteJSON(w, struct {
+		api.WriteJSON(w, struct {
 			Host string `json:"host"`
 			Did  string `json:"did"`
 		}{r.PathValue("name"), r.FormValue("do")})
 	})
-	return console.Guard(mux), nil
+	return api.Guard(mux), nil
 }
 
 // VantageInfo is a vantage in the API.
@@ -139,7 +139,7 @@ func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, err
 	return reply, nil
 }
 
-var _ console.Source = (*Lab)(nil)
+var _ api.Source = (*Lab)(nil)
 
 // nameServer returns the first Node that serves DNS.
 func (l *Lab) nameServer() *node.Node {

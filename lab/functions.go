@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/node"
 )
 
@@ -25,7 +25,7 @@ func (l *Lab) registerFunctions(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/lab/functions", func(w http.ResponseWriter, r *http.Request) {
 		var out []FunctionNode
 		l.functionNodes(func(name, placement string, _ *node.Node) { out = append(out, FunctionNode{name, placement}) })
-		console.WriteJSON(w, out)
+		api.WriteJSON(w, out)
 	})
 	mux.HandleFunc("GET /api/lab/key", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -60,9 +60,9 @@ func (l *Lab) serveFunctions(w http.ResponseWriter, r *http.Request, name, prefi
 		}
 	})
 	if found == nil {
-		console.WriteError(w, &perto.Error{Op: "find node", Path: name, Kind: perto.KindNotFound, Err: errors.New("no node of that name runs functions in this lab"),
+		api.WriteError(w, &perto.Error{Op: "find node", Path: name, Kind: perto.KindNotFound, Err: errors.New("no node of that name runs functions in this lab"),
 			Hint: "GET /api/lab/functions lists them"})
 		return
 	}
-	http.StripPrefix(prefix, found.FunctionAPI(console.WriteError)).ServeHTTP(w, r)
+	http.StripPrefix(prefix, found.FunctionAPI(api.WriteError)).ServeHTTP(w, r)
 }

@@ -31,7 +31,7 @@ type Source struct {
 	// Logs returns the lines that a function logged after line number after, and the
 	// number of the last line.
 	Logs func(service perto.Service, path string, after uint64) (lines []LogLine, next uint64)
-	// WriteError writes an error response (console.WriteError).
+	// WriteError writes an error response (api.WriteError).
 	WriteError func(http.ResponseWriter, error)
 }
 
@@ -59,7 +59,7 @@ type Applied struct {
 const nextHeader = "Perto-Next"
 
 // Handler returns the API of a node's functions. Its clients can apply signed releases
-// and read all modules. Protect it with console.Guard.
+// and read all modules. Protect it with api.Guard.
 func Handler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(Source, http.ResponseWriter, *http.Request) error) {

@@ -145,7 +145,7 @@ func (c Client) call(ctx context.Context, method, path string, query url.Values,
 		return fail(perto.KindUnavailable, fmt.Errorf("its response has more than %d bytes", maxResponse))
 	}
 	if resp.StatusCode/100 != 2 {
-		var f struct{ Error, Kind string } // as console.Failure
+		var f struct{ Error, Kind string } // as api.Failure
 		if json.Unmarshal(text, &f) != nil || f.Error == "" {
 			return fail(perto.KindUnavailable, fmt.Errorf("the API returned %s for %s", resp.Status, path))
 		}

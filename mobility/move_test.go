@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/internal/simnet"
 )
 
@@ -33,7 +33,7 @@ type node struct {
 func startNode(t *testing.T, cfg StoreConfig) *node {
 	t.Helper()
 	n := &node{Store: open(t, cfg)}
-	api := Handler(Source{Store: n.Store, Check: func(perto.Service) error { return nil }, WriteError: console.WriteError,
+	handler := Handler(Source{Store: n.Store, Check: func(perto.Service) error { return nil }, WriteError: api.WriteError,
 		Observed: func() any { return map[string]int{"running": 1} },
 		Logs: func(service perto.Service, path string, after uint64) ([]LogLine, uint64) {
 			n.mu.Lock()
@@ -49,9 +49,9 @@ func startNode(t *testing.T, cfg StoreConfig) *node {
 		if r.Method == http.MethodPut {
 			n.puts.Add(1)
 		}
-		api.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	})
-	n.server = httptest.NewServer(console.Guard(mux))
+	n.server = httptest.NewServer(api.Guard(mux))
 	t.Cleanup(n.server.Close)
 	n.Client = Client{Base: n.server.URL}
 	return n

@@ -7,14 +7,14 @@ import (
 	"slices"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 )
 
-var _ console.Admin = (*Node)(nil)
+var _ api.Admin = (*Node)(nil)
 
 // Drain sets an administrator's state of edges for the answers of this name server.
 // Each name server has its own states.
-func (n *Node) Drain(ctx context.Context, d console.Drain) ([]perto.Replica, error) {
+func (n *Node) Drain(ctx context.Context, d api.Drain) ([]perto.Replica, error) {
 	if n.registry == nil {
 		return nil, &perto.Error{Op: "drain", Path: string(d.Edge) + d.Provider, Kind: perto.KindUnavailable,
 			Err: errors.New("this node does not serve DNS"), Hint: "send the request to every node with the role dns"}
@@ -58,7 +58,7 @@ func (n *Node) edgesOf(provider string) (out []perto.Replica, err error) {
 
 // Purge removes stored responses from this node's edge. It also prevents the storing of
 // matching responses that are being fetched.
-func (n *Node) Purge(_ context.Context, p console.Purge) (map[perto.Replica]int, error) {
+func (n *Node) Purge(_ context.Context, p api.Purge) (map[perto.Replica]int, error) {
 	if n.edge == nil {
 		return nil, &perto.Error{Op: "purge", Kind: perto.KindUnavailable, Err: errors.New("this node is not an edge"), Hint: "send the request to every node with the role edge"}
 	}

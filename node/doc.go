@@ -6,7 +6,7 @@
 //	     |
 //	     +--> replicas.Registry --Fleet--> mapping --Answers--> dnsserver   (role dns)
 //	     +--> edge                                                         (role edge)
-//	     +--> console: the read-only API over all of them
+//	     +--> internal/api: the read-only API over all of them
 //
 // The packages that do the work do not import each other. This package connects them: it
 // passes snapshots down and function values up. A Node is safe for concurrent use.

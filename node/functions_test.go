@@ -16,8 +16,8 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
 	"perto/functions"
+	"perto/internal/api"
 	"perto/internal/simnet"
 	"perto/internal/snapshot"
 	"perto/mobility"
@@ -124,7 +124,7 @@ func (c *cdn) start(name string) {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { n.Close() })
-	server := httptest.NewServer(n.FunctionAPI(console.WriteError))
+	server := httptest.NewServer(n.FunctionAPI(api.WriteError))
 	c.Cleanup(server.Close)
 	c.nodes[name], c.api[name] = n, mobility.Client{Base: server.URL}
 }

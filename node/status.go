@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
 	"perto/edge/fetch"
+	"perto/internal/api"
 	"perto/mapping"
 	"perto/replicas"
 )
@@ -67,7 +67,7 @@ type ReplicaStatus struct {
 	Admin     string         `json:"admin,omitempty"`
 }
 
-var _ console.Source = (*Node)(nil)
+var _ api.Source = (*Node)(nil)
 
 // Status returns a *Status.
 func (n *Node) Status() any { return n.status() }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/node"
 )
 
@@ -35,7 +35,7 @@ func (t *adminTarget) use(e *env) error {
 	if path == "" {
 		return &perto.Error{Op: "find the control socket of", Path: local.Name, Kind: perto.KindInvalid, Err: errors.New("its node block has no data folder"), Hint: `set data = "/var/lib/perto"`}
 	}
-	e.api = console.UnixPrefix + path
+	e.api = api.UnixPrefix + path
 	return nil
 }
 
@@ -69,7 +69,7 @@ func drain(e *env, t *adminTarget, edge, provider, state string, lasts time.Dura
 	if lasts > 0 {
 		query.Set("for", lasts.String())
 	}
-	var result console.DrainResult
+	var result api.DrainResult
 	if err := e.post("/api/drain", query, &result); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *purgeCmd) Run(e *env) error {
 	if c.All {
 		query.Set("all", "yes")
 	}
-	var result console.PurgeResult
+	var result api.PurgeResult
 	if err := e.post("/api/purge", query, &result); err != nil {
 		return err
 	}

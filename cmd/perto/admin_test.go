@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"perto/console"
+	"perto/internal/api"
 )
 
 // TestPurgeOverControlSocket: an operator purges on the node's machine. The API on TCP
@@ -37,7 +37,7 @@ func TestPurgeOverControlSocket(t *testing.T) {
 	for _, args := range [][]string{
 		{"purge", "http://shop.cdn.example/page", "-c", conf},
 		{"purge", "--tag", "catalogue", "-c", conf},
-		{"purge", "--all", "--api", console.UnixPrefix + filepath.Join(n.dir, "data", "perto.sock")},
+		{"purge", "--all", "--api", api.UnixPrefix + filepath.Join(n.dir, "data", "perto.sock")},
 	} {
 		before := fetched.Load()
 		pageOf(t, n.httpPort, "shop.cdn.example", "/page")

@@ -3,7 +3,7 @@ package main
 import (
 	"net/url"
 
-	"perto/console"
+	"perto/internal/api"
 )
 
 // get sends a GET to the API and decodes the response into out.
@@ -17,5 +17,5 @@ func (e *env) post(path string, query url.Values, out any) error {
 }
 
 func (e *env) call(method, path string, query url.Values, out any) error {
-	return console.Call(e.ctx, method, e.api, path, query, out, `is a lab or node running there? start one with "perto lab", or name another with --api`)
+	return api.Call(e.ctx, method, e.api, path, query, out, `is a lab or node running there? start one with "perto lab", or name another with --api`)
 }

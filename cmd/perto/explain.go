@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"perto/config"
-	"perto/console"
 	"perto/edge"
+	"perto/internal/api"
 	"perto/internal/printable"
 	"perto/mapping"
 	"perto/node"
@@ -56,7 +56,7 @@ func (c *explainCmd) Run(e *env) error {
 }
 
 func (c *explainCmd) offline(e *env, asksURL bool) error {
-	q, err := console.ParseQuestion(c.Client, c.Resolver, c.Type)
+	q, err := api.ParseQuestion(c.Client, c.Resolver, c.Type)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *explainCmd) offline(e *env, asksURL bool) error {
 	}
 	name := c.Name
 	if asksURL { // only a running edge has stored objects
-		u, err := console.ParseURL(c.Name)
+		u, err := api.ParseURL(c.Name)
 		if err != nil {
 			return err
 		}

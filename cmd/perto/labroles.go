@@ -11,7 +11,7 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
+	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/lab/access"
 	"perto/lab/page"
@@ -111,13 +111,13 @@ func (c *labPageCmd) Run(e *env) error {
 // serves the status.
 func (e *env) serveRole(status *node.Status, mux *http.ServeMux) error {
 	if status != nil {
-		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, status) })
+		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { api.WriteJSON(w, status) })
 	}
 	listener, err := net.Listen("tcp", e.api)
 	if err != nil {
 		return &perto.Error{Op: "serve API on", Path: e.api, Kind: perto.KindUnavailable, Err: err}
 	}
-	server := &http.Server{Handler: console.Guard(mux), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: api.Guard(mux), ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(e.ctx, func() { server.Close() })
 	fmt.Fprintln(e.out, "ready, API on", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/node"
 )
@@ -145,7 +145,7 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 		}
 	}
 	serve := func(l net.Listener, h http.Handler) {
-		server := &http.Server{Handler: console.Guard(h), ReadHeaderTimeout: 5 * time.Second}
+		server := &http.Server{Handler: api.Guard(h), ReadHeaderTimeout: 5 * time.Second}
 		servers = append(servers, server)
 		go func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
@@ -159,8 +159,8 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 			// The node serves all the same, for example on a file system that is full.
 			w.log.Warn("the node has no control socket", "path", path, "err", err, "effect", "drain and purge cannot reach it")
 		} else {
-			serve(l, apiOf(n, console.AdminHandler(n)))
-			hint = "on the node's machine use -c FILE, or --api " + console.UnixPrefix + path
+			serve(l, apiOf(n, api.AdminHandler(n)))
+			hint = "on the node's machine use -c FILE, or --api " + api.UnixPrefix + path
 		}
 	}
 	if cfg.Local.API != "" {
@@ -169,17 +169,17 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 			stop()
 			return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
 		}
-		serve(l, apiOf(n, console.RefuseAdmin(hint)))
+		serve(l, apiOf(n, api.RefuseAdmin(hint)))
 	}
 	return stop, nil
 }
 
 func apiOf(n *node.Node, admin http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", console.Handler(n))
+	mux.Handle("/", api.Handler(n))
 	mux.Handle("POST /api/drain", admin)
 	mux.Handle("POST /api/purge", admin)
-	if api := n.FunctionAPI(console.WriteError); api != nil {
+	if api := n.FunctionAPI(api.WriteError); api != nil {
 		mux.Handle("/api/functions", api)
 		mux.Handle("/api/functions/", api)
 	}

@@ -29,7 +29,7 @@ var layers = map[string]int{
 	// The data plane serves, and the control plane decides. Neither imports its own
 	// layer.
 	"dnsserver": 2, "edge": 2, "origin": 2, "functions": 2,
-	"console": 2, "config": 2, "mobility": 2,
+	"internal/api": 2, "config": 2, "mobility": 2,
 
 	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/page": 4, "lab/report": 4, "lab/wan": 4, "cmd/perto": 5,
 

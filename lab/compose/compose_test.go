@@ -16,8 +16,8 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
 	"perto/geodata"
+	"perto/internal/api"
 	"perto/internal/test/expect"
 	"perto/lab/access"
 	"perto/lab/wan"
@@ -278,7 +278,7 @@ func (c *containers) Fetch(ctx context.Context, vantage, target string) (*expect
 		access.Fetched
 		Body []byte `json:"body"`
 	}
-	if err := console.Call(ctx, "GET", pageAPI, "/api/lab/fetch", url.Values{"from": {vantage}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
+	if err := api.Call(ctx, "GET", pageAPI, "/api/lab/fetch", url.Values{"from": {vantage}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
 		return nil, err
 	}
 	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect, FirstByte: f.FirstByte}

@@ -22,7 +22,7 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
+	"perto/internal/api"
 	"perto/internal/test/headless"
 	"perto/lab/access"
 	"perto/mobility"
@@ -89,12 +89,12 @@ func TestFunctionsPanel(t *testing.T) {
 	if err := p.Register(mux); err != nil {
 		t.Fatal(err)
 	}
-	mux.HandleFunc("GET /api/functions", func(w http.ResponseWriter, _ *http.Request) { console.WriteJSON(w, list) })
+	mux.HandleFunc("GET /api/functions", func(w http.ResponseWriter, _ *http.Request) { api.WriteJSON(w, list) })
 	mux.HandleFunc("GET /api/functions/modules/{digest}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/wasm")
 		w.Write(modules["where"])
 	})
-	s := httptest.NewServer(console.Guard(mux))
+	s := httptest.NewServer(api.Guard(mux))
 	t.Cleanup(s.Close)
 
 	ctx := headless.Chromium(t)

@@ -22,8 +22,8 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
 	"perto/geodata"
+	"perto/internal/api"
 	"perto/lab/access"
 	"perto/node"
 	"perto/replicas"
@@ -104,20 +104,20 @@ func (p *Page) Register(mux *http.ServeMux) error {
 	}
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, "favicon.svg") })
 	mux.HandleFunc("GET /from/{vantage}/{path...}", p.serveFrom)
-	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { console.WriteJSON(w, p.World.Vantages()) })
+	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, r *http.Request) { api.WriteJSON(w, p.World.Vantages()) })
 	mux.HandleFunc("GET /api/lab/dig", func(w http.ResponseWriter, r *http.Request) {
 		WriteResult(w)(p.World.Dig(r.Context(), r.FormValue("from"), r.FormValue("name"), r.FormValue("type")))
 	})
 	mux.HandleFunc("GET /api/lab/fetch", func(w http.ResponseWriter, r *http.Request) {
 		f, err := p.World.Fetch(r.Context(), r.FormValue("from"), r.FormValue("url"))
 		if err == nil && r.FormValue("body") != "" {
-			console.WriteJSON(w, fetchedWithBody{*f, f.Body})
+			api.WriteJSON(w, fetchedWithBody{*f, f.Body})
 			return
 		}
 		WriteResult(w)(f, err)
 	})
 	mux.HandleFunc("GET /api/lab/compare", func(w http.ResponseWriter, r *http.Request) {
-		console.WriteJSON(w, p.fetchAll(r.Context(), r.FormValue("url")))
+		api.WriteJSON(w, p.fetchAll(r.Context(), r.FormValue("url")))
 	})
 	return nil
 }
@@ -146,10 +146,10 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 func WriteResult(w http.ResponseWriter) func(value any, err error) {
 	return func(value any, err error) {
 		if err != nil {
-			console.WriteError(w, err)
+			api.WriteError(w, err)
 			return
 		}
-		console.WriteJSON(w, value)
+		api.WriteJSON(w, value)
 	}
 }
 

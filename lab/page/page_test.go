@@ -15,7 +15,7 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
+	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/lab/access"
 	"perto/node"
@@ -70,13 +70,13 @@ func TestRemote(t *testing.T) {
 			t.Fatal(err)
 		}
 		more(mux)
-		s := httptest.NewServer(console.Guard(mux))
+		s := httptest.NewServer(api.Guard(mux))
 		t.Cleanup(s.Close)
 		return s.Listener.Addr().String()
 	}
 	client := serve(single, new(config.World), func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) {
-			console.WriteJSON(w, &node.Status{Name: "ns1", Replicas: []node.ReplicaStatus{{Name: "rec-1", Reason: "heartbeats"}}})
+			api.WriteJSON(w, &node.Status{Name: "ns1", Replicas: []node.ReplicaStatus{{Name: "rec-1", Reason: "heartbeats"}}})
 		})
 	})
 	world := &config.World{

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 	"perto/lab/access"
 	"perto/node"
 )
@@ -37,7 +37,7 @@ func (r *Remote) Vantages() []Vantage {
 	defer cancel()
 	var asking sync.WaitGroup
 	for i, c := range r.Clients {
-		asking.Go(func() { _ = console.Call(ctx, "GET", c, "/api/lab/vantages", nil, &lists[i], "") }) // a client that is away is missing
+		asking.Go(func() { _ = api.Call(ctx, "GET", c, "/api/lab/vantages", nil, &lists[i], "") }) // a client that is away is missing
 	}
 	asking.Wait()
 	r.known, r.at = nil, make(map[string]string)
@@ -68,7 +68,7 @@ func (r *Remote) Dig(ctx context.Context, from, name, qtype string) (*access.Dig
 		return nil, err
 	}
 	var reply access.DigReply
-	if err := console.Call(ctx, "GET", at, "/api/lab/dig", url.Values{"from": {from}, "name": {name}, "type": {qtype}}, &reply, ""); err != nil {
+	if err := api.Call(ctx, "GET", at, "/api/lab/dig", url.Values{"from": {from}, "name": {name}, "type": {qtype}}, &reply, ""); err != nil {
 		return nil, err
 	}
 	return &reply, nil
@@ -81,7 +81,7 @@ func (r *Remote) Fetch(ctx context.Context, from, target string) (*access.Fetche
 		return nil, err
 	}
 	var f fetchedWithBody
-	if err := console.Call(ctx, "GET", at, "/api/lab/fetch", url.Values{"from": {from}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
+	if err := api.Call(ctx, "GET", at, "/api/lab/fetch", url.Values{"from": {from}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
 		return nil, err
 	}
 	f.Fetched.Body = f.Body
@@ -97,7 +97,7 @@ type fetchedWithBody struct {
 // Status asks the name server.
 func (r *Remote) Status(ctx context.Context) *node.Status {
 	var s node.Status
-	if console.Call(ctx, "GET", r.Console, "/api/status", nil, &s, "") != nil {
+	if api.Call(ctx, "GET", r.Console, "/api/status", nil, &s, "") != nil {
 		return nil
 	}
 	return &s

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"perto"
-	"perto/console"
+	"perto/internal/api"
 )
 
 // State is the state of a Wan in its API.
@@ -74,19 +74,19 @@ func milliseconds(d time.Duration) float64 {
 //	               returns the changed pairs
 //
 // It refuses requests that a page of another origin could send, and hosts that are
-// names (see console.Guard).
+// names (see api.Guard).
 func (w *Wan) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/wan", func(rw http.ResponseWriter, r *http.Request) { console.WriteJSON(rw, w.State()) })
+	mux.HandleFunc("GET /v1/wan", func(rw http.ResponseWriter, r *http.Request) { api.WriteJSON(rw, w.State()) })
 	mux.HandleFunc("POST /v1/wan", func(rw http.ResponseWriter, r *http.Request) {
 		changed, err := w.change(rw, r)
 		if err != nil {
-			console.WriteError(rw, err)
+			api.WriteError(rw, err)
 			return
 		}
-		console.WriteJSON(rw, changed)
+		api.WriteJSON(rw, changed)
 	})
-	return console.Guard(mux)
+	return api.Guard(mux)
 }
 
 // maxForm bounds a request's body, in bytes.

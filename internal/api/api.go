@@ -1,4 +1,4 @@
-// Package console is the API of a running perto for people and programs. [Handler] is
+// Package api is the API of a running perto for people and programs. [Handler] is
 // the read-only part, over the snapshots of a Node or of all Nodes in a lab:
 //
 //	GET /api/status    the state of all roles
@@ -8,7 +8,7 @@
 // [AdminHandler] is the part that changes a Node, and [Call] is the client. Handlers are
 // safe for concurrent use. By default the API listens on loopback. [Guard] rejects
 // requests from web pages of other origins.
-package console
+package api
 
 import (
 	"encoding/json"
