@@ -69,6 +69,15 @@ func (s *Server) SetView(v *View) { s.view.Store(v) }
 // View returns the current view, or nil before the first SetView.
 func (s *Server) View() *View { return s.view.Load() }
 
+// Queries returns the number of messages received since the start, on all transports.
+func (s *Server) Queries() uint64 {
+	var n uint64
+	for i := range s.received {
+		n += s.received[i].Value()
+	}
+	return n
+}
+
 // Start opens the sockets and serves until Close. If an address cannot be opened, Start
 // returns an error and leaves no socket open.
 func (s *Server) Start(ctx context.Context) error {

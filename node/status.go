@@ -25,6 +25,28 @@ type Status struct {
 	Replicas []ReplicaStatus  `json:"replicas"`
 	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
+	Counters Counters         `json:"counters"`
+}
+
+// Counters has a Node's totals since its start.
+type Counters struct {
+	Queries   uint64 `json:"queries"`    // DNS messages received
+	Requests  uint64 `json:"requests"`   // HTTP requests answered
+	Hits      uint64 `json:"hits"`       // of these, answered from the cache
+	Failed    uint64 `json:"failed"`     // of these, errors because the origin failed
+	SentBytes uint64 `json:"sent_bytes"` // of HTTP replies
+}
+
+// Counters returns the totals of a Node since its start.
+func (n *Node) Counters() (c Counters) {
+	if n.dns != nil {
+		c.Queries = n.dns.Queries()
+	}
+	if n.edge != nil {
+		e := n.edge.Counts()
+		c.Requests, c.Hits, c.Failed, c.SentBytes = e.Requests, e.Hits, e.Failed, e.Sent
+	}
+	return c
 }
 
 // EdgeStatus is the status of an edge.
@@ -73,7 +95,7 @@ var _ api.Source = (*Node)(nil)
 func (n *Node) Status() any { return n.status() }
 
 func (n *Node) status() *Status {
-	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}}
+	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}, Counters: n.Counters()}
 	if n.edge != nil {
 		c := n.edge.CacheStats()
 		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes), Origins: n.edge.Origins()}
