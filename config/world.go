@@ -24,6 +24,20 @@ type World struct {
 	Trust    []string // "NAME:KEY" of trusted publishers of functions; the keys are ed25519, in base64
 }
 
+// Site returns the host name of the World's site: the first alias, or else the name of
+// the first service. It returns "" for a World without services.
+func (w *World) Site() string {
+	for _, s := range w.Services {
+		if len(s.Aliases) > 0 {
+			return s.Aliases[0]
+		}
+	}
+	if len(w.Services) > 0 {
+		return string(w.Services[0].Name)
+	}
+	return ""
+}
+
 // Geodata is the source of the places of addresses.
 type Geodata struct {
 	Database  string // path of an MMDB or compiled map; "": the embedded world map

@@ -12,13 +12,13 @@ import (
 	"perto"
 	"perto/internal/api"
 	"perto/lab/access"
-	"perto/lab/page"
+	"perto/lab/vantage"
 	"perto/mapping"
 	"perto/node"
 )
 
-// API returns the lab's page and API. It serves these requests and those of packages
-// api and page:
+// API returns the lab's web console and API. It serves these requests and those of
+// packages api, console and vantage:
 //
 //	GET  /api/lab/doors         the doors to authoritative servers
 //	GET  /api/lab/trace         numbered steps of a request: from, url
@@ -28,10 +28,8 @@ import (
 func (l *Lab) API() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", api.Handler(l))
-	p := &page.Page{World: shown{l}, Config: &l.World.World, Site: page.SiteOf(&l.World.World)}
-	if err := p.Register(mux); err != nil {
-		return nil, err
-	}
+	(&vantage.API{World: shown{l}}).Register(mux)
+	l.console.Register(mux)
 	l.registerFunctions(mux)
 	admin := api.AdminHandler(l)
 	mux.Handle("POST /api/drain", admin)
@@ -43,7 +41,7 @@ func (l *Lab) API() (http.Handler, error) {
 			api.WriteError(w, err)
 			return
 		}
-		page.WriteResult(w)(l.Trace(r.Context(), v, r.FormValue("url")))
+		vantage.WriteResult(w)(l.Trace(r.Context(), v, r.FormValue("url")))
 	})
 	mux.HandleFunc("POST /api/lab/hosts/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if err := l.Do(r.Context(), r.PathValue("name"), Fault(r.FormValue("do"))); err != nil {
@@ -59,9 +57,9 @@ func (l *Lab) API() (http.Handler, error) {
 }
 
 // VantageInfo is a vantage in the API.
-type VantageInfo = page.Vantage
+type VantageInfo = vantage.Info
 
-// shown is the lab as the World of its page.
+// shown is the lab as the World of the API of vantages.
 type shown struct{ l *Lab }
 
 func (s shown) Status(context.Context) *node.Status {
@@ -71,12 +69,8 @@ func (s shown) Status(context.Context) *node.Status {
 	return nil
 }
 
-func (s shown) Fetch(ctx context.Context, from, url string) (*access.Fetched, error) {
-	v, err := s.l.Vantage(from)
-	if err != nil {
-		return nil, err
-	}
-	return v.Fetch(ctx, url)
+func (s shown) Fetch(ctx context.Context, from, url string, remember bool) (*access.Fetched, error) {
+	return s.l.visitFrom(ctx, from, url, remember)
 }
 
 func (s shown) Dig(ctx context.Context, from, name, qtype string) (*access.DigReply, error) {
@@ -141,14 +135,20 @@ func (l *Lab) Dig(ctx context.Context, from, name, qtype string) (*DigReply, err
 
 var _ api.Source = (*Lab)(nil)
 
-// nameServer returns the first Node that serves DNS.
-func (l *Lab) nameServer() *node.Node {
+// nameServer returns the first Node that serves DNS, if possible one without a fault. It
+// returns nil when all were killed.
+func (l *Lab) nameServer() (found *node.Node) {
 	for _, m := range l.machines {
 		if n := m.node.Load(); n != nil && len(n.DNSAddrs()) > 0 {
-			return n
+			if m.host.State() == "up" {
+				return n
+			}
+			if found == nil {
+				found = n
+			}
 		}
 	}
-	return nil
+	return found
 }
 
 // Status returns the status of the first name server.
@@ -205,5 +205,5 @@ func (l *Lab) Named() (service, site, edge string) {
 	if len(w.PoPs) > 0 && len(w.PoPs[0].Edges) > 0 {
 		edge = string(w.PoPs[0].Edges[0].Name)
 	}
-	return service, page.SiteOf(w), edge
+	return service, w.Site(), edge
 }

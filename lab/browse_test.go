@@ -1,10 +1,6 @@
 package lab
 
 import (
-	"context"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -48,56 +44,6 @@ func TestBrowse(t *testing.T) {
 	}
 	if err := chromedp.Do(ctx, chromedp.Navigate("http://no.such.example/")); err == nil || !strings.Contains(err.Error(), "ERR_") {
 		t.Errorf("a name that is not there: got %v", err)
-	}
-}
-
-// labPage opens the lab's own page in a browser.
-func labPage(t *testing.T) context.Context {
-	t.Helper()
-	api, err := sharedLab(t).API()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(http.Handler(api))
-	t.Cleanup(s.Close)
-	ctx := headless.Chromium(t)
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 1600), chromedp.Navigate(s.URL)); err != nil {
-		t.Fatal(err)
-	}
-	return ctx
-}
-
-// TestPageInABrowser checks the lab's own page: the map, the edge of each vantage, and
-// the site in six cities.
-func TestPageInABrowser(t *testing.T) {
-	ctx := labPage(t)
-	const facts = `({
-		pops: document.querySelectorAll("svg .pop").length,
-		vantages: document.querySelectorAll("svg .vantage").length,
-		ways: document.querySelectorAll("svg .way").length,
-		far: document.querySelectorAll("svg .far").length,
-		frames: document.querySelectorAll("iframe").length,
-		attribution: document.body.innerText.includes("DB-IP"),
-	})`
-	type overview struct {
-		PoPs, Vantages, Ways, Far, Frames int
-		Attribution                       bool
-	}
-	page, err := chromedp.Run(ctx, chromedp.Evaluate[overview](facts))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if page.PoPs < 10 || page.Vantages < 24 || page.Ways < 24 || page.Far == 0 || page.Frames != 6 || !page.Attribution {
-		t.Errorf("the page shows %+v", page)
-	}
-	if file := os.Getenv("PERTO_SCREENSHOT"); file != "" {
-		shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, shot, 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

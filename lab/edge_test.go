@@ -12,7 +12,7 @@ import (
 
 const shopURL = "http://www.shop.example/"
 
-func vantage(t *testing.T, l *Lab, name string) *Vantage {
+func at(t *testing.T, l *Lab, name string) *Vantage {
 	t.Helper()
 	v, err := l.Vantage(name)
 	if err != nil {
@@ -33,7 +33,7 @@ func fetch(t *testing.T, v *Vantage, url string) *Fetched {
 // TestReloadIsAHit fetches a page twice in São Paulo, which has two edges with a cache
 // each. The second reply is a hit.
 func TestReloadIsAHit(t *testing.T) {
-	v := vantage(t, sharedLab(t), "rio")
+	v := at(t, sharedLab(t), "rio")
 	fetch(t, v, shopURL+"product/2")
 	if f := fetch(t, v, shopURL+"product/2"); !strings.Contains(f.Header.Get("Cache-Status"), "hit") || f.DNS != 0 {
 		t.Errorf("got Cache-Status %q after %v of DNS, want a hit without asking again", f.Header.Get("Cache-Status"), f.DNS)
@@ -44,7 +44,7 @@ func TestReloadIsAHit(t *testing.T) {
 // faster by about the round trip to the origin.
 func TestMissThenHit(t *testing.T) {
 	l := sharedLab(t)
-	v := vantage(t, l, "sydney")
+	v := at(t, l, "sydney")
 	url := shopURL + "product/5"
 	first, second := fetch(t, v, url), fetch(t, v, url)
 	for _, f := range []*Fetched{first, second} {
@@ -116,7 +116,7 @@ func TestCurlThroughSOCKS(t *testing.T) {
 func TestOwnSiteBehindTheCDN(t *testing.T) {
 	site := startSite(t, "my own site")
 	l := startLab(t, func(c *Config) { c.Origin = site })
-	v := vantage(t, l, "sydney")
+	v := at(t, l, "sydney")
 	for _, want := range []string{"fwd=", "hit"} {
 		f := fetch(t, v, shopURL)
 		if string(f.Body) != "my own site" || !strings.Contains(f.Header.Get("Cache-Status"), want) {
@@ -142,7 +142,7 @@ func TestOwnSiteBehindTheCDN(t *testing.T) {
 // TestTraceShowsTheSteps checks the hosts and the question of each step.
 func TestTraceShowsTheSteps(t *testing.T) {
 	l := startLab(t, nil)
-	tr, err := l.Trace(t.Context(), vantage(t, l, "jakarta-office"), shopURL)
+	tr, err := l.Trace(t.Context(), at(t, l, "jakarta-office"), shopURL)
 	if err != nil {
 		t.Fatal(err)
 	}

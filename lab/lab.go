@@ -13,6 +13,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/console"
 	"perto/dnsserver"
 	"perto/functions"
 	"perto/geodata"
@@ -59,6 +60,10 @@ type Lab struct {
 	keys     []replicas.Key
 	signing  mobility.SigningKey // of functions that are pushed to the lab
 	code     *functions.Cache    // each function is compiled once for all Nodes
+
+	console  *console.Console
+	visits   console.Visits
+	visitors visitors
 
 	faults sync.Mutex // held during a fault, so that faults do not overlap
 }
@@ -129,7 +134,7 @@ func (l *Lab) up(ctx context.Context) error {
 	} else if err := l.adopt(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.ready} {
+	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.openConsole, l.ready} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -163,6 +168,10 @@ func (l *Lab) adopt() error {
 
 // Close stops the whole lab and waits for its end.
 func (l *Lab) Close() error {
+	l.visitors.stop()
+	if l.console != nil {
+		l.console.Close()
+	}
 	for _, m := range l.machines {
 		m.host.gate.open()
 	}

@@ -68,7 +68,7 @@ var shared struct {
 	lab *Lab
 }
 
-func sharedLab(t *testing.T) *Lab {
+func sharedLab(t testing.TB) *Lab {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()

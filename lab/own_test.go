@@ -66,7 +66,7 @@ func TestOwnWorld(t *testing.T) {
 	l := startLab(t, func(c *Config) { c.World, c.Origin, c.CacheBytes = world, site, 8<<20 })
 	for from, want := range map[string]string{"stockholm": "north-1", "cape-town": "south-1"} {
 		for _, name := range []string{"www.near.test", "blog.writer.test", "near.test.mirror.test"} {
-			f := fetch(t, vantage(t, l, from), "http://"+name+"/")
+			f := fetch(t, at(t, l, from), "http://"+name+"/")
 			if f.Server != want || string(f.Body) != "written at home" {
 				t.Errorf("%s from %s: got %q from %s, want the site from %s", name, from, f.Body, f.Server, want)
 			}

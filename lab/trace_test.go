@@ -17,7 +17,7 @@ func TestTraceAsksTheOriginOnlyWhenTheEdgeDid(t *testing.T) {
 		{"what the origin does not have", "/no-such-page", true},
 	} {
 		// Tokyo's PoP has one edge, so the second request finds the page in its cache.
-		tr, err := l.Trace(t.Context(), vantage(t, l, "tokyo"), "http://www.shop.example"+tt.path)
+		tr, err := l.Trace(t.Context(), at(t, l, "tokyo"), "http://www.shop.example"+tt.path)
 		if err != nil {
 			t.Fatal(err)
 		}

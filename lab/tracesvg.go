@@ -6,12 +6,12 @@ import (
 	"strings"
 
 	"perto"
-	"perto/lab/page"
+	"perto/console"
 )
 
 // SVG draws the steps of a trace on a map of the world.
 func (t *Trace) SVG() []byte {
-	s := page.NewSketch("The way of a request for " + t.URL + " from " + t.Vantage)
+	s := console.NewSketch("The way of a request for "+t.URL+" from "+t.Vantage, console.FileStyle)
 	var places []perto.Place
 	names := make(map[perto.Place][]string)
 	for _, step := range t.Steps {

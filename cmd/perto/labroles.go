@@ -14,7 +14,7 @@ import (
 	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/lab/access"
-	"perto/lab/page"
+	"perto/lab/vantage"
 	"perto/node"
 )
 
@@ -72,12 +72,9 @@ func (c *labClientCmd) Run(e *env) error {
 		door.Close()
 		<-served
 	}()
-	single := &page.Single{Client: client, Vantage: page.Vantage{Name: c.Name, Place: where.String(), Where: where, Kind: "isp", Resolver: c.Resolver.String(), SOCKS: c.SOCKS}}
+	single := &vantage.Single{Client: client, Info: vantage.Info{Name: c.Name, Place: where.String(), Where: where, Kind: "isp", Resolver: c.Resolver.String(), SOCKS: c.SOCKS}}
 	mux := http.NewServeMux()
-	p := &page.Page{World: single, Config: new(config.World)}
-	if err := p.Register(mux); err != nil {
-		return err
-	}
+	(&vantage.API{World: single}).Register(mux)
 	return e.serveRole(single.Status(e.ctx), mux)
 }
 
@@ -97,13 +94,16 @@ func (c *labPageCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	remote := &page.Remote{Clients: c.Vantage, Console: c.Console}
+	remote := &vantage.Remote{Clients: c.Vantage, Console: c.Console, World: &cfg.World}
 	mux := http.NewServeMux()
 	mux.Handle("/", remote.Handler())
-	p := &page.Page{World: remote, Config: &cfg.World, Site: page.SiteOf(&cfg.World)}
-	if err := p.Register(mux); err != nil {
+	(&vantage.API{World: remote}).Register(mux)
+	pages, err := remote.Pages()
+	if err != nil {
 		return err
 	}
+	defer pages.Close()
+	pages.Register(mux)
 	return e.serveRole(nil, mux)
 }
 

@@ -48,7 +48,7 @@ let worker = null; // it keeps the loaded functions
 // inWorker sends a message to the worker. It terminates the worker when there is no
 // reply in time, because a worker in an endless loop receives no messages.
 function inWorker(message) {
-	worker ??= new Worker("/functionworker.js", {type: "module"});
+	worker ??= new Worker("/static/functionworker.js", {type: "module"});
 	return new Promise((resolve, reject) => {
 		const end = why => {
 			worker?.terminate();

@@ -1,4 +1,4 @@
-package page
+package console
 
 import (
 	"bytes"
@@ -11,47 +11,29 @@ import (
 	"image/png"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 
 	"perto"
-	"perto/config"
 	"perto/internal/api"
 	"perto/internal/test/headless"
-	"perto/lab/access"
 	"perto/mobility"
-	"perto/node"
 )
 
-// stub is a World in which edge and origin send the replies of a test.
-type stub struct {
-	fetch func(url string) (*access.Fetched, error)
-}
-
-func (s *stub) Vantages() []Vantage {
-	at := func(name, city, country string, lat, lon float64) Vantage {
-		w := perto.Place{Name: city, Country: country, Lat: lat, Lon: lon}
-		return Vantage{Name: name, Place: w.String(), Kind: "isp", Where: w, Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.7")}}
-	}
-	return []Vantage{at("recife", "Recife", "BR", -8.05, -34.9), at("tokyo", "Tokyo", "JP", 35.7, 139.7)}
-}
-func (s *stub) Dig(context.Context, string, string, string) (*access.DigReply, error) {
-	return nil, errors.New("nobody to ask")
-}
-func (s *stub) Status(context.Context) *node.Status { return nil }
-func (s *stub) Fetch(_ context.Context, from, url string) (*access.Fetched, error) {
-	f, err := s.fetch(url)
-	if err != nil {
-		return nil, err
-	}
-	f.Vantage, f.Place, f.URL, f.Status, f.Bytes = from, "Recife, BR", url, 200, int64(len(f.Body))
-	return f, nil
+// fetched is a reply of the API of vantages.
+type fetched struct {
+	Vantage string      `json:"vantage"`
+	Place   string      `json:"place"`
+	Server  string      `json:"server"`
+	Total   float64     `json:"total_ns"`
+	Status  int         `json:"status"`
+	Bytes   int         `json:"bytes"`
+	Header  http.Header `json:"header"`
+	Body    []byte      `json:"body"`
 }
 
 // TestFunctionsPanel uses the panel with several functions: one at three places, one
@@ -69,26 +51,40 @@ func TestFunctionsPanel(t *testing.T) {
 	if err := png.Encode(&encoded, picture); err != nil {
 		t.Fatal(err)
 	}
-	world := &stub{func(url string) (*access.Fetched, error) {
-		f := &access.Fetched{Server: "rec-1", Total: 12 * time.Millisecond, Body: []byte("olá from rec-1"), Header: http.Header{"Content-Type": {"text/plain"}}}
+	fetch := func(from, url string) (*fetched, error) {
+		f := &fetched{Server: "rec-1", Total: 12e6, Body: []byte("olá from rec-1"), Header: http.Header{"Content-Type": {"text/plain"}}}
 		switch {
 		case strings.HasPrefix(url, "http://origin.shop.example/"):
-			f.Server, f.Total, f.Body = "origin", 243*time.Millisecond, []byte("olá from the origin, "+strings.Repeat("which has a long line to say ", 8))
+			f.Server, f.Total, f.Body = "origin", 243e6, []byte("olá from the origin, "+strings.Repeat("which has a long line to say ", 8))
 		case strings.HasSuffix(url, "/map/"):
 			f.Header, f.Body = http.Header{"Content-Type": {"image/png"}}, encoded.Bytes()
 		case strings.HasSuffix(url, "!"):
 			return nil, &perto.Error{Op: "fetch", Path: url, Kind: perto.KindUnavailable, Err: errors.New("no edge answered")}
 		}
+		f.Vantage, f.Place, f.Status, f.Bytes = from, "Recife, BR", 200, len(f.Body)
 		return f, nil
-	}}
+	}
 	digest := mobility.Digest(modules["where"])
 	wrong := strings.Repeat("0", 64)
 	list := mobility.List{}
 	mux := http.NewServeMux()
-	p := &Page{World: world, Config: &config.World{Services: []config.Service{{Name: "shop.cdn.example"}}}, Site: "www.shop.example"}
-	if err := p.Register(mux); err != nil {
-		t.Fatal(err)
-	}
+	c := testConsole(t, Config{})
+	c.Register(mux)
+	mux.HandleFunc("GET /api/lab/vantages", func(w http.ResponseWriter, _ *http.Request) {
+		var out []map[string]any
+		for _, v := range testState().Vantages {
+			out = append(out, map[string]any{"name": v.Name, "place": v.Place.String(), "where": v.Place, "addresses": []string{"198.51.100.7"}})
+		}
+		api.WriteJSON(w, out)
+	})
+	mux.HandleFunc("GET /api/lab/fetch", func(w http.ResponseWriter, r *http.Request) {
+		f, err := fetch(r.FormValue("from"), r.FormValue("url"))
+		if err != nil {
+			api.WriteError(w, err)
+			return
+		}
+		api.WriteJSON(w, f)
+	})
 	mux.HandleFunc("GET /api/functions", func(w http.ResponseWriter, _ *http.Request) { api.WriteJSON(w, list) })
 	mux.HandleFunc("GET /api/functions/modules/{digest}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/wasm")

@@ -1,4 +1,4 @@
-package page
+package vantage
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"perto"
+	"perto/config"
 	"perto/internal/api"
 	"perto/lab/access"
 	"perto/node"
@@ -19,20 +20,22 @@ import (
 type Remote struct {
 	Clients []string // "host:port" of each vantage's API
 	Console string   // "host:port" of a name server's API
+	// World has the PoPs and services for the web console.
+	World *config.World
 
 	mu    sync.Mutex
-	known []Vantage // of the APIs that have replied, in the order of Clients
+	known []Info // of the APIs that have replied, in the order of Clients
 	at    map[string]string
 }
 
 // Vantages returns the vantages with APIs that have replied until now.
-func (r *Remote) Vantages() []Vantage {
+func (r *Remote) Vantages() []Info {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.known) == len(r.Clients) {
 		return r.known
 	}
-	lists := make([][]Vantage, len(r.Clients))
+	lists := make([][]Info, len(r.Clients))
 	ctx, cancel := context.WithTimeout(context.Background(), askWait)
 	defer cancel()
 	var asking sync.WaitGroup
@@ -75,13 +78,17 @@ func (r *Remote) Dig(ctx context.Context, from, name, qtype string) (*access.Dig
 }
 
 // Fetch fetches a URL from a vantage.
-func (r *Remote) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
+func (r *Remote) Fetch(ctx context.Context, from, target string, remember bool) (*access.Fetched, error) {
 	at, err := r.find(from)
 	if err != nil {
 		return nil, err
 	}
 	var f fetchedWithBody
-	if err := api.Call(ctx, "GET", at, "/api/lab/fetch", url.Values{"from": {from}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
+	query := url.Values{"from": {from}, "url": {target}, "body": {"1"}}
+	if remember {
+		query.Set("remember", "1")
+	}
+	if err := api.Call(ctx, "GET", at, "/api/lab/fetch", query, &f, ""); err != nil {
 		return nil, err
 	}
 	f.Fetched.Body = f.Body
@@ -110,12 +117,12 @@ func (r *Remote) Handler() http.Handler {
 
 // Single is a World of one vantage: this process.
 type Single struct {
-	Vantage
+	Info
 	Client *access.Client
 }
 
 // Vantages returns the one vantage.
-func (s *Single) Vantages() []Vantage { return []Vantage{s.Vantage} }
+func (s *Single) Vantages() []Info { return []Info{s.Info} }
 
 func (s *Single) check(from string) error {
 	if from == "" || from == s.Name {
@@ -132,12 +139,14 @@ func (s *Single) Dig(ctx context.Context, from, name, qtype string) (*access.Dig
 	return s.Client.Dig(ctx, name, qtype)
 }
 
-// Fetch fetches a URL. It looks up the name again for each fetch.
-func (s *Single) Fetch(ctx context.Context, from, target string) (*access.Fetched, error) {
+// Fetch fetches a URL.
+func (s *Single) Fetch(ctx context.Context, from, target string, remember bool) (*access.Fetched, error) {
 	if err := s.check(from); err != nil {
 		return nil, err
 	}
-	s.Client.Forget()
+	if !remember {
+		s.Client.Forget()
+	}
 	f, err := s.Client.Fetch(ctx, target)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package page
+package console
 
 import (
 	"context"
@@ -32,11 +32,11 @@ import (
 
 // guests are the modules that both hosts run: one in C, two in Go, built once.
 var guests = sync.OnceValues(func() (map[string][]byte, error) {
-	where, err := os.ReadFile("../../functions/testdata/guests/where/where.wasm")
+	where, err := os.ReadFile("../functions/testdata/guests/where/where.wasm")
 	if err != nil {
 		return nil, err
 	}
-	says, err := os.ReadFile("../../functions/testdata/guests/says/says.wasm")
+	says, err := os.ReadFile("../functions/testdata/guests/says/says.wasm")
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ var guests = sync.OnceValues(func() (map[string][]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	for name, from := range map[string]string{"handler": "../../functions/testdata/guests/handler", "calls": "./testdata/guests/calls"} {
+	for name, from := range map[string]string{"handler": "../functions/testdata/guests/handler", "calls": "./testdata/guests/calls"} {
 		file := filepath.Join(dir, name+".wasm")
 		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, from)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
@@ -174,7 +174,7 @@ func inBrowser(t *testing.T, o settings, all []asked) []answered {
 		w.Header().Set("Content-Security-Policy", policy)
 		io.WriteString(w, "<!doctype html><title>guests</title>")
 	})
-	mux.HandleFunc("GET /guest.js", func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, "guest.js") })
+	mux.HandleFunc("GET /static/guest.js", func(w http.ResponseWriter, r *http.Request) { serveFile(w, r, "guest.js") })
 	mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) { w.Write(modules[r.PathValue("name")]) })
 	// All requests together are too long for the text of one evaluation.
 	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(all) })
@@ -186,7 +186,7 @@ func inBrowser(t *testing.T, o settings, all []asked) []answered {
 		t.Fatal(err)
 	}
 	script := `(async () => {
-		const {load} = await import("/guest.js");
+		const {load} = await import("/static/guest.js");
 		const bytes = text => Uint8Array.from(atob(text ?? ""), c => c.charCodeAt(0));
 		const base64 = b => { let s = ""; for (const c of b) s += String.fromCharCode(c); return btoa(s); };
 		const loaded = {}, out = [];

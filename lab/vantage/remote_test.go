@@ -1,4 +1,4 @@
-package page
+package vantage
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/lab/access"
+	"perto/mapping"
 	"perto/node"
 )
 
@@ -61,30 +62,39 @@ func TestRemote(t *testing.T) {
 	t.Cleanup(func() { names.Shutdown() })
 
 	where := perto.Place{Name: "Recife", Country: "BR", Lat: -8.05, Lon: -34.9}
-	single := &Single{Vantage: Vantage{Name: "recife", Place: where.String(), Where: where, Kind: "isp"},
+	single := &Single{Info: Info{Name: "recife", Place: where.String(), Where: where, Kind: "isp", Resolver: "192.0.2.53"},
 		Client: &access.Client{Resolver: netip.MustParseAddr("192.0.2.53"), Station: &access.Station{
 			Network: &viaLoopback{udp: p.LocalAddr().String(), tcp: site.Listener.Addr().String()}, Name: "recife", Addrs: []netip.Addr{netip.IPv4Unspecified()}}}}
-	serve := func(w World, cfg *config.World, more func(*http.ServeMux)) string {
+	serve := func(w World, more func(*http.ServeMux)) string {
 		mux := http.NewServeMux()
-		if err := (&Page{World: w, Config: cfg, Site: "www.shop.example"}).Register(mux); err != nil {
-			t.Fatal(err)
-		}
+		(&API{World: w}).Register(mux)
 		more(mux)
 		s := httptest.NewServer(api.Guard(mux))
 		t.Cleanup(s.Close)
 		return s.Listener.Addr().String()
 	}
-	client := serve(single, new(config.World), func(mux *http.ServeMux) {
+	client := serve(single, func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) {
 			api.WriteJSON(w, &node.Status{Name: "ns1", Replicas: []node.ReplicaStatus{{Name: "rec-1", Reason: "heartbeats"}}})
+		})
+		mux.HandleFunc("GET /api/explain", func(w http.ResponseWriter, r *http.Request) {
+			api.WriteJSON(w, &mapping.Explanation{Answer: &mapping.Answer{PoP: "rec", Replicas: []perto.Replica{"rec-1"}}, Why: "resolver " + r.FormValue("resolver")})
 		})
 	})
 	world := &config.World{
 		PoPs:     []config.PoP{{Name: "rec", Place: where, Edges: []config.Edge{{Name: "rec-1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.11")}}}}},
-		Services: []config.Service{{Name: "shop.example"}},
+		Services: []config.Service{{Name: "shop.example", Aliases: []string{"www.shop.example"}}},
 	}
-	remote := &Remote{Clients: []string{client, "127.0.0.1:1"}, Console: client}
-	page := serve(remote, world, func(mux *http.ServeMux) { mux.Handle("/", remote.Handler()) })
+	remote := &Remote{Clients: []string{client, "127.0.0.1:1"}, Console: client, World: world}
+	pages, err := remote.Pages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pages.Close)
+	page := serve(remote, func(mux *http.ServeMux) {
+		mux.Handle("/", remote.Handler())
+		pages.Register(mux)
+	})
 
 	get := func(path string) (int, string) {
 		resp, err := http.Get("http://" + page + path)
@@ -99,9 +109,9 @@ func TestRemote(t *testing.T) {
 		return resp.StatusCode, string(b)
 	}
 	for path, want := range map[string]string{
-		"/":                 "rec-1</td><td>0 km",
-		"/favicon.ico":      "<svg ",
-		"/from/recife/":     `<title>www.shop.example</title><a href="/from/recife/x">`,
+		"/":                 "recife, Recife, BR: served by rec, 0 km away",
+		"/vantage/recife":   "resolver 192.0.2.53",
+		"/visit?url=/":      "<td>200, ",
 		"/api/lab/vantages": `"name": "recife"`,
 		"/api/status":       `"name": "ns1"`, // forwarded to the name server
 		"/api/lab/dig?from=recife&name=www.shop.example":                                  `"data": "192.0.2.11"`,
@@ -114,21 +124,5 @@ func TestRemote(t *testing.T) {
 		if status, got := get(path); !strings.Contains(got, want) {
 			t.Errorf("%s: got %d %.600s, want %q", path, status, got, want)
 		}
-	}
-}
-
-func TestCitiesAreFarApart(t *testing.T) {
-	at := func(name string, lat, lon float64) Vantage {
-		return Vantage{Name: name, Where: perto.Place{Lat: lat, Lon: lon}}
-	}
-	got := cities([]Vantage{at("sao-paulo", -23.5, -46.6), at("rio", -22.9, -43.2), at("tokyo", 35.7, 139.7), at("london", 51.5, -.1), at("paris", 48.9, 2.4)})
-	if strings.Join(got[:3], " ") != "sao-paulo tokyo london" && strings.Join(got[:3], " ") != "sao-paulo tokyo paris" {
-		t.Errorf("got %v", got)
-	}
-	if got := cities([]Vantage{at("tokyo", 35.7, 139.7), at("tokyo-public", 35.7, 139.7)}); len(got) != 2 || got[1] != "tokyo-public" {
-		t.Errorf("two at one place: got %v", got)
-	}
-	if cities(nil) != nil {
-		t.Error("cities of nobody")
 	}
 }
