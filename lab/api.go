@@ -94,6 +94,9 @@ func (s shown) Vantages() []VantageInfo {
 		if at, err := l.SOCKSDoor(v.Name); err == nil {
 			i.SOCKS = at.String()
 		}
+		if at, err := l.WebDoor(v.Name); err == nil {
+			i.Web = "http://" + at.String()
+		}
 		out = append(out, i)
 	}
 	return out

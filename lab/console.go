@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -106,6 +107,10 @@ func (l *Lab) consoleState(ctx context.Context) *console.State {
 	service, _, _ := l.Named()
 	for i, info := range (shown{l}).Vantages() {
 		v := console.Vantage{Name: info.Name, Place: info.Where, Kind: info.Kind, Resolver: info.Resolver, Door: info.Door, SOCKS: info.SOCKS}
+		if door, err := l.WebDoor(info.Name); err == nil {
+			// Browsers share cookies among the ports of one host, so each has a name.
+			v.Web = fmt.Sprintf("http://%s.localhost:%d", info.Name, door.Port())
+		}
 		var x *mapping.Explanation
 		if r := l.ResolverOf(l.vantages[i]); r != nil {
 			v.ResolverPlace = r.Host.End.Place

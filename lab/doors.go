@@ -25,11 +25,12 @@ type Ports struct {
 	DNS       int  // of the authoritative servers, one after the other
 	Resolvers int  // of the vantages' resolvers, one after the other
 	SOCKS     int  // of the door that selects by user name, then one for each vantage
+	Web       int  // of the vantages' web doors, one after the other
 	Ephemeral bool // let the operating system choose all ports
 }
 
 // DefaultPorts are the doors' usual ports.
-var DefaultPorts = Ports{DNS: 5300, Resolvers: 5320, SOCKS: 1080}
+var DefaultPorts = Ports{DNS: 5300, Resolvers: 5320, SOCKS: 1080, Web: 8100}
 
 // Door leads from a port of 127.0.0.1 into the lab.
 type Door struct {

@@ -56,6 +56,7 @@ type Lab struct {
 	doors    []*Door
 	doorHost *Host
 	socks    []*socksDoor
+	web      []*webDoor
 	origin   *originHost
 	keys     []replicas.Key
 	signing  mobility.SigningKey // of functions that are pushed to the lab
@@ -134,7 +135,7 @@ func (l *Lab) up(ctx context.Context) error {
 	} else if err := l.adopt(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.openConsole, l.ready} {
+	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.openWeb, l.openConsole, l.ready} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -174,6 +175,9 @@ func (l *Lab) Close() error {
 	}
 	for _, m := range l.machines {
 		m.host.gate.open()
+	}
+	for _, d := range l.web {
+		d.close()
 	}
 	for _, d := range l.socks {
 		d.close()

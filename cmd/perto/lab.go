@@ -46,6 +46,7 @@ type labUpCmd struct {
 	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
 	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
 	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
+	Web         int    `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
 	Cache       string `help:"Cache of each edge, for example 64MiB (default: 256MiB)." placeholder:"SIZE"`
 	Verbose     bool   `short:"v" help:"Write the nodes' log to stderr."`
 }
@@ -57,7 +58,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web}, Logger: logger(e, c.Verbose)}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
 			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}
@@ -171,6 +172,11 @@ func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 	byName, _ := l.SOCKSDoor("")
 	fmt.Fprintf(t, "  SOCKS\t%s, the user name picks the vantage; one port more for each of them\n", byName)
 	fmt.Fprintf(t, "  page, API\thttp://%s\n", api)
+	if vs := l.Vantages(); len(vs) > 0 {
+		if at, err := l.WebDoor(vs[0].Name); err == nil {
+			fmt.Fprintf(t, "  web\thttp://%s, the site as %s sees it; one port more for each vantage\n", at, vs[0].Name)
+		}
+	}
 	t.Flush()
 	authoritative := "5300"
 	if ds := l.Doors(); len(ds) > 0 {
@@ -205,9 +211,9 @@ func (c *labVantagesCmd) Run(e *env) error {
 	}
 	return e.print(list, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "VANTAGE\tPLACE\tRESOLVER\tIN\tDOOR\tLAST MILE")
+		fmt.Fprintln(t, "VANTAGE\tPLACE\tRESOLVER\tIN\tDOOR\tLAST MILE\tWEB")
 		for _, v := range list {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Place, v.Resolver, v.At, v.Door, v.LastMile)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Place, v.Resolver, v.At, v.Door, v.LastMile, v.Web)
 		}
 		t.Flush()
 	})

@@ -77,7 +77,7 @@ func TestLabTour(t *testing.T) {
 	out, diagnostics := newOutput(), newOutput()
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320", "--socks-port", "11080"}, out, diagnostics)
+		done <- run(ctx, []string{"--api", "127.0.0.1:18080", "lab", "--dns-port", "15300", "--resolver-port", "15320", "--socks-port", "11080", "--web-port", "18100"}, out, diagnostics)
 	}()
 	text := out.waitFor(t, "Ctrl-C")
 	api := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(text)[1] // port 18080 may be in use

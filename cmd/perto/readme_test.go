@@ -41,7 +41,7 @@ func testPorts(site string) *strings.Replacer {
 	return strings.NewReplacer("-p 5300", "-p 25300", "-p 5359", "-p 25359", "127.0.0.1:1080", "127.0.0.1:21080", "127.0.0.1:8080", "127.0.0.1:28080", "http://localhost:3000", site)
 }
 
-var testPortFlags = []string{"--dns-port", "25300", "--resolver-port", "25320", "--socks-port", "21080"}
+var testPortFlags = []string{"--dns-port", "25300", "--resolver-port", "25320", "--socks-port", "21080", "--web-port", "28100"}
 
 // TestReadmeCommands runs every command of the README, with other ports. Commands that
 // start a lab run one by one, the others in the first lab. It fails for a command that it

@@ -20,7 +20,7 @@ import (
 var layers = map[string]int{
 	"": 0, "metrics": 0,
 	"internal/arch": 0, "internal/atomicfile": 0, "internal/delayqueue": 0, "internal/fields": 0, "internal/lpm": 0, "internal/test/headless": 0, "internal/netx": 0,
-	"internal/netns": 0, "internal/printable": 0, "internal/simnet": 0, "internal/snapshot": 0,
+	"internal/netns": 0, "internal/printable": 0, "internal/simnet": 0, "internal/snapshot": 0, "internal/urlmap": 0,
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
 	"origin/functions": 1, "edge/http1": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,

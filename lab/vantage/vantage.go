@@ -28,6 +28,7 @@ type Info struct {
 	At       string       `json:"resolver_place"`
 	Door     string       `json:"door"` // of its resolver: "127.0.0.1:5320"
 	SOCKS    string       `json:"socks"`
+	Web      string       `json:"web"` // of the site as it sees it: "http://127.0.0.1:8100"
 	Addrs    []netip.Addr `json:"addresses"`
 	LastMile string       `json:"last_mile"`
 
