@@ -139,12 +139,10 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	http.ServeFileFS(w, r, files, "static/"+name)
 }
 
-// state returns the current state with its totals.
+// state returns the current state.
 func (c *Console) state(ctx context.Context) *State {
 	s := c.cfg.State(ctx)
-	for i := range s.Edges {
-		s.Total.Add(s.Edges[i].Count)
-	}
+	s.derive()
 	return s
 }
 

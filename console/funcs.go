@@ -41,17 +41,15 @@ func pageFuncs() template.FuncMap {
 			}
 			return out
 		},
-		"popState": func(s *State, pop string) string { return s.popState(pop) },
-		"summary":  func(s *State) string { return s.summary() },
-		"actions":  actions,
-		"action":   func(host, do, text string) any { return button{host, do, text} },
+		"actions": actions,
+		"action":  func(host, do, text string) any { return button{host, do, text} },
 		"recent": func(list []Sample) []Sample {
 			return list[max(0, len(list)-10):]
 		},
 		"unixClock": func(ms int64) string { return time.UnixMilli(ms).Format("15:04:05") },
 		"farthest": func(s *State) (far *Vantage) {
 			for i := range s.Vantages {
-				if v := &s.Vantages[i]; v.Far() && (far == nil || v.Km-v.NearestKm > far.Km-far.NearestKm) {
+				if v := &s.Vantages[i]; v.Far && (far == nil || v.Km-v.NearestKm > far.Km-far.NearestKm) {
 					far = v
 				}
 			}

@@ -12,7 +12,7 @@ import (
 
 const (
 	// stateEvery is the interval at which viewers receive a changed state.
-	stateEvery = 500 * time.Millisecond
+	stateEvery = 200 * time.Millisecond
 	// trafficEvery is the interval at which viewers receive counters.
 	trafficEvery = 2 * time.Second
 	// sampleEvery is the interval of the series.

@@ -23,6 +23,10 @@ type State struct {
 	Events   []Event   `json:"events"` // newest first
 	Total    Counters  `json:"total"`
 	Visiting bool      `json:"visiting"` // vantages load the site all the time
+
+	// The following follow from the others (derive).
+	Summary     string `json:"summary"`
+	OriginFault string `json:"origin_fault"` // "" while the origin is well
 }
 
 // PoP is a point of presence.
@@ -30,6 +34,8 @@ type PoP struct {
 	Name     string      `json:"name"`
 	Place    perto.Place `json:"place"`
 	Provider string      `json:"provider"`
+
+	State string `json:"state"` // of its best edge (derive)
 }
 
 // Edge is an edge server.
@@ -74,11 +80,13 @@ type Vantage struct {
 	Door          string      `json:"door,omitempty"`  // to its resolver: "127.0.0.1:5320"
 	SOCKS         string      `json:"socks,omitempty"` // "127.0.0.1:1081"
 	Web           string      `json:"web,omitempty"`   // the site as it sees it: "http://tokyo.localhost:8101"
-}
 
-// Far reports whether the vantage is served from far away although a PoP is near: the
-// resolver-distance problem.
-func (v *Vantage) Far() bool { return v.PoP != "" && v.PoP != v.Nearest && v.Km > v.NearestKm+farKm }
+	// Far is set when it is served from far away although a PoP is near: the
+	// resolver-distance problem. Text has the facts in a sentence. Both follow from the
+	// other fields (derive).
+	Far  bool   `json:"far"`
+	Text string `json:"text"`
+}
 
 // farKm is the detour in km from which an edge is shown as far away. A round trip takes
 // some 20 ms longer over 1,500 km.
@@ -146,8 +154,25 @@ func (c Counters) since(before Counters) Counters {
 	return Counters{sub(c.Queries, before.Queries), sub(c.Requests, before.Requests), sub(c.Hits, before.Hits), sub(c.Failed, before.Failed), sub(c.Sent, before.Sent)}
 }
 
-// popState returns the state of a PoP: the best of its edges.
-func (s *State) popState(name string) string {
+// derive sets the fields that follow from others, so that pages and scripts agree.
+func (s *State) derive() {
+	for i := range s.Edges {
+		s.Total.Add(s.Edges[i].Count)
+	}
+	for i := range s.PoPs {
+		s.PoPs[i].State = s.stateOf(s.PoPs[i].Name)
+	}
+	for i := range s.Vantages {
+		v := &s.Vantages[i]
+		v.Far = v.PoP != "" && v.PoP != v.Nearest && v.Km > v.NearestKm+farKm
+		v.Text = v.sentence()
+	}
+	s.OriginFault = s.originFault()
+	s.Summary = s.summary()
+}
+
+// stateOf returns the state of a PoP: the best of its edges.
+func (s *State) stateOf(name string) string {
 	order := []string{"up", "unknown", "suspect", "draining", "down"}
 	best := len(order)
 	for _, e := range s.Edges {
@@ -161,19 +186,19 @@ func (s *State) popState(name string) string {
 	return order[best]
 }
 
-// originState returns the class of the origin's mark, and its state in words.
-func (s *State) originState() (class, why string) {
+// originFault returns why an origin fails, or "".
+func (s *State) originFault() string {
 	for _, x := range s.Servers {
 		if x.Role == "origin" && x.Fault != "" {
-			return "origin failing", x.Fault
+			return x.Fault
 		}
 	}
 	for _, o := range s.Origins {
 		if !o.Well {
-			return "origin failing", o.Text
+			return o.Text
 		}
 	}
-	return "origin", "well"
+	return ""
 }
 
 // summary returns the state of the world in one line.
@@ -185,8 +210,8 @@ func (s *State) summary() string {
 		}
 	}
 	text := fmt.Sprintf("%d of %d edges serve", serving, len(s.Edges))
-	if class, why := s.originState(); class != "origin" {
-		return text + ", the origin fails: " + why
+	if s.OriginFault != "" {
+		return text + ", the origin fails: " + s.OriginFault
 	}
 	if len(s.Origins) > 0 {
 		text += ", the origin is well"

@@ -94,7 +94,7 @@ func worldMap(st *State) []byte {
 	for i := range st.Vantages {
 		v := &st.Vantages[i]
 		class := "vantage " + v.Kind
-		if v.Far() {
+		if v.Far {
 			class += " far"
 		}
 		var data, ask, guess string
@@ -107,7 +107,7 @@ func worldMap(st *State) []byte {
 		ask, _, _ = arc(v.Place, v.ResolverPlace, askBend)
 		fmt.Fprintf(s, `<a class="%s" href="/vantage/%s" data-vantage="%s" aria-label="%s"><title>%s</title><path class="data" d="%s"/><path class="guess" d="%s"/><path class="ask" d="%s"/>`+
 			`<circle class="resolver" cx="%.2f" cy="%.2f" r="1.3"/><circle class="touch" cx="%.2f" cy="%.2f" r="3"/><circle class="city" cx="%.2f" cy="%.2f" r="1"/></a>`,
-			class, html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.sentence()), data, guess, ask,
+			class, html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.Text), data, guess, ask,
 			v.ResolverPlace.Lon, -v.ResolverPlace.Lat, v.Place.Lon, -v.Place.Lat, v.Place.Lon, -v.Place.Lat)
 	}
 	for _, p := range st.PoPs {
@@ -120,12 +120,15 @@ func worldMap(st *State) []byte {
 		}
 		fmt.Fprintf(s, `<a class="pop %s" href="/pop/%s" data-pop="%s" aria-label="PoP %s"><title>%s</title><circle class="touch" cx="%.2f" cy="%.2f" r="4"/><circle class="dot" cx="%.2f" cy="%.2f" r="2"/>`+
 			`<path class="cross" d="M%.2f %.2fl3 3m0 -3l-3 3"/><text x="%.2f" y="%.2f" text-anchor="%s">%s</text></a>`,
-			st.popState(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name+", "+p.Place.String()),
+			p.State, html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name+", "+p.Place.String()),
 			x, y, x, y, x-1.5, y-1.5, labelX, y-1.2, anchor, html.EscapeString(p.Name))
 	}
 	for _, server := range st.Servers {
 		if server.Role == "origin" {
-			class, why := st.originState()
+			class, why := "origin", "well"
+			if st.OriginFault != "" {
+				class, why = "origin failing", st.OriginFault
+			}
 			fmt.Fprintf(s, `<g class="%s" data-origin><title>%s</title><rect x="%.2f" y="%.2f" width="3" height="3"/></g>`,
 				class, html.EscapeString(server.Name+": "+why), server.Place.Lon-4.5, -server.Place.Lat-1.5) // beside a PoP at the same place
 		}
@@ -141,7 +144,7 @@ func (v *Vantage) sentence() string {
 		return text + ": no edge serves it"
 	}
 	text += fmt.Sprintf(": served by %s, %.0f km away", v.PoP, v.Km)
-	if v.Far() {
+	if v.Far {
 		text += fmt.Sprintf(", although %s is %.0f km away", v.Nearest, v.NearestKm)
 	}
 	if v.ResolverPlace != (perto.Place{}) && v.ResolverPlace.DistanceKm(v.Place) > 50 {

@@ -15,54 +15,32 @@ export function arc(a, b, bend) {
 	return {d: `M${f(a.lon)} ${f(-a.lat)}Q${f(cx)} ${f(-cy)} ${f(b.lon)} ${f(-b.lat)}`, point};
 }
 
-const FAR = 1500; // km, as in state.go
-const far = v => v.pop && v.pop !== v.nearest && v.km > v.nearest_km + FAR;
-
 // draw shows a state: the edge of each city, and the state of each PoP.
 export function draw(state) {
-	document.getElementById("summary").textContent = summary(state);
+	document.getElementById("summary").textContent = state.summary;
 	if (!map) return;
 	const places = new Map(state.pops.map(p => [p.name, p.place]));
 	for (const v of state.vantages) {
 		const mark = map.querySelector(`[data-vantage="${CSS.escape(v.name)}"]`);
 		if (!mark) continue;
 		const to = places.get(v.pop);
-		mark.classList.toggle("far", Boolean(far(v)));
+		mark.classList.toggle("far", v.far);
 		mark.classList.toggle("unserved", !to);
 		mark.querySelector(".data").setAttribute("d", to ? arc(v.place, to, DATA).d : "");
 		mark.querySelector(".guess").setAttribute("d", to ? arc(v.resolver_place, to, ASK).d : "");
 		mark.dataset.to = v.pop;
-		mark.querySelector("title").textContent = `${v.name}, ${v.place.name}: ${v.pop ? `served by ${v.pop}, ${Math.round(v.km)} km away` : "no edge serves it"}`;
+		mark.querySelector("title").textContent = v.text;
 	}
 	const origin = map.querySelector("[data-origin]");
 	if (origin) {
-		const why = originFault(state);
-		origin.setAttribute("class", why ? "origin failing" : "origin");
-		origin.querySelector("title").textContent = `origin: ${why || "well"}`;
+		origin.setAttribute("class", state.origin_fault ? "origin failing" : "origin");
+		origin.querySelector("title").textContent = `origin: ${state.origin_fault || "well"}`;
 	}
 	for (const p of state.pops) {
 		const mark = map.querySelector(`[data-pop="${CSS.escape(p.name)}"]`);
-		if (mark) mark.setAttribute("class", `pop ${popState(state, p.name)}`);
+		if (mark) mark.setAttribute("class", `pop ${p.state}`);
 	}
 }
-
-const ORDER = ["up", "unknown", "suspect", "draining", "down"];
-
-function popState(state, pop) {
-	const all = state.edges.filter(e => e.pop === pop).map(e => ORDER.indexOf(e.state)).filter(i => i >= 0);
-	return all.length > 0 ? ORDER[Math.min(...all)] : "unknown";
-}
-
-function summary(state) {
-	const serving = state.edges.filter(e => ORDER.indexOf(e.state) <= 2).length;
-	const why = originFault(state);
-	let text = `${serving} of ${state.edges.length} edges serve`;
-	if (why) text += `, the origin fails: ${why}`;
-	else if (state.origins.length > 0) text += ", the origin is well";
-	return text;
-}
-
-const originFault = state => state.servers.find(s => s.role === "origin" && s.fault)?.fault ?? state.origins.find(o => !o.well)?.text ?? "";
 
 // select highlights a city or a PoP.
 export function select(kind, name) {
