@@ -132,6 +132,7 @@ func TestConsoleKillsAPoP(t *testing.T) {
 	}
 	until(t, ctx, `[...document.querySelectorAll("#edge-table [data-edge^=gru] button")].every(b => b.value === "heal")`)
 	until(t, ctx, `document.getElementById("summary").textContent.startsWith("11 of 13 edges serve")`)
+	until(t, ctx, `document.getElementById("detail").innerText.includes("no city now")`) // the panel follows
 	shoot(t, ctx, "console-killed")
 	inPage[any](t, ctx, `document.querySelectorAll("#edge-table [data-edge^=gru] button").forEach(b => b.click())`)
 	until(t, ctx, `document.querySelector("[data-vantage=sao-paulo]").dataset.to === "gru"`)

@@ -58,6 +58,24 @@ function enhance(part) {
 	if (steps) play(steps);
 }
 
+// renew loads the PoP in the detail panel again, when it or its cities have changed. A
+// city's panel keeps the trace, and only its edges change.
+let signature = "";
+function renew(state) {
+	const card = detail?.querySelector("[data-shows]");
+	if (!card) return;
+	const name = card.dataset.name;
+	if (card.dataset.shows === "vantage") {
+		const v = state.vantages.find(v => v.name === name), cell = card.querySelector(".served");
+		const text = v?.pop ? `${v.edges.join(", ")}, ${Math.round(v.km)} km away` : "no edge";
+		if (v && cell.textContent !== text) cell.textContent = text;
+		return;
+	}
+	const now = JSON.stringify([name, state.pops.find(p => p.name === name)?.state, state.edges.filter(e => e.pop === name).map(e => e.fault), state.vantages.filter(v => v.pop === name).map(v => v.name)]);
+	if (signature !== now && signature.startsWith(JSON.stringify([name]).slice(0, -1))) show(shown);
+	signature = now;
+}
+
 document.addEventListener("click", event => {
 	if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || !detail) return;
 	const link = event.target.closest("a[data-vantage], a[data-pop], a[data-select]");
@@ -105,7 +123,6 @@ async function act(data, button) {
 		if (reply.type !== "opaqueredirect" && !reply.ok) throw new Error(await reply.text());
 		const host = data.get("host"), text = done[data.get("do")] ?? data.get("do");
 		say(host ? `${host} ${text}.` : text);
-		if (shown.startsWith("/pop/")) show(shown);
 	} catch (err) {
 		say(err.message);
 	} finally {
@@ -121,6 +138,7 @@ events.addEventListener("state", ({data}) => {
 	const state = JSON.parse(data);
 	draw(state);
 	tables(state);
+	renew(state);
 	document.body.dataset.live = "yes";
 });
 events.addEventListener("samples", ({data}) => {

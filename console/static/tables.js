@@ -30,10 +30,11 @@ function ago(time) {
 const percent = c => c.requests > 0 ? `${Math.round(100 * c.hits / c.requests)} %` : "–";
 const stateOf = state => make("span", {class: `state ${state}`}, state);
 
-function showState(cell, state, fault) {
-	if (cell.dataset.shows === `${state} ${fault}`) return;
-	cell.dataset.shows = `${state} ${fault}`;
-	cell.replaceChildren(...state ? [stateOf(state)] : [], ...fault ? [" ", make("span", {class: "fault"}, fault)] : []);
+function showState(cell, state, fault, reason = "") {
+	const all = `${state} ${fault} ${reason}`;
+	if (cell.dataset.shows === all) return;
+	cell.dataset.shows = all;
+	cell.replaceChildren(stateOf(state), ...fault ? [" ", make("span", {class: "fault"}, fault)] : [], ...reason ? [make("br"), make("small", {}, reason)] : []);
 }
 
 function showActions(cell, host, fault) {
@@ -63,11 +64,11 @@ export function tables(state) {
 		}
 		const short = document.querySelector(`[data-edge-short="${CSS.escape(e.name)}"]`);
 		if (short) {
-			const [, condition, requests, hits, stored] = short.cells;
-			showState(condition, e.state, e.fault);
+			const [, condition, requests, hits] = short.cells;
+			showState(condition, e.state, e.fault, e.reason);
 			set(requests, String(e.count.requests));
 			set(hits, percent(e.count));
-			set(stored, `${e.objects} replies, ${size(e.bytes)}`);
+			set(short.querySelector(".stored"), `${e.objects} replies, ${size(e.bytes)}`);
 		}
 	}
 	for (const s of state.servers) {
