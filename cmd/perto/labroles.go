@@ -81,6 +81,7 @@ func (c *labClientCmd) Run(e *env) error {
 type labPageCmd struct {
 	Config  string   `short:"c" required:"" help:"The world's configuration." placeholder:"FILE"`
 	Console string   `required:"" help:"A name server's API." placeholder:"HOST:PORT"`
+	Node    []string `help:"API of an edge, for its counters. Repeat the flag for each edge." placeholder:"HOST:PORT"`
 	Vantage []string `required:"" help:"API of a client. Repeat the flag for each client." placeholder:"HOST:PORT"`
 }
 
@@ -94,7 +95,7 @@ func (c *labPageCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	remote := &vantage.Remote{Clients: c.Vantage, Console: c.Console, World: &cfg.World}
+	remote := &vantage.Remote{Clients: c.Vantage, Console: c.Console, Nodes: c.Node, World: &cfg.World}
 	mux := http.NewServeMux()
 	mux.Handle("/", remote.Handler())
 	(&vantage.API{World: remote}).Register(mux)

@@ -28,7 +28,8 @@ pop "ap-northeast" {
   edge "ap-northeast-1" { addresses = ["198.18.4.11"] }
 }
 
-# The authoritative name servers, in two regions. ns1's API feeds the page.
+# The authoritative name servers, in two regions. The page reads the API of ns1 and of the
+# edges.
 node "ns1" {
   roles     = ["dns"]
   place     = "Ashburn, VA, US"
@@ -45,26 +46,32 @@ node "ns2" {
 
 node "sa-east-1" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 node "sa-east-2" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 node "us-east-1" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 node "eu-central-1" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 node "eu-central-2" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 node "ap-northeast-1" {
   roles = ["edge"]
+  api   = ":8080"
   key   = "/run/perto/cluster.key"
 }
 

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +84,37 @@ func TestReadme(t *testing.T) {
 	}
 	if n < 8 {
 		t.Errorf("found only %d commands", n)
+	}
+}
+
+// TestConsoleOfContainers: the web console shows how each vantage is served, and counts
+// the requests of the edges.
+func TestConsoleOfContainers(t *testing.T) {
+	if os.Getenv("PERTO_COMPOSE") == "" {
+		t.Skip("PERTO_COMPOSE names no running project: scripts/compose-test brings the containers up and runs this")
+	}
+	get := func(path string) string {
+		r, err := http.Get("http://" + pageAPI + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if got := get("/visit?url=/&again=1"); strings.Count(got, "200, ") < 2*len(vantages) {
+		t.Errorf("the visits: %s", got)
+	}
+	for path, want := range map[string]string{"/": "served by sa-east, 0 km away", "/pop/sa-east": "sa-east-2", "/vantage/" + vantages[0].name: "Nearest PoP"} {
+		if got := get(path); !strings.Contains(got, want) || strings.Contains(got, "kill") {
+			t.Errorf("%s: no %q in %s", path, want, got)
+		}
+	}
+	if got := get("/"); !regexp.MustCompile(`<td>[1-9][0-9]*</td><td>[0-9]+ %</td>`).MatchString(got) {
+		t.Errorf("no edge counts a request: %s", got)
 	}
 }
 

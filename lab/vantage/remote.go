@@ -10,6 +10,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/console"
 	"perto/internal/api"
 	"perto/lab/access"
 	"perto/node"
@@ -20,12 +21,16 @@ import (
 type Remote struct {
 	Clients []string // "host:port" of each vantage's API
 	Console string   // "host:port" of a name server's API
+	Nodes   []string // "host:port" of each edge's API, for its counters
 	// World has the PoPs and services for the web console.
 	World *config.World
 
 	mu    sync.Mutex
 	known []Info // of the APIs that have replied, in the order of Clients
 	at    map[string]string
+
+	stateMu sync.Mutex // held while the state is asked for
+	last    *console.State
 }
 
 // Vantages returns the vantages with APIs that have replied until now.
@@ -102,9 +107,12 @@ type fetchedWithBody struct {
 }
 
 // Status asks the name server.
-func (r *Remote) Status(ctx context.Context) *node.Status {
+func (r *Remote) Status(ctx context.Context) *node.Status { return statusOf(ctx, r.Console) }
+
+// statusOf asks a node for its status. It returns nil when there is no reply.
+func statusOf(ctx context.Context, at string) *node.Status {
 	var s node.Status
-	if api.Call(ctx, "GET", r.Console, "/api/status", nil, &s, "") != nil {
+	if api.Call(ctx, "GET", at, "/api/status", nil, &s, "") != nil {
 		return nil
 	}
 	return &s

@@ -3,7 +3,9 @@ package vantage
 import (
 	"context"
 	"net/url"
+	"slices"
 	"sync"
+	"time"
 
 	"perto/console"
 	"perto/internal/api"
@@ -15,13 +17,7 @@ import (
 // kill another container. The caller closes it.
 func (r *Remote) Pages() (*console.Console, error) {
 	visits := new(console.Visits)
-	return console.New(console.Config{State: r.state, Visits: visits,
-		Totals: func(ctx context.Context) map[string]console.Counters {
-			if s := r.Status(ctx); s != nil {
-				return map[string]console.Counters{s.Name: node.ConsoleCounters(s.Counters)}
-			}
-			return nil
-		},
+	return console.New(console.Config{State: r.state, Totals: r.totals, Visits: visits,
 		Visit: func(ctx context.Context, from, target string, remember bool) (*console.Visit, error) {
 			f, err := r.Fetch(ctx, from, target, remember)
 			if err != nil {
@@ -32,11 +28,61 @@ func (r *Remote) Pages() (*console.Console, error) {
 		}})
 }
 
-// state asks the name server how it serves each vantage.
-func (r *Remote) state(ctx context.Context) *console.State {
+// statuses asks the name server and all edges at once. Nodes without a reply are missing.
+func (r *Remote) statuses(ctx context.Context) (ns *node.Status, edges []*node.Status) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	st := node.ConsoleState(r.Status(ctx), r.World, "The world in containers")
+	all := make([]*node.Status, len(r.Nodes))
+	var asking sync.WaitGroup
+	for i, at := range r.Nodes {
+		asking.Go(func() { all[i] = statusOf(ctx, at) })
+	}
+	ns = r.Status(ctx)
+	asking.Wait()
+	return ns, slices.DeleteFunc(all, func(s *node.Status) bool { return s == nil })
+}
+
+func (r *Remote) totals(ctx context.Context) map[string]console.Counters {
+	out := make(map[string]console.Counters)
+	ns, edges := r.statuses(ctx)
+	if ns != nil {
+		edges = append(edges, ns)
+	}
+	for _, s := range edges {
+		out[s.Name] = node.ConsoleCounters(s.Counters)
+	}
+	return out
+}
+
+// state returns how the name server serves each vantage, and the counters of the edges.
+// It is asked at most once in stateFor, because every viewer asks for it.
+func (r *Remote) state(ctx context.Context) *console.State {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	if r.last == nil || time.Since(r.last.At) > stateFor {
+		r.last = r.ask(ctx)
+	}
+	return r.last.Clone()
+}
+
+// stateFor is the time for which a state is used again.
+const stateFor = 500 * time.Millisecond
+
+func (r *Remote) ask(ctx context.Context) *console.State {
+	ns, edges := r.statuses(ctx)
+	st := node.ConsoleState(ns, r.World, "The world in containers")
+	for _, s := range edges {
+		for i := range st.Edges {
+			if st.Edges[i].Name == s.Name {
+				node.CountEdge(&st.Edges[i], s)
+			}
+		}
+		if s.Edge != nil {
+			node.AddOrigins(st, s.Edge.Origins)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
 	list := r.Vantages()
 	st.Vantages = make([]console.Vantage, len(list))
 	service := ""
