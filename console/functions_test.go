@@ -29,7 +29,7 @@ type fetched struct {
 	Vantage string      `json:"vantage"`
 	Place   string      `json:"place"`
 	Server  string      `json:"server"`
-	Total   float64     `json:"total_ns"`
+	Total   float64     `json:"total_ms"`
 	Status  int         `json:"status"`
 	Bytes   int         `json:"bytes"`
 	Header  http.Header `json:"header"`
@@ -52,10 +52,10 @@ func TestFunctionsPanel(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch := func(from, url string) (*fetched, error) {
-		f := &fetched{Server: "rec-1", Total: 12e6, Body: []byte("olá from rec-1"), Header: http.Header{"Content-Type": {"text/plain"}}}
+		f := &fetched{Server: "rec-1", Total: 12, Body: []byte("olá from rec-1"), Header: http.Header{"Content-Type": {"text/plain"}}}
 		switch {
 		case strings.HasPrefix(url, "http://origin.shop.example/"):
-			f.Server, f.Total, f.Body = "origin", 243e6, []byte("olá from the origin, "+strings.Repeat("which has a long line to say ", 8))
+			f.Server, f.Total, f.Body = "origin", 243, []byte("olá from the origin, "+strings.Repeat("which has a long line to say ", 8))
 		case strings.HasSuffix(url, "/map/"):
 			f.Header, f.Body = http.Header{"Content-Type": {"image/png"}}, encoded.Bytes()
 		case strings.HasSuffix(url, "!"):

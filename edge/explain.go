@@ -41,16 +41,16 @@ type FunctionStep struct {
 
 // StoredReply is one variant in the cache.
 type StoredReply struct {
-	Status     int           `json:"status"`
-	Bytes      int64         `json:"bytes"`
-	Age        time.Duration `json:"age_ns"`
-	TTL        time.Duration `json:"ttl_ns"`      // remaining time for which it is fresh; negative when stale
-	Lifetime   time.Duration `json:"lifetime_ns"` // freshness lifetime
-	Heuristic  bool          `json:"heuristic"`   // Lifetime is an estimate
-	Vary       []string      `json:"vary,omitempty"`
-	Tags       []string      `json:"tags,omitempty"`
-	Validators []string      `json:"validators,omitempty"` // fields for a conditional request to the origin
-	Fits       bool          `json:"fits"`                 // it fits a request without the fields in Vary
+	Status     int          `json:"status"`
+	Bytes      int64        `json:"bytes"`
+	Age        perto.Millis `json:"age_ms"`
+	TTL        perto.Millis `json:"ttl_ms"`      // remaining time for which it is fresh; negative when stale
+	Lifetime   perto.Millis `json:"lifetime_ms"` // freshness lifetime
+	Heuristic  bool         `json:"heuristic"`   // Lifetime is an estimate
+	Vary       []string     `json:"vary,omitempty"`
+	Tags       []string     `json:"tags,omitempty"`
+	Validators []string     `json:"validators,omitempty"` // fields for a conditional request to the origin
+	Fits       bool         `json:"fits"`                 // it fits a request without the fields in Vary
 }
 
 // Explain returns how the edge would reply to a GET without further fields. It sends no
@@ -104,7 +104,7 @@ func (e *Edge) Explain(host, target string) *Explanation {
 }
 
 func storedReply(o *cache.Object, now time.Time) StoredReply {
-	s := StoredReply{Status: o.Status, Age: o.Policy.Age(now), TTL: o.Policy.TTL(now), Lifetime: o.Policy.Lifetime,
+	s := StoredReply{Status: o.Status, Age: perto.Millis(o.Policy.Age(now)), TTL: perto.Millis(o.Policy.TTL(now)), Lifetime: perto.Millis(o.Policy.Lifetime),
 		Heuristic: o.Policy.Heuristic, Vary: o.Selector.Names(), Tags: o.Tags, Fits: o.Selector.Match(fields.Header{})}
 	_, s.Bytes, _ = o.Body.Whole()
 	for _, name := range []string{"etag", "last-modified"} {

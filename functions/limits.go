@@ -1,21 +1,48 @@
 package functions
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
+
+	"perto"
 )
 
 // Limits bound the resources of a module and of one call. Zero values take the
 // defaults.
 type Limits struct {
-	Wall        time.Duration `json:"wall_ns"`        // time of one call, without the next handler's; default 1 s
-	Begin       time.Duration `json:"begin_ns"`       // time of the initialisation; default 5 s, and no less than Wall
+	Wall        time.Duration `json:"-"`              // time of one call, without the next handler's; default 1 s
+	Begin       time.Duration `json:"-"`              // time of the initialisation; default 5 s, and no less than Wall
 	Memory      uint64        `json:"memory_bytes"`   // memory of an instance, in steps of 64 KiB; default 64 MiB
 	Response    int           `json:"response_bytes"` // body of a response; default 4 MiB
 	Log         int           `json:"log_bytes"`      // text that one call may log; default 8 KiB
 	Module      int           `json:"module_bytes"`   // size of the module; default 32 MiB
 	Subrequests int           `json:"subrequests"`    // subrequests of one call; default 4
 	Instances   int           `json:"instances"`      // instances that run at a time; default 64
+}
+
+// limitsJSON is the form of Limits in JSON: durations are numbers of milliseconds.
+type limitsJSON struct {
+	Wall  perto.Millis `json:"wall_ms"`
+	Begin perto.Millis `json:"begin_ms"`
+	*plainLimits
+}
+
+type plainLimits Limits
+
+// MarshalJSON writes durations in milliseconds.
+func (l Limits) MarshalJSON() ([]byte, error) {
+	return json.Marshal(limitsJSON{perto.Millis(l.Wall), perto.Millis(l.Begin), (*plainLimits)(&l)})
+}
+
+// UnmarshalJSON reads the output of MarshalJSON.
+func (l *Limits) UnmarshalJSON(b []byte) error {
+	in := limitsJSON{perto.Millis(l.Wall), perto.Millis(l.Begin), (*plainLimits)(l)}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	l.Wall, l.Begin = in.Wall.Duration(), in.Begin.Duration()
+	return nil
 }
 
 const pageBytes = 1 << 16 // WebAssembly's page size

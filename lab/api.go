@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"time"
 
 	"perto"
 	"perto/internal/api"
@@ -48,12 +47,15 @@ func (l *Lab) API() (http.Handler, error) {
 			api.WriteError(w, err)
 			return
 		}
-		api.WriteJSON(w, struct {
-			Host string `json:"host"`
-			Did  string `json:"did"`
-		}{r.PathValue("name"), r.FormValue("do")})
+		api.WriteJSON(w, FaultResult{r.PathValue("name"), r.FormValue("do")})
 	})
 	return api.Guard(mux), nil
+}
+
+// FaultResult is the result of a fault in the API.
+type FaultResult struct {
+	Host string `json:"host"`
+	Did  string `json:"did"`
 }
 
 // VantageInfo is a vantage in the API.
@@ -82,7 +84,7 @@ func (s shown) Vantages() []VantageInfo {
 	var out []VantageInfo
 	for _, v := range l.vantages {
 		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Where: v.Place, Kind: string(v.Kind), Addrs: v.Host.Addrs,
-			LastMile: v.Host.End.LastMile.Round(time.Millisecond).String()}
+			LastMile: perto.Millis(v.Host.End.LastMile)}
 		if r := l.ResolverOf(v); r != nil {
 			i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
 		}

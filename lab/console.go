@@ -58,7 +58,7 @@ func (l *Lab) visitFrom(ctx context.Context, from, url string, remember bool) (*
 func (l *Lab) visit(ctx context.Context, v *Vantage, url string) (*Fetched, error) {
 	f, err := v.Fetch(ctx, url)
 	if err == nil {
-		l.visits.Add(v.Name, f.DNS+f.Connect+f.FirstByte)
+		l.visits.Add(v.Name, f.Wait())
 	}
 	return f, err
 }
@@ -226,10 +226,9 @@ func (v *visitors) stop() {
 
 // shown returns the trace as the console shows it.
 func (t *Trace) shown() *console.Trace {
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	out := &console.Trace{URL: t.URL, Total: ms(t.Total)}
+	out := &console.Trace{URL: t.URL, Total: t.Total.Float()}
 	for i, s := range t.Steps {
-		x := console.Step{Number: i + 1, From: s.From, To: s.To, What: s.What, Result: s.Result, Took: ms(s.Took), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
+		x := console.Step{Number: i + 1, From: s.From, To: s.To, What: s.What, Result: s.Result, Took: s.Took.Float(), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
 		if s.From != t.Vantage {
 			x.Depth = 1
 		}

@@ -64,7 +64,7 @@ func TestMissThenHit(t *testing.T) {
 		t.Errorf("first: got Cache-Status %q, want a miss", got)
 	}
 	toOrigin := l.Internet.paths.RTT(l.Internet.Host("syd-1").End, l.Internet.Host("origin").End)
-	if saved := first.FirstByte - second.FirstByte; saved < toOrigin {
+	if saved := (first.FirstByte - second.FirstByte).Duration(); saved < toOrigin {
 		t.Errorf("the hit saved %v, want at least the %v to the origin (%v, %v)", saved, toOrigin, first, second)
 	}
 }

@@ -81,7 +81,7 @@ func (b *labBackend) Fetch(ctx context.Context, vantage, url string) (*expect.Re
 	if err != nil {
 		return nil, err
 	}
-	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect, FirstByte: f.FirstByte}
+	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect.Duration(), FirstByte: f.FirstByte.Duration()}
 	if h := b.l.Internet.HostAt(f.Address, v.Host); h != nil {
 		r.Asked = b.l.Internet.paths.RTT(v.Host.End, h.End)
 	}

@@ -16,12 +16,12 @@ import (
 // Step is one numbered step of a request, like in the usual picture of Akamai's
 // network: a question from one host to another, its result and its duration.
 type Step struct {
-	Number int           `json:"number"`
-	From   string        `json:"from"`
-	To     string        `json:"to"`
-	What   string        `json:"what"`
-	Result string        `json:"result"`
-	Took   time.Duration `json:"took_ns"`
+	Number int          `json:"number"`
+	From   string       `json:"from"`
+	To     string       `json:"to"`
+	What   string       `json:"what"`
+	Result string       `json:"result"`
+	Took   perto.Millis `json:"took_ms"`
 
 	FromPlace perto.Place `json:"from_place"`
 	ToPlace   perto.Place `json:"to_place"`
@@ -29,10 +29,10 @@ type Step struct {
 
 // Trace has all steps of a request from a vantage.
 type Trace struct {
-	Vantage string        `json:"vantage"`
-	URL     string        `json:"url"`
-	Steps   []Step        `json:"steps"`
-	Total   time.Duration `json:"total_ns"`
+	Vantage string       `json:"vantage"`
+	URL     string       `json:"url"`
+	Steps   []Step       `json:"steps"`
+	Total   perto.Millis `json:"total_ms"`
 }
 
 // Trace fetches a URL from a vantage and records every step. It empties the caches of
@@ -61,13 +61,13 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 		if h.ECS != "" {
 			what += " for a client in " + h.ECS
 		}
-		s := Step{From: h.From, To: h.To, What: what, Result: h.Result, Took: h.Took, FromPlace: r.Host.End.Place}
+		s := Step{From: h.From, To: h.To, What: what, Result: h.Result, Took: perto.Millis(h.Took), FromPlace: r.Host.End.Place}
 		if to := l.Internet.HostAt(h.ToAddr, r.Host); to != nil {
 			s.ToPlace = to.End.Place
 		}
 		t.Steps = append(t.Steps, s)
 	})
-	t.Steps[at].Took = time.Since(start) + l.Internet.paths.RTT(v.Host.End, r.Host.End)
+	t.Steps[at].Took = perto.Millis(time.Since(start) + l.Internet.paths.RTT(v.Host.End, r.Host.End))
 	var names []string
 	for _, a := range access.Addresses(reply) {
 		if h := l.Internet.HostAt(a, v.Host); h != nil {
@@ -84,7 +84,7 @@ func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, err
 		return t, err
 	}
 	l.traceHTTP(t, v, f)
-	t.Total = time.Since(start)
+	t.Total = perto.Millis(time.Since(start))
 	for i := range t.Steps {
 		t.Steps[i].Number = i + 1
 	}
@@ -108,7 +108,7 @@ func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && asked {
 		took, _ := serverTiming(timing, "origin")
 		t.Steps = append(t.Steps, Step{From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
-			Result: result, Took: took})
+			Result: result, Took: perto.Millis(took)})
 	}
 }
 

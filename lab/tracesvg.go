@@ -40,7 +40,7 @@ func (t *Trace) SVG() []byte {
 		if step.FromPlace == (perto.Place{}) || step.ToPlace == (perto.Place{}) {
 			continue
 		}
-		title := fmt.Sprintf("%d. %s asks %s: %s (%d ms)", step.Number, step.From, step.To, step.What, step.Took.Milliseconds())
+		title := fmt.Sprintf("%d. %s asks %s: %s (%d ms)", step.Number, step.From, step.To, step.What, step.Took.Duration().Milliseconds())
 		lon, lat := s.Way("way", step.FromPlace, step.ToPlace, .12+.06*float64(i), title)
 		fmt.Fprintf(s, `<circle class="vantage" cx="%.2f" cy="%.2f" r="2.3"/><text class="number" x="%.2f" y="%.2f">%d</text>`, lon, -lat, lon, -lat+1, step.Number)
 	}

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"cmp"
+	"encoding/json"
 	"hash/fnv"
 	"io"
 	"math"
@@ -34,6 +35,29 @@ type Answer struct {
 	Replicas []perto.Replica
 	Addrs    []netip.Addr
 	TTL      time.Duration
+}
+
+// answerJSON is the form of an Answer in JSON.
+type answerJSON struct {
+	PoP      perto.PoP       `json:"pop"`
+	Replicas []perto.Replica `json:"replicas"`
+	Addrs    []netip.Addr    `json:"addresses"`
+	TTL      perto.Millis    `json:"ttl_ms"`
+}
+
+// MarshalJSON writes the TTL in milliseconds.
+func (a Answer) MarshalJSON() ([]byte, error) {
+	return json.Marshal(answerJSON{a.PoP, a.Replicas, a.Addrs, perto.Millis(a.TTL)})
+}
+
+// UnmarshalJSON reads the output of MarshalJSON.
+func (a *Answer) UnmarshalJSON(b []byte) error {
+	var in answerJSON
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	*a = Answer{in.PoP, in.Replicas, in.Addrs, in.TTL.Duration()}
+	return nil
 }
 
 // Leaf is the decision for a class: an index into Answers.Sets for each slot. It has no

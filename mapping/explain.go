@@ -3,7 +3,6 @@ package mapping
 import (
 	"fmt"
 	"net/netip"
-	"time"
 
 	"perto"
 	"perto/geodata"
@@ -34,16 +33,16 @@ type Explanation struct {
 
 // Candidate is the policy's result for one PoP, in order of rank.
 type Candidate struct {
-	PoP        perto.PoP     `json:"pop"`
-	Place      string        `json:"place"`
-	Provider   string        `json:"provider,omitempty"`
-	DistanceKm float64       `json:"distance_km"` // from the client's cell
-	RTT        time.Duration `json:"rtt_ns"`      // estimated from that distance
-	Band       int           `json:"band"`        // 0 is the best; -1: not ranked
-	Headroom   float64       `json:"headroom"`    // share of clients that it still accepts
-	Serving    int           `json:"serving"`     // replicas of this family that may be named
-	Replicas   int           `json:"replicas"`    // all replicas of this family
-	Verdict    string        `json:"verdict"`     // the policy's decision about it
+	PoP        perto.PoP    `json:"pop"`
+	Place      string       `json:"place"`
+	Provider   string       `json:"provider,omitempty"`
+	DistanceKm float64      `json:"distance_km"` // from the client's cell
+	RTT        perto.Millis `json:"rtt_ms"`      // estimated from that distance
+	Band       int          `json:"band"`        // 0 is the best; -1: not ranked
+	Headroom   float64      `json:"headroom"`    // share of clients that it still accepts
+	Serving    int          `json:"serving"`     // replicas of this family that may be named
+	Replicas   int          `json:"replicas"`    // all replicas of this family
+	Verdict    string       `json:"verdict"`     // the policy's decision about it
 }
 
 // Explain makes the same decision as a query and returns its reasons.
@@ -79,7 +78,7 @@ func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	add := func(site uint16, band int) {
 		s, st := &a.Map.Sites[site], &a.status[site]
 		km := e.Place.DistanceKm(s.Place)
-		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.PriorRTT(km), Band: band,
+		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.Millis(perto.PriorRTT(km)), Band: band,
 			Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
 		switch {
 		case band < 0:
@@ -123,7 +122,7 @@ func (a *Answers) why(e *Explanation) string {
 		case c.Serving == 0:
 			return "no replica of any PoP serves: the last resort (all_down) answers"
 		case i == 0:
-			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Milliseconds())
+			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Duration().Milliseconds())
 		case c.Band == e.Candidates[0].Band:
 			return fmt.Sprintf("%s is in the nearest band with %s", c.PoP, e.Candidates[0].PoP)
 		}

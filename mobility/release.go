@@ -49,9 +49,9 @@ type Settings struct {
 	Config     string            `json:"config,omitempty"`     // get_config returns it
 	KV         map[string]string `json:"kv,omitempty"`
 
-	Wall        time.Duration `json:"wall_ns,omitempty"`      // time limit of a request
-	Memory      uint64        `json:"memory_bytes,omitempty"` // of an instance
-	Subrequests int           `json:"subrequests,omitempty"`  // of a request
+	Wall        perto.Millis `json:"wall_ms,omitempty"`      // time limit of a request
+	Memory      uint64       `json:"memory_bytes,omitempty"` // of an instance
+	Subrequests int          `json:"subrequests,omitempty"`  // of a request
 }
 
 // Digest returns the name of a module: its SHA-256 in hexadecimal.

@@ -129,7 +129,7 @@ func declaredFunctions(w *config.World) []mobility.Declared {
 	for _, s := range w.Services {
 		for _, f := range s.Functions {
 			d := mobility.Declared{Service: s.Name, Path: f.Path, Module: f.Data, Settings: mobility.Settings{Activation: f.Activation, Phase: f.Phase,
-				Placement: f.Placement, Config: f.Config, KV: f.KV, Wall: f.Wall, Memory: f.Memory, Subrequests: f.Subrequests}}
+				Placement: f.Placement, Config: f.Config, KV: f.KV, Wall: perto.Millis(f.Wall), Memory: f.Memory, Subrequests: f.Subrequests}}
 			if digest, ok := cutDigest(f.Module); ok {
 				d.Digest = digest
 			}
@@ -364,7 +364,7 @@ func (s *deployment) compile(ctx context.Context, f *mobility.Function, wasm []b
 		}
 	}
 	m, err := s.functions.host.Load(ctx, string(f.Service)+f.Path, wasm, functions.ModuleOptions{Activation: activation, Config: []byte(f.Settings.Config), KV: f.Settings.KV,
-		Limits: functions.Limits{Wall: f.Settings.Wall, Memory: f.Settings.Memory, Subrequests: f.Settings.Subrequests}, Stats: &s.stats, Logs: &s.logs})
+		Limits: functions.Limits{Wall: f.Settings.Wall.Duration(), Memory: f.Settings.Memory, Subrequests: f.Settings.Subrequests}, Stats: &s.stats, Logs: &s.logs})
 	if err != nil {
 		return nil, err
 	}

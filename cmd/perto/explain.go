@@ -132,11 +132,11 @@ func printCache(w io.Writer, x *edge.Explanation) {
 		fmt.Fprintf(t, "  stored\tnothing\n")
 	}
 	for _, s := range x.Stored {
-		fresh := "fresh for " + s.TTL.Round(time.Second).String()
+		fresh := "fresh for " + s.TTL.Duration().Round(time.Second).String()
 		if s.TTL <= 0 {
-			fresh = "stale for " + (-s.TTL).Round(time.Second).String()
+			fresh = "stale for " + (-s.TTL).Duration().Round(time.Second).String()
 		}
-		fmt.Fprintf(t, "  stored\t%d, %d bytes, %s old, %s of %s", s.Status, s.Bytes, s.Age.Round(time.Second), fresh, s.Lifetime)
+		fmt.Fprintf(t, "  stored\t%d, %d bytes, %s old, %s of %s", s.Status, s.Bytes, s.Age.Duration().Round(time.Second), fresh, s.Lifetime)
 		for _, v := range s.Vary {
 			fmt.Fprintf(t, ", varies by %s", printable.Text(v))
 		}
@@ -185,7 +185,7 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 		if c.Band >= 0 {
 			band = strconv.Itoa(c.Band)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Duration().Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
 	}
 	t.Flush()
 	fmt.Fprintf(w, "\n%s\n", x.Why)

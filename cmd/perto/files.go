@@ -48,21 +48,24 @@ func (c *configCheckCmd) Run(e *env) error {
 	for _, p := range cfg.World.PoPs {
 		edges += len(p.Edges)
 	}
-	result := struct {
-		File     string         `json:"file"`
-		PoPs     int            `json:"pops"`
-		Edges    int            `json:"edges"`
-		Nodes    int            `json:"nodes"`
-		Services int            `json:"services"`
-		Zones    map[string]int `json:"zones"` // names in each
-		Warnings []string       `json:"warnings,omitempty"`
-	}{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, warnings}
+	result := checkedConfig{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, warnings}
 	return e.print(result, func(w io.Writer) {
 		for _, text := range result.Warnings {
 			fmt.Fprintln(e.err, "warning:", text)
 		}
 		fmt.Fprintf(w, "%s is good: %d PoPs with %d edges, %d nodes, %d services, %d zones\n", c.File, result.PoPs, edges, result.Nodes, result.Services, len(names))
 	})
+}
+
+// checkedConfig is the result of a check.
+type checkedConfig struct {
+	File     string         `json:"file"`
+	PoPs     int            `json:"pops"`
+	Edges    int            `json:"edges"`
+	Nodes    int            `json:"nodes"`
+	Services int            `json:"services"`
+	Zones    map[string]int `json:"zones"` // names in each
+	Warnings []string       `json:"warnings,omitempty"`
 }
 
 // check reads a configuration with its zones.
@@ -100,7 +103,7 @@ func (c *configShowCmd) Run(e *env) error {
 		}
 		cfg.Nodes = []config.Local{*local}
 	}
-	return e.print(cfg, func(w io.Writer) { w.Write(config.Show(cfg)) })
+	return e.print(configJSON(cfg), func(w io.Writer) { w.Write(config.Show(cfg)) })
 }
 
 type configFmtCmd struct {
@@ -165,26 +168,28 @@ type geodataLookupCmd struct {
 	Database string   `short:"d" help:"A map or MMDB file (default: the embedded world map)." placeholder:"FILE"`
 }
 
+// located is an address with its place.
+type located struct {
+	Address netip.Addr   `json:"address"`
+	Network netip.Prefix `json:"network"` // all its addresses have the same cell
+	Cell    geodata.Cell `json:"cell"`
+	Place   perto.Place  `json:"place"`
+}
+
 // Run looks addresses up.
 func (c *geodataLookupCmd) Run(e *env) error {
 	m, err := node.OpenMap(c.Database)
 	if err != nil {
 		return err
 	}
-	type result struct {
-		Address netip.Addr   `json:"address"`
-		Network netip.Prefix `json:"network"` // all its addresses have the same cell
-		Cell    geodata.Cell `json:"cell"`
-		Place   perto.Place  `json:"place"`
-	}
-	var results []result
+	var results []located
 	for _, s := range c.Address {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
 			return &perto.Error{Op: "look up", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf("no IP address")}
 		}
 		cell := m.Lookup(a)
-		results = append(results, result{a, m.Prefix(a), cell, m.Place(cell)})
+		results = append(results, located{a, m.Prefix(a), cell, m.Place(cell)})
 	}
 	return e.print(results, func(w io.Writer) {
 		for _, r := range results {

@@ -156,21 +156,24 @@ func writeImage(file, keyFile string, m *functions.Module) error {
 	return nil
 }
 
+// aboutImage describes an image.
+type aboutImage struct {
+	Module  string        `json:"module"` // digest
+	ABI     functions.ABI `json:"abi"`
+	Epoch   uint64        `json:"epoch"`
+	Memory  int           `json:"memory_bytes"`
+	Held    int           `json:"held_bytes"` // bytes that are not zero
+	Globals int           `json:"globals"`
+	Signer  string        `json:"signer"` // public key
+}
+
 // inspectImage describes an image.
 func inspectImage(e *env, file string, data []byte) error {
 	i, signer, err := functions.ParseImage(data)
 	if err != nil {
 		return &perto.Error{Op: "read image", Path: file, Kind: perto.KindInvalid, Err: err}
 	}
-	about := struct {
-		Module  string        `json:"module"` // digest
-		ABI     functions.ABI `json:"abi"`
-		Epoch   uint64        `json:"epoch"`
-		Memory  int           `json:"memory_bytes"`
-		Held    int           `json:"held_bytes"` // bytes that are not zero
-		Globals int           `json:"globals"`
-		Signer  string        `json:"signer"` // public key
-	}{hex.EncodeToString(i.Module[:]), i.ABI, i.Epoch, int(i.Pages) << 16, i.Size(), len(i.Globals), base64.StdEncoding.EncodeToString(signer)}
+	about := aboutImage{hex.EncodeToString(i.Module[:]), i.ABI, i.Epoch, int(i.Pages) << 16, i.Size(), len(i.Globals), base64.StdEncoding.EncodeToString(signer)}
 	return e.print(about, func(w io.Writer) {
 		fmt.Fprintf(w, "image of module sha256 %s (%s), epoch %d\n%d KiB of %d KiB of memory, %d globals\nsigned by %s\n",
 			about.Module, about.ABI, about.Epoch, about.Held>>10, about.Memory>>10, about.Globals, about.Signer)
@@ -228,6 +231,14 @@ func (c *fnInvokeCmd) Run(e *env) error {
 	return nil
 }
 
+// invoked is the response of a module.
+type invoked struct {
+	Status int          `json:"status"`
+	Header http.Header  `json:"header"`
+	Body   string       `json:"body"`
+	Took   perto.Millis `json:"took_ms"`
+}
+
 // once runs the module and prints the response.
 func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) error {
 	start := time.Now()
@@ -240,12 +251,7 @@ func (c *fnInvokeCmd) once(e *env, m *functions.Module, q *functions.Request) er
 	for _, f := range r.Header {
 		header.Add(string(f.Name), string(f.Value))
 	}
-	result := struct {
-		Status int           `json:"status"`
-		Header http.Header   `json:"header"`
-		Body   string        `json:"body"`
-		Took   time.Duration `json:"took_ns"`
-	}{r.Status, header, string(r.Body), took}
+	result := invoked{r.Status, header, string(r.Body), perto.Millis(took)}
 	return e.print(result, func(w io.Writer) {
 		fmt.Fprintf(e.err, "%d, %d bytes, in %s\n", r.Status, len(r.Body), took.Round(time.Microsecond))
 		for _, f := range r.Header {

@@ -27,6 +27,12 @@ type fnNewCmd struct {
 	Lang string `default:"c" help:"Language: c, go or rust." placeholder:"LANGUAGE"`
 }
 
+// newProject lists the files of a new project.
+type newProject struct {
+	Files []string `json:"files"`
+	Needs string   `json:"needs"` // tools that build it
+}
+
 // Run writes a project.
 func (c *fnNewCmd) Run(e *env) error {
 	abs, err := filepath.Abs(c.Dir)
@@ -38,10 +44,7 @@ func (c *fnNewCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return e.print(struct {
-		Files []string `json:"files"`
-		Needs string   `json:"needs"`
-	}{files, needed}, func(w io.Writer) {
+	return e.print(newProject{files, needed}, func(w io.Writer) {
 		for _, f := range files {
 			fmt.Fprintln(w, "wrote", filepath.Join(c.Dir, f))
 		}

@@ -182,7 +182,7 @@ func (c *fnPushCmd) Run(e *env) error {
 		return err
 	}
 	settings := mobility.Settings{Activation: c.Policy, Phase: c.Phase, Placement: c.Place, Config: c.Config, KV: kv,
-		Wall: limits.Wall, Memory: limits.Memory, Subrequests: limits.Subrequests}
+		Wall: perto.Millis(limits.Wall), Memory: limits.Memory, Subrequests: limits.Subrequests}
 	// Check here first: a module that does not load here loads nowhere.
 	h, _, err := e.fnHost(c.File, limits, functions.ModuleOptions{Config: []byte(c.Config), KV: kv})
 	if err != nil {
@@ -238,31 +238,34 @@ func split(targets []target, first func(target) bool) (a, b []target) {
 
 // pushed is the result of a push at a node.
 type pushed struct {
-	Node    string        `json:"node"`
-	Version uint64        `json:"version"`
-	Bytes   int64         `json:"sent_bytes"`
-	Pulls   bool          `json:"pulls"` // it has no code yet
-	Took    time.Duration `json:"took_ns"`
-	Error   string        `json:"error,omitempty"`
+	Node    string       `json:"node"`
+	Version uint64       `json:"version"`
+	Bytes   int64        `json:"sent_bytes"`
+	Pulls   bool         `json:"pulls"` // it has no code yet
+	Took    perto.Millis `json:"took_ms"`
+	Error   string       `json:"error,omitempty"`
+}
+
+// pushResult is the result of a push at all nodes.
+type pushResult struct {
+	Function string   `json:"function"`
+	Version  uint64   `json:"version"`
+	Digest   string   `json:"digest"`
+	Nodes    []pushed `json:"nodes"`
 }
 
 func reportPush(e *env, r mobility.Release, targets []target, results []mobility.Result) error {
 	var out []pushed
 	failed := 0
 	for i, res := range results {
-		p := pushed{Node: targets[i].name, Version: res.Version, Bytes: res.SentBytes, Pulls: res.Missing, Took: res.Took}
+		p := pushed{Node: targets[i].name, Version: res.Version, Bytes: res.SentBytes, Pulls: res.Missing, Took: perto.Millis(res.Took)}
 		if res.Err != nil {
 			p.Error = res.Err.Error()
 			failed++
 		}
 		out = append(out, p)
 	}
-	err := e.print(struct {
-		Function string   `json:"function"`
-		Version  uint64   `json:"version"`
-		Digest   string   `json:"digest"`
-		Nodes    []pushed `json:"nodes"`
-	}{string(r.Service) + r.Path, r.Version, r.Digest, out}, func(w io.Writer) {
+	err := e.print(pushResult{string(r.Service) + r.Path, r.Version, r.Digest, out}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s%s version %d, %s\n", r.Service, r.Path, r.Version, codeOf(r))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, p := range out {
@@ -270,13 +273,13 @@ func reportPush(e *env, r mobility.Release, targets []target, results []mobility
 			case p.Error != "":
 				fmt.Fprintf(t, "%s\tfailed: %s\n", p.Node, printable.Text(p.Error))
 			case r.Removed:
-				fmt.Fprintf(t, "%s\tremoved\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+				fmt.Fprintf(t, "%s\tremoved\t%s\n", p.Node, p.Took.Duration().Round(time.Millisecond))
 			case p.Pulls:
-				fmt.Fprintf(t, "%s\thas the release and pulls the code at the first request\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+				fmt.Fprintf(t, "%s\thas the release and pulls the code at the first request\t%s\n", p.Node, p.Took.Duration().Round(time.Millisecond))
 			case p.Bytes == 0:
-				fmt.Fprintf(t, "%s\thad the code\t%s\n", p.Node, p.Took.Round(time.Millisecond))
+				fmt.Fprintf(t, "%s\thad the code\t%s\n", p.Node, p.Took.Duration().Round(time.Millisecond))
 			default:
-				fmt.Fprintf(t, "%s\t%d bytes\t%s\n", p.Node, p.Bytes, p.Took.Round(time.Millisecond))
+				fmt.Fprintf(t, "%s\t%d bytes\t%s\n", p.Node, p.Bytes, p.Took.Duration().Round(time.Millisecond))
 			}
 		}
 		t.Flush()
@@ -355,6 +358,12 @@ type fnLogsCmd struct {
 	fnTargets `embed:""`
 }
 
+// loggedLine is a line of a function's log at a node.
+type loggedLine struct {
+	Node string `json:"node"`
+	mobility.LogLine
+}
+
 // Run prints the lines that the nodes keep.
 func (c *fnLogsCmd) Run(e *env) error {
 	service, path, targets, err := c.of(e, c.Function)
@@ -364,13 +373,9 @@ func (c *fnLogsCmd) Run(e *env) error {
 	if c.Follow && len(targets) > 1 {
 		return &perto.Error{Op: "follow logs", Path: string(c.Function), Kind: perto.KindInvalid, Err: errors.New("--follow works with one node only"), Hint: "select it with --to"}
 	}
-	type line struct {
-		Node string `json:"node"`
-		mobility.LogLine
-	}
 	show := func(t target, lines []mobility.LogLine) error {
 		for _, l := range lines {
-			err := e.print(line{t.name, l}, func(w io.Writer) {
+			err := e.print(loggedLine{t.name, l}, func(w io.Writer) {
 				fmt.Fprintf(w, "%s %s %-5s %s\n", l.Time.Format("15:04:05.000"), t.name, l.Level, printable.Text(l.Text))
 			})
 			if err != nil {

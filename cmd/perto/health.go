@@ -27,11 +27,7 @@ func (c *healthCmd) Run(e *env) error {
 	if s.Edge != nil && !s.Edge.Listening {
 		return &perto.Error{Op: "check health of", Path: s.Name, Kind: perto.KindUnavailable, Err: errors.New("its edge does not listen")}
 	}
-	result := struct {
-		Name    string   `json:"name"`
-		Health  string   `json:"health"`
-		Reasons []string `json:"reasons,omitempty"`
-	}{s.Name, "well", degraded(&s)}
+	result := healthResult{s.Name, "well", degraded(&s)}
 	if len(result.Reasons) > 0 {
 		result.Health = "degraded"
 	}
@@ -41,6 +37,13 @@ func (c *healthCmd) Run(e *env) error {
 			fmt.Fprintf(w, "  %s\n", reason)
 		}
 	})
+}
+
+// healthResult is the health of a node.
+type healthResult struct {
+	Name    string   `json:"name"`
+	Health  string   `json:"health"` // "well" or "degraded"
+	Reasons []string `json:"reasons,omitempty"`
 }
 
 // degraded returns the problems around a node that itself serves. A restart would not

@@ -213,7 +213,7 @@ func (c *labVantagesCmd) Run(e *env) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "VANTAGE\tPLACE\tRESOLVER\tIN\tDOOR\tLAST MILE\tWEB")
 		for _, v := range list {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Place, v.Resolver, v.At, v.Door, v.LastMile, v.Web)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Name, v.Place, v.Resolver, v.At, v.Door, ms(v.LastMile), v.Web)
 		}
 		t.Flush()
 	})

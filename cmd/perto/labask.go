@@ -16,7 +16,7 @@ import (
 	"perto/lab"
 )
 
-func ms(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
+func ms(d perto.Millis) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
 
 type labFetchCmd struct {
 	URL     string `arg:"" help:"URL to fetch (http)."`
@@ -124,7 +124,7 @@ type labFaultCmd struct {
 }
 
 func (c *labFaultCmd) apply(e *env, f lab.Fault) error {
-	var done struct{ Host, Did string }
+	var done lab.FaultResult
 	if err := e.post("/api/lab/hosts/"+url.PathEscape(c.Host), url.Values{"do": {string(f)}}, &done); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ async function fetchFrom(vantage, host, f) {
 	const type = Object.entries(got.header ?? {}).find(([name]) => name.toLowerCase() === "content-type");
 	return {
 		status: got.status, type: type?.[1][0] ?? "", body: Uint8Array.from(atob(got.body ?? ""), c => c.charCodeAt(0)),
-		ms: got.total_ns / 1e6, where: `${got.server || got.address}, requested from ${got.place || vantage.name}`, came: bytes(got.bytes),
+		ms: got.total_ms, where: `${got.server || got.address}, requested from ${got.place || vantage.name}`, came: bytes(got.bytes),
 	};
 }
 

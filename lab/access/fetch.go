@@ -25,10 +25,10 @@ type Fetched struct {
 	Server  string     `json:"server"` // the host that replied ("gru-1")
 	Address netip.Addr `json:"address"`
 
-	DNS       time.Duration `json:"dns_ns"`
-	Connect   time.Duration `json:"connect_ns"`
-	FirstByte time.Duration `json:"first_byte_ns"` // from the request's last byte to the reply's first
-	Total     time.Duration `json:"total_ns"`
+	DNS       perto.Millis `json:"dns_ms"`
+	Connect   perto.Millis `json:"connect_ms"`
+	FirstByte perto.Millis `json:"first_byte_ms"` // from the request's last byte to the reply's first
+	Total     perto.Millis `json:"total_ms"`
 
 	Status int         `json:"status"`
 	Bytes  int64       `json:"bytes"`
@@ -36,6 +36,9 @@ type Fetched struct {
 	Body   []byte      `json:"-"`
 	Error  string      `json:"error,omitempty"`
 }
+
+// Wait returns the time from the start of the fetch to the first byte.
+func (f *Fetched) Wait() time.Duration { return (f.DNS + f.Connect + f.FirstByte).Duration() }
 
 // maxBody bounds the part of a body that a fetch reads, in bytes.
 const maxBody = 64 << 20
@@ -61,11 +64,11 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	f := &Fetched{Vantage: c.Station.Name, URL: target}
 	start := time.Now()
 	failed := func(step string, err error) (*Fetched, error) {
-		f.Total = time.Since(start)
+		f.Total = perto.Millis(time.Since(start))
 		return nil, &perto.Error{Op: "fetch " + target + " from " + c.Station.Name + ": " + step, Kind: perto.KindUnavailable, Err: err}
 	}
 	addrs, took, err := c.Lookup(ctx, u.Hostname())
-	f.DNS = took
+	f.DNS = perto.Millis(took)
 	if err != nil {
 		return failed("DNS", err)
 	}
@@ -80,7 +83,7 @@ func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
 	if err != nil {
 		return failed("body", err)
 	}
-	f.Total = time.Since(start)
+	f.Total = perto.Millis(time.Since(start))
 	return f, nil
 }
 
@@ -97,7 +100,7 @@ func (c *Client) firstReply(ctx context.Context, f *Fetched, u *url.URL, addrs [
 		if err != nil {
 			return nil, "connect", err
 		}
-		f.Connect = time.Since(start)
+		f.Connect = perto.Millis(time.Since(start))
 		f.Address = addrOf(conn.RemoteAddr())
 		f.Server = c.Station.nameOf(f.Address)
 		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a == f.Address })
@@ -124,7 +127,7 @@ func (f *Fetched) exchange(ctx context.Context, conn net.Conn, u *url.URL) (*htt
 	var written time.Time
 	trace := &httptrace.ClientTrace{
 		WroteRequest:         func(httptrace.WroteRequestInfo) { written = time.Now() },
-		GotFirstResponseByte: func() { f.FirstByte = time.Since(written) },
+		GotFirstResponseByte: func() { f.FirstByte = perto.Millis(time.Since(written)) },
 	}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), "GET", u.String(), nil)
 	if err != nil {
@@ -151,6 +154,6 @@ func (f *Fetched) exchange(ctx context.Context, conn net.Conn, u *url.URL) (*htt
 
 // String returns the times in one line.
 func (f *Fetched) String() string {
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
+	ms := func(d perto.Millis) string { return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond)) }
 	return fmt.Sprintf("%d from %s: DNS %s, connect %s, first byte %s, total %s", f.Status, f.Server, ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total))
 }

@@ -315,7 +315,7 @@ func (c *containers) Fetch(ctx context.Context, vantage, target string) (*expect
 	if err := api.Call(ctx, "GET", pageAPI, "/api/lab/fetch", url.Values{"from": {vantage}, "url": {target}, "body": {"1"}}, &f, ""); err != nil {
 		return nil, err
 	}
-	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect, FirstByte: f.FirstByte}
+	r := &expect.Reply{Address: f.Address, Status: f.Status, Header: f.Header, Body: f.Body, Connect: f.Connect.Duration(), FirstByte: f.FirstByte.Duration()}
 	for _, v := range vantages {
 		if v.name == vantage {
 			r.Asked = c.asked[v.region][c.region(f.Address)]

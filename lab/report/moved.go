@@ -36,16 +36,16 @@ type MovedVantage struct {
 	Edge  string `json:"edge"`
 	// Page is the time to the first byte of the page. In both worlds it comes from the
 	// cache of the edge.
-	Page time.Duration `json:"page_ns"`
+	Page perto.Millis `json:"page_ms"`
 	// Origin and Edge are the times to the first byte of the fragments, medians of
 	// the rounds, in their order.
-	AtOrigin []time.Duration `json:"at_origin_ns"`
-	AtEdge   []time.Duration `json:"at_edge_ns"`
+	AtOrigin []perto.Millis `json:"at_origin_ms"`
+	AtEdge   []perto.Millis `json:"at_edge_ms"`
 }
 
 // slowest is the time to the first byte of the slowest fragment. Fragments are fetched
 // concurrently.
-func slowest(d []time.Duration) time.Duration { return slices.Max(d) }
+func slowest(d []perto.Millis) time.Duration { return slices.Max(d).Duration() }
 
 // movedSite is the measured site: the demo world's shop.
 const movedSite = "http://www.shop.example"
@@ -152,7 +152,7 @@ func (m *Moved) look(ctx context.Context, v *lab.Vantage, placement string, roun
 		if err != nil {
 			return s, err
 		}
-		s.edge, s.page = page.Server, append(s.page, page.FirstByte)
+		s.edge, s.page = page.Server, append(s.page, page.FirstByte.Duration())
 		for k, path := range m.Fragments {
 			f, err := fetch(ctx, v, m.Site+path)
 			if err != nil {
@@ -161,7 +161,7 @@ func (m *Moved) look(ctx context.Context, v *lab.Vantage, placement string, roun
 			if ran := f.Header.Get("X-Ran-At"); (len(ran) >= 6 && ran[:6] == "origin") != (placement == "origin") {
 				return s, fmt.Errorf("%s from %s ran at %q, not at the %s", path, v.Name, ran, placement)
 			}
-			s.fragments[k] = append(s.fragments[k], f.FirstByte)
+			s.fragments[k] = append(s.fragments[k], f.FirstByte.Duration())
 		}
 	}
 	return s, nil
@@ -192,10 +192,10 @@ func (m *Moved) add(placement string, views []seen) {
 			m.Vantages = append(m.Vantages, MovedVantage{Name: s.vantage.Name, Place: s.vantage.Place.String()})
 		}
 		v := &m.Vantages[i]
-		v.Edge, v.Page = s.edge, median(s.page)
-		var times []time.Duration
+		v.Edge, v.Page = s.edge, perto.Millis(median(s.page))
+		var times []perto.Millis
 		for _, f := range s.fragments {
-			times = append(times, median(f))
+			times = append(times, perto.Millis(median(f)))
 		}
 		if placement == "edge" {
 			v.AtEdge = times
@@ -224,7 +224,7 @@ func (m *Moved) Summary() MovedSummary {
 	var s MovedSummary
 	var page, origin, edge []time.Duration
 	for _, v := range m.Vantages {
-		page, origin, edge = append(page, v.Page), append(origin, slowest(v.AtOrigin)), append(edge, slowest(v.AtEdge))
+		page, origin, edge = append(page, v.Page.Duration()), append(origin, slowest(v.AtOrigin)), append(edge, slowest(v.AtEdge))
 		if slowest(v.AtEdge) < slowest(v.AtOrigin) {
 			s.Nearer++
 		}
@@ -257,7 +257,7 @@ func (m *Moved) WriteText(w io.Writer) error {
 	fmt.Fprintln(t, "vantage\tedge\tpage\tat the origin\tat the edge\tsaved\t")
 	for _, v := range m.Vantages {
 		o, e := slowest(v.AtOrigin), slowest(v.AtEdge)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", v.Name, v.Edge, ms(v.Page), ms(o), ms(e), ms(o-e))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", v.Name, v.Edge, ms(v.Page.Duration()), ms(o), ms(e), ms(o-e))
 	}
 	return t.Flush()
 }

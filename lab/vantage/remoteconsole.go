@@ -23,7 +23,7 @@ func (r *Remote) Pages() (*console.Console, error) {
 			if err != nil {
 				return nil, err
 			}
-			visits.Add(from, f.DNS+f.Connect+f.FirstByte)
+			visits.Add(from, f.Wait())
 			return VisitOf(f), nil
 		}})
 }

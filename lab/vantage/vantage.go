@@ -30,7 +30,7 @@ type Info struct {
 	SOCKS    string       `json:"socks"`
 	Web      string       `json:"web"` // of the site as it sees it: "http://127.0.0.1:8100"
 	Addrs    []netip.Addr `json:"addresses"`
-	LastMile string       `json:"last_mile"`
+	LastMile perto.Millis `json:"last_mile_ms"` // delay of its access line, for a round trip
 
 	Where perto.Place `json:"where"`
 }
@@ -111,9 +111,8 @@ const askWait = 3 * time.Second
 
 // VisitOf returns a fetch as the web console shows it.
 func VisitOf(f *access.Fetched) *console.Visit {
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	v := &console.Visit{Vantage: f.Vantage, URL: f.URL, Edge: f.Server, Status: f.Status, Bytes: f.Bytes, Cache: f.Header.Get("Cache-Status"),
-		DNS: ms(f.DNS), Connect: ms(f.Connect), FirstByte: ms(f.FirstByte), Total: ms(f.Total), Error: f.Error}
+		DNS: f.DNS.Float(), Connect: f.Connect.Float(), FirstByte: f.FirstByte.Float(), Total: f.Total.Float(), Error: f.Error}
 	if v.Edge == "" {
 		v.Edge = f.Address.String()
 	}
