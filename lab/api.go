@@ -20,6 +20,7 @@ import (
 // packages api, console and vantage:
 //
 //	GET  /api/lab/doors         the doors to authoritative servers
+//	GET  /api/lab/vantages/NAME one vantage; an unknown name gets an error that offers others
 //	GET  /api/lab/trace         numbered steps of a request: from, url
 //	POST /api/lab/hosts/NAME    do=kill|freeze|cut|heal
 //
@@ -34,6 +35,14 @@ func (l *Lab) API() (http.Handler, error) {
 	mux.Handle("POST /api/drain", admin)
 	mux.Handle("POST /api/purge", admin)
 	mux.HandleFunc("GET /api/lab/doors", func(w http.ResponseWriter, r *http.Request) { api.WriteJSON(w, l.doorInfo()) })
+	mux.HandleFunc("GET /api/lab/vantages/{name}", func(w http.ResponseWriter, r *http.Request) {
+		v, err := l.Vantage(r.PathValue("name"))
+		if err != nil {
+			api.WriteError(w, err)
+			return
+		}
+		api.WriteJSON(w, l.vantageInfo(v))
+	})
 	mux.HandleFunc("GET /api/lab/trace", func(w http.ResponseWriter, r *http.Request) {
 		v, err := l.Vantage(r.FormValue("from"))
 		if err != nil {
@@ -80,28 +89,31 @@ func (s shown) Dig(ctx context.Context, from, name, qtype string) (*access.DigRe
 }
 
 func (s shown) Vantages() []VantageInfo {
-	l := s.l
 	var out []VantageInfo
-	for _, v := range l.vantages {
-		i := VantageInfo{Name: v.Name, Place: v.Place.String(), Where: v.Place, Kind: string(v.Kind), Addrs: v.Host.Addrs,
-			LastMile: perto.Millis(v.Host.End.LastMile)}
-		if r := l.ResolverOf(v); r != nil {
-			i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
-		}
-		for _, d := range l.doors {
-			if d.Kind == "resolver" && d.To == v.Name {
-				i.Door = d.Addr.String()
-			}
-		}
-		if at, err := l.SOCKSDoor(v.Name); err == nil {
-			i.SOCKS = at.String()
-		}
-		if at, err := l.WebDoor(v.Name); err == nil {
-			i.Web = "http://" + at.String()
-		}
-		out = append(out, i)
+	for _, v := range s.l.vantages {
+		out = append(out, s.l.vantageInfo(v))
 	}
 	return out
+}
+
+func (l *Lab) vantageInfo(v *Vantage) VantageInfo {
+	i := VantageInfo{Name: v.Name, Region: v.Region, Place: v.Place.String(), Where: v.Place, Kind: string(v.Kind), Addrs: v.Host.Addrs,
+		LastMile: perto.Millis(v.Host.End.LastMile)}
+	if r := l.ResolverOf(v); r != nil {
+		i.Resolver, i.At = r.Host.Name, r.Host.End.Place.String()
+	}
+	for _, d := range l.doors {
+		if d.Kind == "resolver" && d.To == v.Name {
+			i.Door = d.Addr.String()
+		}
+	}
+	if at, err := l.SOCKSDoor(v.Name); err == nil {
+		i.SOCKS = at.String()
+	}
+	if at, err := l.WebDoor(v.Name); err == nil {
+		i.Web = "http://" + at.String()
+	}
+	return i
 }
 
 // DoorInfo is a door in the API.

@@ -35,6 +35,7 @@ var anycast = map[ResolverKind]netip.Addr{
 // vantageSpec is a row of world/vantages.tsv.
 type vantageSpec struct {
 	name     string
+	region   string // a part of the world, for lists
 	place    perto.Place
 	resolver ResolverKind
 	v4, v6   netip.Prefix
@@ -94,20 +95,20 @@ func rows(file string, columns int) ([][]string, error) {
 }
 
 func demoVantages(place config.PlaceResolver) ([]vantageSpec, error) {
-	table, err := rows("vantages.tsv", 5)
+	table, err := rows("vantages.tsv", 6)
 	if err != nil {
 		return nil, err
 	}
 	var out []vantageSpec
 	for _, row := range table {
-		v := vantageSpec{name: row[0], resolver: ResolverKind(row[2])}
-		if v.place, err = place(row[1]); err != nil {
+		v := vantageSpec{name: row[0], region: row[1], resolver: ResolverKind(row[3])}
+		if v.place, err = place(row[2]); err != nil {
 			return nil, fmt.Errorf("vantage %s: %w", v.name, err)
 		}
-		if v.v4, err = netip.ParsePrefix(row[3]); err != nil {
+		if v.v4, err = netip.ParsePrefix(row[4]); err != nil {
 			return nil, err
 		}
-		if v.v6, err = netip.ParsePrefix(row[4]); err != nil {
+		if v.v6, err = netip.ParsePrefix(row[5]); err != nil {
 			return nil, err
 		}
 		out = append(out, v)

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -88,6 +87,7 @@ func (l *Lab) startResolver(host *Host, at netip.Addr, sendECS bool) (*Resolver,
 // Vantage is a client at a place on the globe, with its resolver.
 type Vantage struct {
 	Name   string
+	Region string // a part of the world, for lists: "Asia"
 	Place  perto.Place
 	Kind   ResolverKind
 	Host   *Host
@@ -217,17 +217,14 @@ func (l *Lab) Close() error {
 // Vantages returns the vantages in their fixed order.
 func (l *Lab) Vantages() []*Vantage { return l.vantages }
 
-// Vantage returns the vantage with a name, or an error that lists the vantages.
+// Vantage returns the vantage with a name. Its error offers similar names.
 func (l *Lab) Vantage(name string) (*Vantage, error) {
-	var known []string
 	for _, v := range l.vantages {
 		if v.Name == name {
 			return v, nil
 		}
-		known = append(known, v.Name)
 	}
-	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound,
-		Err: fmt.Errorf("unknown vantage; there are: %s", strings.Join(known, ", "))}
+	return nil, l.noVantage(name)
 }
 
 func (l *Lab) addHost(name, kind, place string, addrs ...string) (*Host, error) {
@@ -351,7 +348,7 @@ func (l *Lab) startVantages(context.Context) error {
 		if err != nil {
 			return err
 		}
-		v := &Vantage{Name: s.name, Place: s.place, Kind: s.resolver, Host: client, Client: access.Client{Station: client.Station()}}
+		v := &Vantage{Name: s.name, Region: s.region, Place: s.place, Kind: s.resolver, Host: client, Client: access.Client{Station: client.Station()}}
 		l.vantages = append(l.vantages, v)
 		if s.resolver != ResolverISP {
 			v.Client.Resolver = anycast[s.resolver]

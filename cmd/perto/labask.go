@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -156,6 +157,23 @@ type labBrowseCmd struct {
 	Browser string `help:"Browser to start (Chromium or Chrome)." env:"PERTO_BROWSER" placeholder:"COMMAND"`
 }
 
+// vantage returns a vantage of the running lab.
+func (e *env) vantage(name string) (*lab.VantageInfo, error) {
+	var list []lab.VantageInfo
+	if err := e.get("/api/lab/vantages", nil, &list); err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(list, func(v lab.VantageInfo) bool { return v.Name == name }); i >= 0 {
+		return &list[i], nil
+	}
+	// The lab offers similar names. A world of containers does not.
+	err := e.get("/api/lab/vantages/"+url.PathEscape(name), nil, new(lab.VantageInfo))
+	if f, ok := errors.AsType[*perto.Error](err); ok && f.Kind == perto.KindNotFound {
+		return nil, err
+	}
+	return nil, &perto.Error{Op: "find vantage", Path: name, Kind: perto.KindNotFound, Err: errors.New("there is no such vantage"), Hint: "perto lab vantages lists them"}
+}
+
 // browsers returns the browsers that are tried in order.
 func browsers() []string {
 	return []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"}
@@ -163,13 +181,9 @@ func browsers() []string {
 
 // Run opens a browser. Its connections and name queries go through a vantage.
 func (c *labBrowseCmd) Run(e *env) error {
-	var list []lab.VantageInfo
-	if err := e.get("/api/lab/vantages", nil, &list); err != nil {
+	vantage, err := e.vantage(c.From)
+	if err != nil {
 		return err
-	}
-	i := slices.IndexFunc(list, func(v lab.VantageInfo) bool { return v.Name == c.From })
-	if i < 0 {
-		return &perto.Error{Op: "browse from", Path: c.From, Kind: perto.KindNotFound, Err: fmt.Errorf("no such vantage"), Hint: "perto lab vantages lists them"}
 	}
 	path := c.Browser
 	for _, b := range browsers() {
@@ -179,19 +193,19 @@ func (c *labBrowseCmd) Run(e *env) error {
 	}
 	if path == "" {
 		return &perto.Error{Op: "start a browser", Kind: perto.KindUnavailable, Err: fmt.Errorf("found neither Chromium nor Chrome"),
-			Hint: "set a SOCKS 5 proxy with remote names to " + list[i].SOCKS + " in yours, or name one with --browser"}
+			Hint: "set a SOCKS 5 proxy with remote names to " + vantage.SOCKS + " in yours, or name one with --browser"}
 	}
 	profile, err := os.MkdirTemp("", "perto-browse-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(profile)
-	args := []string{"--user-data-dir=" + profile, "--proxy-server=socks5://" + list[i].SOCKS, "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+	args := []string{"--user-data-dir=" + profile, "--proxy-server=socks5://" + vantage.SOCKS, "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 		"--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", c.URL}
 	if os.Geteuid() == 0 {
 		args = append([]string{"--no-sandbox"}, args...)
 	}
-	fmt.Fprintf(e.err, "browsing from %s; close the window or press Ctrl-C to end\n", list[i].Place)
+	fmt.Fprintf(e.err, "browsing from %s; close the window or press Ctrl-C to end\n", vantage.Place)
 	browser := exec.CommandContext(e.ctx, path, args...)
 	browser.Stdout, browser.Stderr = io.Discard, io.Discard
 	if err := browser.Run(); err != nil && e.ctx.Err() == nil {

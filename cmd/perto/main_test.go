@@ -121,7 +121,7 @@ func TestLabTour(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"dig www.shop.example --from atlantis":         "there are: sao-paulo",
+		"dig www.shop.example --from atlantis":         "the vantage nearest to Atlantis",
 		"explain nothing.example --client 200.144.0.1": "no service answers for this name",
 		"explain shop.cdn.example --client everywhere": "it takes an address or a subnet",
 		"lab kill nobody":                            "no such host or PoP in the lab",

@@ -47,10 +47,10 @@ var sameLayer = map[string]map[string]string{
 	"edge/cache":     {"edge/rfc9111": "an object carries its caching policy"},
 	"edge/fetch": {"edge/http1": "requests to origins are HTTP/1 messages", "edge/rfc9111": "the leader decides what is storable",
 		"edge/cache": "a fetch fills the cache"},
-	"mobility":   {"functions": "a release names the settings of a function"},
-	"lab":        {"lab/access": "clients and resolvers of the lab", "lab/vantage": "the lab serves their API"},
+	"mobility":    {"functions": "a release names the settings of a function"},
+	"lab":         {"lab/access": "clients and resolvers of the lab", "lab/vantage": "the lab serves their API"},
 	"lab/vantage": {"lab/access": "the API shows fetches"},
-	"lab/report": {"lab": "a report runs a lab"},
+	"lab/report":  {"lab": "a report runs a lab"},
 }
 
 // fences lists the packages that may use an outside library. Tests may use any library.

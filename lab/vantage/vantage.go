@@ -22,6 +22,7 @@ import (
 // Info is a client at a place, in the API.
 type Info struct {
 	Name     string       `json:"name"`
+	Region   string       `json:"region,omitempty"` // a part of the world, for lists
 	Place    string       `json:"place"`
 	Kind     string       `json:"resolver_kind"`
 	Resolver string       `json:"resolver"` // name of its resolver's host
