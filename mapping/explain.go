@@ -3,6 +3,8 @@ package mapping
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"perto"
 	"perto/geodata"
@@ -36,13 +38,15 @@ type Candidate struct {
 	PoP        perto.PoP    `json:"pop"`
 	Place      string       `json:"place"`
 	Provider   string       `json:"provider,omitempty"`
-	DistanceKm float64      `json:"distance_km"` // from the client's cell
-	RTT        perto.Millis `json:"rtt_ms"`      // estimated from that distance
-	Band       int          `json:"band"`        // 0 is the best; -1: not ranked
-	Headroom   float64      `json:"headroom"`    // share of clients that it still accepts
-	Serving    int          `json:"serving"`     // replicas of this family that may be named
-	Replicas   int          `json:"replicas"`    // all replicas of this family
-	Verdict    string       `json:"verdict"`     // the policy's decision about it
+	DistanceKm float64      `json:"distance_km"`      // from the client's cell
+	RTT        perto.Millis `json:"rtt_ms"`           // estimated from that distance
+	Weight     uint16       `json:"weight,omitempty"` // declared share of the clients of its band
+	Band       int          `json:"band"`             // 0 is the best; -1: not ranked
+	Headroom   float64      `json:"headroom"`         // share of clients that it still accepts
+	Serving    int          `json:"serving"`          // replicas of this family that may be named
+	Replicas   int          `json:"replicas"`         // all replicas of this family
+	Chosen     bool         `json:"chosen"`           // the answer names a replica of it
+	Verdict    string       `json:"verdict"`          // the policy's decision about it
 }
 
 // Explain makes the same decision as a query and returns its reasons.
@@ -79,16 +83,19 @@ func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 		s, st := &a.Map.Sites[site], &a.status[site]
 		km := e.Place.DistanceKm(s.Place)
 		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.Millis(perto.PriorRTT(km)), Band: band,
-			Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
+			Weight: s.Weight, Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
+		k.Chosen = e.Answer != nil && slices.ContainsFunc(st.all[f], func(c candidate) bool { return slices.Contains(e.Answer.Replicas, c.name) })
 		switch {
+		case k.Chosen && k.Serving == 0:
+			k.Verdict = "chosen as a last resort: no replica serves"
+		case k.Chosen:
+			k.Verdict = "chosen"
 		case band < 0:
 			k.Verdict = "removed by fence " + e.Fence
 		case k.Replicas == 0:
 			k.Verdict = "has no " + f.String() + " address"
 		case k.Serving == 0:
 			k.Verdict = "removed by up: no replica serves"
-		case e.Answer != nil && e.Answer.PoP == k.PoP:
-			k.Verdict = "chosen"
 		case k.Headroom < 1 && a.Policy.has(StepShed):
 			k.Verdict = "sheds load"
 		default:
@@ -107,10 +114,27 @@ func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	}
 }
 
+// why returns the reason for the answer: for its first PoP, then for the others that it
+// names.
 func (a *Answers) why(e *Explanation) string {
-	switch {
-	case e.Answer == nil:
+	if e.Answer == nil {
 		return fmt.Sprintf("no replica with an %s address may be named, and all_down says so", e.Family)
+	}
+	text := a.whyFirst(e)
+	var others []string
+	for _, c := range e.Candidates {
+		if c.Chosen && c.PoP != e.Answer.PoP {
+			others = append(others, string(c.PoP))
+		}
+	}
+	if len(others) > 0 {
+		text += fmt.Sprintf("; the answer holds up to %d addresses, so it also names %s", a.Policy.Answers, strings.Join(others, " and "))
+	}
+	return text
+}
+
+func (a *Answers) whyFirst(e *Explanation) string {
+	switch {
 	case e.Cell == 0 && e.Class == unknownClass:
 		return "the client's place is not known: PoPs by their mean distance from everywhere"
 	}
@@ -121,6 +145,8 @@ func (a *Answers) why(e *Explanation) string {
 		switch {
 		case c.Serving == 0:
 			return "no replica of any PoP serves: the last resort (all_down) answers"
+		case a.splits(e, c.Band):
+			return fmt.Sprintf("%s is one of the nearest band, which divides its clients by weight", c.PoP)
 		case i == 0:
 			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Duration().Milliseconds())
 		case c.Band == e.Candidates[0].Band:
@@ -129,4 +155,16 @@ func (a *Answers) why(e *Explanation) string {
 		return fmt.Sprintf("%s is the nearest that serves; nearer: %s (%s)", c.PoP, e.Candidates[0].PoP, e.Candidates[0].Verdict)
 	}
 	return "kept from before every replica went down"
+}
+
+// splits reports whether the PoPs of a band divide their clients by weight (order).
+func (a *Answers) splits(e *Explanation, band int) bool {
+	serving, weighted := 0, false
+	for _, c := range e.Candidates {
+		if c.Band == band && c.Serving > 0 {
+			serving++
+			weighted = weighted || c.Weight > 0
+		}
+	}
+	return a.Policy.has(StepWeight) && weighted && serving > 1
 }

@@ -212,8 +212,35 @@ func (s *script) ask(w []string) error {
 	if v, ok := option(want, "ttl"); ok && v != e.Answer.TTL.String() {
 		return fmt.Errorf("ask %v: got TTL %s, want %s", w[1:], e.Answer.TTL, v)
 	}
+	if err := s.checkChosen(e); err != nil {
+		return fmt.Errorf("ask %v: %w", w[1:], err)
+	}
 	if e.Why == "" || len(e.Candidates) != len(s.m.Sites) {
 		return fmt.Errorf("the explanation is not whole: %+v", e)
+	}
+	return nil
+}
+
+// checkChosen compares the PoPs that are marked as chosen with those of the answer.
+func (s *script) checkChosen(e *Explanation) error {
+	var want, got []string
+	if e.Answer != nil {
+		for _, r := range e.Answer.Replicas {
+			want = append(want, string(s.fleet.Member(r).PoP))
+		}
+	}
+	for _, c := range e.Candidates {
+		if c.Chosen != strings.HasPrefix(c.Verdict, "chosen") {
+			return fmt.Errorf("%s is chosen: %v, but its verdict is %q", c.PoP, c.Chosen, c.Verdict)
+		}
+		if c.Chosen {
+			got = append(got, string(c.PoP))
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		return fmt.Errorf("%v are marked as chosen, want %v", got, want)
 	}
 	return nil
 }
@@ -412,23 +439,29 @@ func TestLocateRules(t *testing.T) {
 }
 
 // TestWeightsDivideClients draws many slots. PoPs of one band must get clients in proportion to
-// their weights.
+// their weights. A weight of 0 counts as 1 beside a declared one.
 func TestWeightsDivideClients(t *testing.T) {
-	sites := []replicas.Site{{Name: "a", Place: point("50,8"), Weight: 3}, {Name: "b", Place: point("50,8.1"), Weight: 1}}
-	p := standardPolicy()
-	p.Answers = 1
-	m, err := NewMap(world(t), sites, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := Decide(m, p, fleetOf(sites, 1), nil)
-	class, _ := m.lookup(netip.MustParseAddr("91.28.0.1"))
-	count := make(map[perto.PoP]int)
-	for slot := range uint32(slotCount) {
-		count[a.Sets[a.Choose(IPv4, class, slot)].PoP]++
-	}
-	if got := float64(count["a"]) / slotCount; got < 0.67 || got > 0.83 {
-		t.Errorf("weight 3 of 4 got %.2f of the slots", got)
+	for _, other := range []uint16{1, 0} {
+		sites := []replicas.Site{{Name: "a", Place: point("50,8"), Weight: 3}, {Name: "b", Place: point("50,8.1"), Weight: other}}
+		p := standardPolicy()
+		p.Answers = 1
+		m, err := NewMap(world(t), sites, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := Decide(m, p, fleetOf(sites, 1), nil)
+		client := netip.MustParseAddr("91.28.0.1")
+		class, _ := m.lookup(client)
+		count := make(map[perto.PoP]int)
+		for slot := range uint32(slotCount) {
+			count[a.Sets[a.Choose(IPv4, class, slot)].PoP]++
+		}
+		if got := float64(count["a"]) / slotCount; got < 0.67 || got > 0.83 {
+			t.Errorf("weight 3 beside %d got %.2f of the slots", other, got)
+		}
+		if why := a.Explain(client, Subnet{}, IPv4).Why; !strings.Contains(why, "divides its clients by weight") {
+			t.Errorf("explained as %q", why)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -153,6 +154,14 @@ func printCache(w io.Writer, x *edge.Explanation) {
 	fmt.Fprintf(w, "\nA GET would be: %s. %s\n", outcome, printable.Text(x.Why))
 }
 
+// weightText shows the weight of a PoP beside others that declare one.
+func weightText(w uint16) string {
+	if w == 0 {
+		return "1 (none declared)"
+	}
+	return strconv.Itoa(int(w))
+}
+
 func printExplanation(w io.Writer, x *mapping.Explanation) {
 	fmt.Fprintf(w, "%s %s\n\n", x.Service, x.Family)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -179,13 +188,20 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	t.Flush()
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  POP\tPLACE\tPROVIDER\tKM\tRTT\tBAND\tUP\tHEADROOM\tVERDICT")
+	weighted := slices.ContainsFunc(x.Candidates, func(c mapping.Candidate) bool { return c.Weight > 0 })
+	weight := func(text string) string {
+		if !weighted {
+			return ""
+		}
+		return text + "\t"
+	}
+	fmt.Fprintf(t, "  POP\tPLACE\tPROVIDER\tKM\tRTT\tBAND\t%sUP\tHEADROOM\tVERDICT\n", weight("WEIGHT"))
 	for _, c := range x.Candidates {
 		band := "-"
 		if c.Band >= 0 {
 			band = strconv.Itoa(c.Band)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Duration().Milliseconds(), band, c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%s%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Duration().Milliseconds(), band, weight(weightText(c.Weight)), c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
 	}
 	t.Flush()
 	fmt.Fprintf(w, "\n%s\n", x.Why)
