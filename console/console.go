@@ -43,6 +43,7 @@ type Trace struct {
 	URL   string  `json:"url"`
 	Steps []Step  `json:"steps"`
 	Total float64 `json:"total_ms"`
+	Lost  string  `json:"lost,omitempty"` // a sentence about the delay to a PoP that is not the nearest
 	Error string  `json:"error,omitempty"`
 }
 

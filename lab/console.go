@@ -58,6 +58,7 @@ func (l *Lab) visitFrom(ctx context.Context, from, url string, remember bool) (*
 func (l *Lab) visit(ctx context.Context, v *Vantage, url string) (*Fetched, error) {
 	f, err := v.Fetch(ctx, url)
 	if err == nil {
+		f.Proximity = l.proximity(v, f)
 		l.visits.Add(v.Name, f.Wait())
 	}
 	return f, err
@@ -227,12 +228,15 @@ func (v *visitors) stop() {
 // shown returns the trace as the console shows it.
 func (t *Trace) shown() *console.Trace {
 	out := &console.Trace{URL: t.URL, Total: t.Total.Float()}
-	for i, s := range t.Steps {
-		x := console.Step{Number: i + 1, From: s.From, To: s.To, What: s.What, Result: s.Result, Took: s.Took.Float(), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
-		if s.From != t.Vantage {
-			x.Depth = 1
+	for _, s := range t.Steps {
+		x := console.Step{Number: s.Number, From: s.From, To: s.To, What: s.What, Result: s.Result, Took: s.Took.Float(), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
+		for parent := s.Parent; parent > 0; parent = t.Steps[parent-1].Parent {
+			x.Depth++
 		}
 		out.Steps = append(out.Steps, x)
+	}
+	if p := t.Proximity; p != nil && p.PoP != p.Nearest {
+		out.Lost = fmt.Sprintf("Each round trip to %s takes %.0f ms longer than one to %s in %s.", p.PoP, p.Lost.Float(), p.Nearest, p.NearestPlace)
 	}
 	return out
 }

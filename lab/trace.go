@@ -3,7 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net/url"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 // network: a question from one host to another, its result and its duration.
 type Step struct {
 	Number int          `json:"number"`
+	Parent int          `json:"parent,omitempty"` // the step that caused this one and whose time includes it; 0: the client
 	From   string       `json:"from"`
 	To     string       `json:"to"`
 	What   string       `json:"what"`
@@ -32,70 +33,89 @@ type Trace struct {
 	Vantage string       `json:"vantage"`
 	URL     string       `json:"url"`
 	Steps   []Step       `json:"steps"`
-	Total   perto.Millis `json:"total_ms"`
+	Total   perto.Millis `json:"total_ms"` // the sum of the client's own steps
+
+	Proximity *access.Proximity `json:"proximity,omitempty"` // nil when the server is no edge
+}
+
+// add appends a step and returns its number.
+func (t *Trace) add(s Step) int {
+	s.Number = len(t.Steps) + 1
+	t.Steps = append(t.Steps, s)
+	if s.Parent == 0 {
+		t.Total += s.Took
+	}
+	return s.Number
 }
 
 // Trace fetches a URL from a vantage and records every step. It empties the caches of
 // the resolver and of the client first.
 func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {
-	u, err := url.Parse(target)
-	if err != nil || u.Hostname() == "" {
-		return nil, &perto.Error{Op: "trace", Path: target, Kind: perto.KindInvalid, Err: fmt.Errorf(`not an http URL; it takes "http://host/path"`)}
+	u, err := access.ParseURL(target)
+	if err != nil {
+		return nil, err
 	}
-	t := &Trace{Vantage: v.Name, URL: target}
+	t := &Trace{Vantage: v.Name, URL: u.String()}
 	r := l.ResolverOf(v)
 	if r == nil {
 		return nil, &perto.Error{Op: "trace", Path: v.Name, Kind: perto.KindInternal, Err: fmt.Errorf("the vantage has no resolver")}
 	}
 	r.Flush()
 	v.Client.Forget()
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+		if err := l.traceDNS(ctx, t, v, r, u.Hostname()); err != nil {
+			return t, err
+		}
+	}
+	f, err := v.Fetch(ctx, t.URL)
+	if err != nil {
+		return t, err
+	}
+	t.Proximity = l.proximity(v, f)
+	l.traceHTTP(t, v, f)
+	return t, nil
+}
+
+// traceDNS adds the client's query and the queries of its resolver.
+func (l *Lab) traceDNS(ctx context.Context, t *Trace, v *Vantage, r *Resolver, name string) error {
 	start := time.Now()
-	ask := Step{From: v.Name, To: r.Host.Name, What: "where is " + u.Hostname() + "?", FromPlace: v.Place, ToPlace: r.Host.End.Place}
-	at := len(t.Steps)
-	t.Steps = append(t.Steps, ask)
+	number := t.add(Step{From: v.Name, To: r.Host.Name, What: "where is " + name + "?", FromPlace: v.Place, ToPlace: r.Host.End.Place})
 	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(u.Hostname()), dns.TypeA)
+	m.SetQuestion(dns.Fqdn(name), dns.TypeA)
 	// Resolve is called directly, to record each query of the resolver.
 	reply := r.Resolve(ctx, m, v.Host.Addrs[0], func(h access.Hop) {
 		what := h.Type + " " + strings.TrimSuffix(h.Name, ".")
 		if h.ECS != "" {
 			what += " for a client in " + h.ECS
 		}
-		s := Step{From: h.From, To: h.To, What: what, Result: h.Result, Took: perto.Millis(h.Took), FromPlace: r.Host.End.Place}
+		s := Step{Parent: number, From: h.From, To: h.To, What: what, Result: h.Result, Took: perto.Millis(h.Took), FromPlace: r.Host.End.Place}
 		if to := l.Internet.HostAt(h.ToAddr, r.Host); to != nil {
 			s.ToPlace = to.End.Place
 		}
-		t.Steps = append(t.Steps, s)
+		t.add(s)
 	})
-	t.Steps[at].Took = perto.Millis(time.Since(start) + l.Internet.paths.RTT(v.Host.End, r.Host.End))
+	ask := &t.Steps[number-1]
+	ask.Took = perto.Millis(time.Since(start) + l.Internet.paths.RTT(v.Host.End, r.Host.End))
+	t.Total += ask.Took
 	var names []string
 	for _, a := range access.Addresses(reply) {
 		if h := l.Internet.HostAt(a, v.Host); h != nil {
 			names = append(names, h.Name)
 		}
 	}
+	ask.Result = strings.Join(names, ", ")
 	if len(names) == 0 {
-		t.Steps[at].Result = dns.RcodeToString[reply.Rcode]
-		return t, &perto.Error{Op: "trace", Path: target, Kind: perto.KindUnavailable, Err: fmt.Errorf("the resolver replied %s and names no address", dns.RcodeToString[reply.Rcode])}
+		ask.Result = dns.RcodeToString[reply.Rcode]
+		return &perto.Error{Op: "trace", Path: t.URL, Kind: perto.KindUnavailable, Err: fmt.Errorf("the resolver replied %s and names no address", ask.Result)}
 	}
-	t.Steps[at].Result = strings.Join(names, ", ")
-	f, err := v.Fetch(ctx, target)
-	if err != nil {
-		return t, err
-	}
-	l.traceHTTP(t, v, f)
-	t.Total = perto.Millis(time.Since(start))
-	for i := range t.Steps {
-		t.Steps[i].Number = i + 1
-	}
-	return t, nil
+	return nil
 }
 
 // traceHTTP adds the request to the edge and, when the edge asked it, to the origin.
 func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	edge := l.Internet.Host(f.Server)
 	timing := strings.Join(f.Header.Values("Server-Timing"), ",")
-	s := Step{From: v.Name, To: f.Server, What: "GET " + f.URL, Took: f.Connect + f.FirstByte, FromPlace: v.Place,
+	s := Step{From: v.Name, To: f.Server, What: "GET " + f.URL, Took: f.Total - f.DNS, FromPlace: v.Place,
 		Result: fmt.Sprintf("%d, %d bytes; Cache-Status: %s", f.Status, f.Bytes, strings.Join(f.Header.Values("Cache-Status"), ", "))}
 	if took, ok := serverTiming(timing, "fn"); ok {
 		s.Result += fmt.Sprintf("; a function of the edge took %.1f ms", float64(took)/float64(time.Millisecond))
@@ -103,11 +123,11 @@ func (l *Lab) traceHTTP(t *Trace, v *Vantage, f *Fetched) {
 	if edge != nil {
 		s.ToPlace = edge.End.Place
 	}
-	t.Steps = append(t.Steps, s)
+	number := t.add(s)
 	result, asked := originStep(f.Header.Values("Cache-Status"))
 	if origin := l.Internet.Host("origin"); origin != nil && edge != nil && asked {
 		took, _ := serverTiming(timing, "origin")
-		t.Steps = append(t.Steps, Step{From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
+		t.add(Step{Parent: number, From: f.Server, To: "origin", What: "GET " + f.URL, FromPlace: edge.End.Place, ToPlace: origin.End.Place,
 			Result: result, Took: perto.Millis(took)})
 	}
 }

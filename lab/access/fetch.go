@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"perto"
@@ -34,7 +35,10 @@ type Fetched struct {
 	Bytes  int64       `json:"bytes"`
 	Header http.Header `json:"header"`
 	Body   []byte      `json:"-"`
-	Error  string      `json:"error,omitempty"`
+
+	Proximity *Proximity `json:"proximity,omitempty"` // nil when the server is no edge
+
+	Error string `json:"error,omitempty"`
 }
 
 // Wait returns the time from the start of the fetch to the first byte.
@@ -46,19 +50,45 @@ const maxBody = 64 << 20
 // fetchWait is the timeout of a fetch.
 const fetchWait = 60 * time.Second
 
+// ParseURL reads the URL of a fetch. Without a scheme it is an http URL.
+func ParseURL(text string) (*url.URL, error) {
+	full := text
+	if !strings.Contains(text, "://") {
+		full = "http://" + text
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil || u.Hostname() == "":
+		err = errors.New(`not an http URL; it takes "http://host/path"`)
+	case u.Scheme == "https":
+		err = errors.New(`edges serve no https yet; it takes "http://host/path"`)
+	case u.Scheme != "http":
+		err = errors.New(`not an http URL; it takes "http://host/path"`)
+	case strings.HasSuffix(u.Host, ":"):
+		err = errors.New("the port is missing")
+	case u.Port() != "":
+		if n, perr := strconv.ParseUint(u.Port(), 10, 16); perr != nil || n == 0 {
+			err = errors.New("the port is not between 1 and 65535")
+		}
+	}
+	if err != nil {
+		return nil, &perto.Error{Op: "read URL", Path: text, Kind: perto.KindInvalid, Err: err}
+	}
+	return u, nil
+}
+
 // Fetch fetches a URL like a browser. It asks the client's resolver, opens a new
 // connection, and tries the next address when one does not reply.
 func (c *Client) Fetch(ctx context.Context, target string) (*Fetched, error) {
-	u, err := url.Parse(target)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New(`not an http URL; it takes "http://host/path"`)}
+	u, err := ParseURL(target)
+	if err != nil {
+		return nil, err
 	}
 	port := uint64(80)
 	if p := u.Port(); p != "" {
-		if port, err = strconv.ParseUint(p, 10, 16); err != nil {
-			return nil, &perto.Error{Op: "fetch", Path: target, Kind: perto.KindInvalid, Err: errors.New("bad port")}
-		}
+		port, _ = strconv.ParseUint(p, 10, 16) // ParseURL has checked it
 	}
+	target = u.String()
 	ctx, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
 	f := &Fetched{Vantage: c.Station.Name, URL: target}
