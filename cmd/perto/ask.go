@@ -4,37 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"perto/internal/printable"
-	"perto/lab"
 	"perto/node"
 )
-
-type digCmd struct {
-	Name string `arg:"" help:"Name to query."`
-	Type string `arg:"" optional:"" default:"A" help:"Record type."`
-	From string `required:"" help:"Vantage that sends the query (perto lab vantages lists them)." placeholder:"CITY"`
-}
-
-// Run sends the query in the lab.
-func (c *digCmd) Run(e *env) error {
-	var reply lab.DigReply
-	if err := e.get("/api/lab/dig", url.Values{"from": {c.From}, "name": {c.Name}, "type": {c.Type}}, &reply); err != nil {
-		return err
-	}
-	return e.print(reply, func(w io.Writer) {
-		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, rr := range reply.Answer {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", printable.Text(rr.Name), rr.TTL, rr.Type, printable.Text(rr.Data))
-		}
-		t.Flush()
-		fmt.Fprintf(w, ";; %s, from %s by resolver %s, %.0f ms\n", reply.Status, reply.From, reply.Resolver, reply.TookMs)
-	})
-}
 
 type statusCmd struct{}
 

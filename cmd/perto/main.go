@@ -25,8 +25,8 @@ var version = "dev"
 
 // cli is the command tree.
 type cli struct {
-	API  string `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
-	JSON bool   `help:"Print results as JSON."`
+	API  apiAddress `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
+	JSON bool       `help:"Print results as JSON."`
 
 	Lab     labCmd     `cmd:"" help:"Run an Internet in one process, inspect it and break parts of it."`
 	Dig     digCmd     `cmd:"" help:"Query a name as a client in a city of the lab."`
@@ -95,14 +95,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "perto: %v (perto --help lists the commands)\n", err)
-		return exitUsage
+		return failUsage(stderr, err)
 	}
-	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, raw: raw, rawErr: rawErr, api: c.API, asJSON: c.JSON}
+	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, raw: raw, rawErr: rawErr, api: string(c.API), asJSON: c.JSON}
 	if err := k.Run(e); err != nil {
 		return fail(stderr, err)
 	}
 	return 0
+}
+
+// failUsage prints an error of the command line with the help that explains it, and
+// returns the exit code.
+func failUsage(stderr io.Writer, err error) int {
+	code, hint := exitUsage, "perto --help lists the commands"
+	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context != nil && e.Context.Selected() != nil {
+		command := e.Context.Selected().FullPath()
+		hint = command + " --help shows its usage"
+		if command == "perto dig" {
+			code = digUsage
+		}
+	}
+	fmt.Fprintf(stderr, "perto: %v (%s)\n", err, hint)
+	return code
 }
 
 func fail(stderr io.Writer, err error) int {
@@ -117,13 +131,19 @@ type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
 
+// codedError is an error with an exit code of its own.
+type codedError interface {
+	error
+	exitStatus() int
+}
+
 // exitCode returns the exit status of a command that ends with an error.
 func exitCode(err error) int {
+	if e, ok := errors.AsType[codedError](err); ok {
+		return e.exitStatus()
+	}
 	if e, ok := errors.AsType[*perto.Error](err); ok {
 		return e.Kind.ExitCode()
-	}
-	if e, ok := errors.AsType[*workerError](err); ok {
-		return e.ExitCode()
 	}
 	return 1
 }

@@ -219,8 +219,8 @@ type workerError struct {
 
 func (e *workerError) Error() string { return e.text }
 
-// ExitCode returns the exit code of the worker's error.
-func (e *workerError) ExitCode() int { return e.code }
+// exitStatus returns the exit code of the worker's error.
+func (e *workerError) exitStatus() int { return e.code }
 
 // reload makes the worker load the configuration. When the running process cannot do that,
 // it starts a successor. It returns the worker that serves.
