@@ -40,7 +40,7 @@ func TestTraceAsksTheOriginOnlyWhenTheEdgeDid(t *testing.T) {
 // there. Its nearest PoP is in Singapore.
 func TestTraceHasParentsAndASum(t *testing.T) {
 	l := sharedLab(t)
-	tr, err := l.Trace(t.Context(), vantage(t, l, "jakarta-office"), "www.shop.example")
+	tr, err := l.Trace(t.Context(), at(t, l, "jakarta-office"), "www.shop.example")
 	if err != nil {
 		t.Fatal(err)
 	}

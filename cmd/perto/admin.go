@@ -88,7 +88,7 @@ func drain(e *env, t *adminTarget, edge, provider, state string, lasts time.Dura
 }
 
 type purgeCmd struct {
-	URL string `arg:"" optional:"" help:"The URL, as clients request it." placeholder:"URL"`
+	URL string `arg:"" optional:"" help:"The URL, as clients request it; http:// may be left out." placeholder:"URL"`
 	Tag string `help:"Responses with this surrogate key." placeholder:"TAG"`
 	All bool   `help:"All responses."`
 	adminTarget
@@ -99,7 +99,7 @@ func (c *purgeCmd) Run(e *env) error {
 	if err := c.use(e); err != nil {
 		return err
 	}
-	query := url.Values{"url": {c.URL}, "tag": {c.Tag}}
+	query := url.Values{"url": {withScheme(c.URL)}, "tag": {c.Tag}}
 	if c.All {
 		query.Set("all", "yes")
 	}

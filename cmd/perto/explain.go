@@ -20,7 +20,7 @@ import (
 )
 
 type explainCmd struct {
-	Name     string `arg:"" help:"Service name, or a URL that edges serve."`
+	Name     string `arg:"" help:"Service name, or a URL that edges serve; http:// may be left out."`
 	Client   string `help:"The client's address or subnet, as its resolver sends it." placeholder:"ADDR"`
 	Resolver string `help:"The resolver's address." placeholder:"ADDR"`
 	Type     string `help:"A or AAAA." default:"A"`
@@ -29,7 +29,10 @@ type explainCmd struct {
 
 // Run asks a running node or lab. With a configuration, it decides by itself.
 func (c *explainCmd) Run(e *env) error {
-	asksURL := strings.Contains(c.Name, "://")
+	asksURL := strings.Contains(c.Name, "/")
+	if asksURL {
+		c.Name = withScheme(c.Name)
+	}
 	if c.Config != "" {
 		return c.offline(e, asksURL)
 	}

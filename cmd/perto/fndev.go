@@ -53,9 +53,9 @@ func (c *fnNewCmd) Run(e *env) error {
 }
 
 type fnDevCmd struct {
-	File     string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Listen   string `default:"127.0.0.1:8787" help:"Address to serve on." placeholder:"HOST:PORT"`
-	Next     string `help:"Site for requests that the module lets pass: http://host:port." placeholder:"URL"`
+	File     string   `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
+	Listen   hostPort `default:"127.0.0.1:8787" help:"Address to serve on." placeholder:"HOST:PORT"`
+	Next     string   `help:"Site for requests that the module lets pass: http://host:port." placeholder:"URL"`
 	fnData   `embed:""`
 	fnLimits `embed:""`
 }
@@ -83,7 +83,7 @@ func (c *fnDevCmd) Run(e *env) error {
 	defer h.Close()
 	var module atomic.Pointer[functions.Module]
 	module.Store(first)
-	l, err := net.Listen("tcp", c.Listen)
+	l, err := net.Listen("tcp", string(c.Listen))
 	if err != nil {
 		return fail(perto.KindUnavailable, err)
 	}

@@ -43,10 +43,10 @@ type labUpCmd struct {
 	OriginPlace string `help:"City of the origin (default: Ashburn)." placeholder:"CITY"`
 	DoorPlace   string `help:"City of the clients behind the doors to the authoritative servers (default: São Paulo)." placeholder:"CITY"`
 	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
-	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
-	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
-	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
-	Web         int    `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
+	DNSPort     port   `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
+	Resolvers   port   `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
+	SOCKS       port   `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
+	Web         port   `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
 	Cache       string `help:"Cache of each edge, for example 64MiB (default: 256MiB)." placeholder:"SIZE"`
 	Verbose     bool   `short:"v" help:"Write the nodes' log to stderr."`
 }
@@ -58,7 +58,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)}, Logger: logger(e, c.Verbose)}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
 			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}

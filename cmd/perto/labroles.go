@@ -13,6 +13,7 @@ import (
 	"perto/config"
 	"perto/internal/api"
 	"perto/internal/netx"
+	"perto/lab"
 	"perto/lab/access"
 	"perto/lab/vantage"
 	"perto/node"
@@ -22,7 +23,7 @@ import (
 
 type labResolverCmd struct {
 	Name   string       `help:"Name of the resolver." default:"resolver"`
-	Listen string       `help:"Address to listen on, UDP and TCP." default:":53" placeholder:"IP:PORT"`
+	Listen hostPort     `help:"Address to listen on, UDP and TCP." default:":53" placeholder:"IP:PORT"`
 	Root   []netip.Addr `required:"" help:"Addresses of root name servers." placeholder:"ADDR"`
 	ECS    bool         `name:"ecs" help:"Send the client's subnet to name servers (RFC 7871)."`
 	IPv6   bool         `name:"ipv6" help:"Query name servers over IPv6 too."`
@@ -30,9 +31,9 @@ type labResolverCmd struct {
 
 // Run serves DNS to clients until it is interrupted.
 func (c *labResolverCmd) Run(e *env) error {
-	r := &access.Resolver{Station: osStation(c.Name, c.IPv6), Roots: c.Root, SendECS: c.ECS, Listen: c.Listen}
+	r := &access.Resolver{Station: osStation(c.Name, c.IPv6), Roots: c.Root, SendECS: c.ECS, Listen: string(c.Listen)}
 	if err := r.Start(); err != nil {
-		return &perto.Error{Op: "resolve on", Path: c.Listen, Kind: perto.KindUnavailable, Err: err}
+		return &perto.Error{Op: "resolve on", Path: string(c.Listen), Kind: perto.KindUnavailable, Err: err}
 	}
 	defer r.Close()
 	return e.serveRole(&node.Status{Name: c.Name, Roles: []string{"resolver"}, Started: time.Now(), Replicas: []node.ReplicaStatus{}}, http.NewServeMux())
@@ -42,7 +43,7 @@ type labClientCmd struct {
 	Name     string     `required:"" help:"Name of the vantage." placeholder:"NAME"`
 	Place    string     `required:"" help:"City of the client." placeholder:"CITY"`
 	Resolver netip.Addr `required:"" help:"Address of its resolver." placeholder:"ADDR"`
-	SOCKS    string     `name:"socks" help:"Address of the SOCKS 5 door." default:":1080" placeholder:"IP:PORT"`
+	SOCKS    hostPort   `name:"socks" help:"Address of the SOCKS 5 door." default:":1080" placeholder:"IP:PORT"`
 	IPv6     bool       `name:"ipv6" help:"Connect over IPv6 too."`
 }
 
@@ -57,9 +58,9 @@ func (c *labClientCmd) Run(e *env) error {
 		return err
 	}
 	client := &access.Client{Station: osStation(c.Name, c.IPv6), Resolver: c.Resolver}
-	listener, err := net.Listen("tcp", c.SOCKS)
+	listener, err := net.Listen("tcp", string(c.SOCKS))
 	if err != nil {
-		return &perto.Error{Op: "open SOCKS door on", Path: c.SOCKS, Kind: perto.KindUnavailable, Err: err}
+		return &perto.Error{Op: "open SOCKS door on", Path: string(c.SOCKS), Kind: perto.KindUnavailable, Err: err}
 	}
 	door := &access.SOCKS{Pick: func(string) (access.Dialer, error) { return client, nil }}
 	served := make(chan struct{})
@@ -72,17 +73,17 @@ func (c *labClientCmd) Run(e *env) error {
 		door.Close()
 		<-served
 	}()
-	single := &vantage.Single{Client: client, Info: vantage.Info{Name: c.Name, Place: where.String(), Where: where, Kind: "isp", Resolver: c.Resolver.String(), SOCKS: c.SOCKS}}
+	single := &vantage.Single{Client: client, Info: vantage.Info{Name: c.Name, Place: where.String(), Where: where, Kind: "isp", Resolver: c.Resolver.String(), SOCKS: string(c.SOCKS)}}
 	mux := http.NewServeMux()
 	(&vantage.API{World: single}).Register(mux)
 	return e.serveRole(single.Status(e.ctx), mux)
 }
 
 type labPageCmd struct {
-	Config  string   `short:"c" required:"" help:"The world's configuration." placeholder:"FILE"`
-	Console string   `required:"" help:"A name server's API." placeholder:"HOST:PORT"`
-	Node    []string `help:"API of an edge, for its counters. Repeat the flag for each edge." placeholder:"HOST:PORT"`
-	Vantage []string `required:"" help:"API of a client. Repeat the flag for each client." placeholder:"HOST:PORT"`
+	Config  string     `short:"c" required:"" help:"The world's configuration." placeholder:"FILE"`
+	Console hostPort   `required:"" help:"A name server's API." placeholder:"HOST:PORT"`
+	Node    []hostPort `help:"API of an edge, for its counters. Repeat the flag for each edge." placeholder:"HOST:PORT"`
+	Vantage []hostPort `required:"" help:"API of a client. Repeat the flag for each client." placeholder:"HOST:PORT"`
 }
 
 // Run serves the page of a world made of processes until it is interrupted.
@@ -95,10 +96,10 @@ func (c *labPageCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	remote := &vantage.Remote{Clients: c.Vantage, Console: c.Console, Nodes: c.Node, World: &cfg.World}
+	remote := &vantage.Remote{Clients: addresses(c.Vantage), Console: string(c.Console), Nodes: addresses(c.Node), World: &cfg.World}
 	mux := http.NewServeMux()
 	mux.Handle("/", remote.Handler())
-	(&vantage.API{World: remote}).Register(mux)
+	(&vantage.API{World: lab.WithProximity(remote, &cfg.World)}).Register(mux)
 	pages, err := remote.Pages()
 	if err != nil {
 		return err
@@ -106,6 +107,13 @@ func (c *labPageCmd) Run(e *env) error {
 	defer pages.Close()
 	pages.Register(mux)
 	return e.serveRole(nil, mux)
+}
+
+func addresses(list []hostPort) (out []string) {
+	for _, a := range list {
+		out = append(out, string(a))
+	}
+	return out
 }
 
 // serveRole serves a role's API until the context ends. When status is nil, the mux

@@ -23,7 +23,7 @@ import (
 
 // labWANCmd is "perto lab wan": see docs/wan.md.
 type labWANCmd struct {
-	API string `name:"wan" help:"Address of the WAN emulator's API." default:"127.0.0.1:8090" env:"PERTO_WAN" placeholder:"IP:PORT"`
+	API hostPort `name:"wan" help:"Address of the WAN emulator's API." default:"127.0.0.1:8090" env:"PERTO_WAN" placeholder:"IP:PORT"`
 
 	Serve wanServeCmd `cmd:"" help:"Run the WAN emulator: carry packets between regions (Linux, as root)."`
 	Show  wanShowCmd  `cmd:"" help:"Show the conditions between the regions, with packet counters."`
@@ -36,7 +36,7 @@ type labWANCmd struct {
 type wanServeCmd struct {
 	Config string   `short:"c" help:"A configuration. Each PoP becomes a region with the /24 or /64 networks of its edges." placeholder:"FILE"`
 	Region []string `sep:"none" help:"A region: NAME=PREFIX[,PREFIX]@PLACE. Repeat the flag for each region, also together with -c." placeholder:"REGION"`
-	Listen string   `help:"Address of the API." default:"127.0.0.1:8090" placeholder:"IP:PORT"`
+	Listen hostPort `help:"Address of the API." default:"127.0.0.1:8090" placeholder:"IP:PORT"`
 	Seed   uint64   `help:"Seed of delays, loss and jitter. Equal seeds give equal delays (the lab's model)." default:"1"`
 	Device string   `help:"Name of the TUN device." default:"tun0"`
 	DropTo string   `help:"User and group to change to when everything is open; empty: no change." default:"65532:65532" placeholder:"UID:GID"`
@@ -44,7 +44,7 @@ type wanServeCmd struct {
 
 // Run carries packets until it is interrupted.
 func (c *wanServeCmd) Run(e *env) error {
-	cfg := wan.ServeConfig{Device: c.Device, Listen: c.Listen}
+	cfg := wan.ServeConfig{Device: c.Device, Listen: string(c.Listen)}
 	cfg.Seed = c.Seed
 	if c.DropTo != "" {
 		user, err := wan.ParseUser(c.DropTo)
@@ -116,7 +116,7 @@ func regionOf(p *config.PoP) wan.Region {
 // env returns an env for the WAN emulator's API.
 func (c *labWANCmd) env(e *env) *env {
 	asking := *e
-	asking.api = c.API
+	asking.api = string(c.API)
 	return &asking
 }
 

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"perto"
+	"perto/internal/printable"
+	"perto/lab"
+	"perto/lab/access"
+)
+
+type labTraceCmd struct {
+	URL  webURL `arg:"" help:"URL to fetch; http:// may be left out." placeholder:"URL"`
+	From string `required:"" help:"Vantage that fetches." placeholder:"CITY"`
+	SVG  string `help:"Draw the steps on a map, to this file." placeholder:"FILE"`
+}
+
+// Run prints the numbered steps of a request, as in the common picture of Akamai's
+// network.
+func (c *labTraceCmd) Run(e *env) error {
+	var tr lab.Trace
+	if err := e.get("/api/lab/trace", url.Values{"from": {c.From}, "url": {string(c.URL)}}, &tr); err != nil {
+		return err
+	}
+	if c.SVG != "" {
+		if err := os.WriteFile(c.SVG, tr.SVG(), 0o644); err != nil {
+			return &perto.Error{Op: "write", Path: c.SVG, Kind: perto.KindInvalid, Err: err}
+		}
+	}
+	return e.print(tr, func(w io.Writer) { printTrace(w, &tr) })
+}
+
+// printTrace prints the steps, each below the step that caused it, their sum, and the PoP
+// that is nearest to the client.
+func printTrace(w io.Writer, tr *lab.Trace) {
+	type row struct{ indent, head, result, took string }
+	var rows []row
+	width := 0
+	for _, s := range tr.Steps {
+		indent := "  "
+		for parent := s.Parent; parent > 0; parent = tr.Steps[parent-1].Parent {
+			indent += "   "
+		}
+		head := fmt.Sprintf("%s%d  %s -> %s: %s", indent, s.Number, s.From, printable.Text(s.To), printable.Text(s.What))
+		width = max(width, utf8.RuneCountInString(head))
+		rows = append(rows, row{indent, head, printable.Text(s.Result), ms(s.Took)})
+	}
+	const total = "  total"
+	for _, r := range rows {
+		fmt.Fprintf(w, "%-*s  %9s\n%s   = %s\n", width, r.head, r.took, r.indent, r.result)
+	}
+	fmt.Fprintf(w, "%-*s  %9s\n", width, total, ms(tr.Total))
+	if tr.Proximity != nil {
+		fmt.Fprintf(w, "\n%s\n", proximityText(tr.Vantage, tr.Proximity))
+	}
+}
+
+// proximityText compares the PoP that served with the nearest one.
+func proximityText(vantage string, p *access.Proximity) string {
+	if p.PoP == p.Nearest {
+		return fmt.Sprintf("%s is the nearest PoP to %s: %.0f km, %s for a round trip.", p.PoP, vantage, p.DistanceKm, ms(p.RTT))
+	}
+	return strings.Join([]string{
+		fmt.Sprintf("The nearest PoP to %s is %s in %s: %.0f km, %s for a round trip.", vantage, p.Nearest, p.NearestPlace, p.NearestDistanceKm, ms(p.NearestRTT)),
+		fmt.Sprintf("%s served it instead: %.0f km, %s. Each round trip loses %s.", p.PoP, p.DistanceKm, ms(p.RTT), ms(p.Lost)),
+	}, "\n")
+}
