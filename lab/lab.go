@@ -101,6 +101,7 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	logStacks(cfg.Logger)
 	if cfg.Seed == 0 {
 		cfg.Seed = 1
 	}
