@@ -20,9 +20,6 @@ import (
 	"perto/internal/printable"
 )
 
-// version is set by the release build.
-var version = "dev"
-
 // cli is the command tree.
 type cli struct {
 	API  apiAddress `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
@@ -44,7 +41,9 @@ type cli struct {
 	Fn      fnCmd      `cmd:"" help:"Write, push and inspect functions: code that edges run."`
 	Geodata geodataCmd `cmd:"" help:"Look up places of addresses, build or export a map."`
 
-	Version kong.VersionFlag `help:"Print the version."`
+	Version versionCmd `cmd:"" help:"Print the version of this program, with its commit and its version of Go."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // env is the environment of a command.
@@ -83,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.UsageOnError(),
-		kong.Vars{"version": version},
+		kong.Vars{"version": readBuildInfo().String()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {

@@ -50,6 +50,7 @@ var printed = map[string][]any{
 	"reportPush":           {pushResult{}},
 	"fnListCmd.Run":        {listed{}},
 	"fnLogsCmd.Run":        {loggedLine{}},
+	"versionCmd.Run":       {buildInfo{}},
 	"healthCmd.Run":        {healthResult{}},
 	"initCmd.Run":          {map[string][]string{}},
 	"keyNewCmd.Run":        {map[string]string{}},
