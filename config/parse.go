@@ -425,12 +425,12 @@ func (c *checker) function(b *hcl.Block, readFile func(string) ([]byte, error)) 
 }
 
 func (c *checker) origin(b *hcl.Block) Origin {
-	r := c.read(b.Body, b.DefRange, shape{optional: []string{"health", "host", "forwarded", "first_byte"}})
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"health", "host", "forwarded", "first_byte", "keep_urls"}})
 	u, err := url.Parse(b.Labels[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
 		c.fail(b.LabelRanges[0], `%q is no origin; it takes "http://host", "https://host" or one with a port`, b.Labels[0])
 	}
-	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded"),
+	o := Origin{URL: strings.TrimSuffix(b.Labels[0], "/"), Health: r.text("health", ""), Host: r.text("host", ""), Forwarded: r.boolean("forwarded"), KeepURLs: r.boolean("keep_urls"),
 		FirstByte: r.duration("first_byte", 0, 100*time.Millisecond, time.Hour)}
 	if host, err := url.Parse("http://" + o.Host); o.Host != "" && (err != nil || host.Host != o.Host || strings.ContainsAny(o.Host, "%*@,")) {
 		c.fail(r.rangeOf("host"), "host is %q; it takes a host, also one with a port", o.Host)

@@ -207,6 +207,7 @@ func (w *shower) service(s *Service) {
 				w.unless("health", o.Health)
 				w.unless("host", o.Host)
 				w.boolean("forwarded", o.Forwarded)
+				w.boolean("keep_urls", o.KeepURLs)
 				if o.FirstByte != 0 {
 					w.span("first_byte", o.FirstByte)
 				}

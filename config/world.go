@@ -113,6 +113,8 @@ type Origin struct {
 	// Forwarded adds the field Forwarded (RFC 7239) to X-Forwarded-For, -Proto and
 	// -Host.
 	Forwarded bool
+	// KeepURLs leaves the origin's own URLs in Location and other fields unchanged.
+	KeepURLs bool
 }
 
 // Map is how a service is mapped to PoPs.

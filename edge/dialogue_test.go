@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -43,9 +44,10 @@ import (
 //	saw N                      requests at the origin since the last "saw"
 //	    METHOD /path           and the line and fields of the last of these
 //	after 61s                  time passes; the client's connection is closed
-//	site OPTION                host=NAME (fixed Host for origins), forwarded,
-//	                           strip=PATH (cookies), wild (wildcard hosts)
-//	origin-down, origin-up     close the origin's listener, and open it again
+//	site OPTION                host=NAME (fixed Host for origins), origin=URL, forwarded,
+//	                           keep-urls, strip=PATH (cookies), wild (wildcard hosts)
+//	origin-down                close the origin's listener
+//	origin-up [PORT]           open it again
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.edge")
 	if err != nil || len(files) == 0 {
@@ -129,7 +131,7 @@ func (d *dialogue) start() {
 	}
 	d.edge = e
 	d.setSite(Site{})
-	d.listen()
+	d.listen(":80")
 	d.ran = make(chan error)
 	go func() { d.ran <- e.Run(context.Background()) }()
 	synctest.Wait()
@@ -174,7 +176,7 @@ func (d *dialogue) play(c command) {
 		d.edge.client.Abort()
 		synctest.Wait()
 	case "origin-up":
-		d.listen()
+		d.listen(":" + cmp.Or(strings.Join(c.words[1:], ""), "80"))
 	case "site":
 		d.setSite(parseSite(c))
 	case "after":
@@ -217,8 +219,14 @@ func parseSite(c command) (s Site) {
 		if h, ok := strings.CutPrefix(w, "host="); ok {
 			s.Origins = []fetch.Origin{{URL: "http://origin", Host: h}}
 		}
+		if u, ok := strings.CutPrefix(w, "origin="); ok {
+			s.Origins = []fetch.Origin{{URL: u}}
+		}
 		if w == "forwarded" {
 			s.Origins[0].Forwarded = true
+		}
+		if w == "keep-urls" {
+			s.Origins[0].KeepURLs = true
 		}
 		if w == "wild" {
 			s.Hosts = []string{"*.tenants.example", "*.alias.example"}
@@ -264,7 +272,9 @@ func parseScript(t *testing.T, c command) scripted {
 	return s
 }
 
-func (d *dialogue) listen() { d.origin = rawOrigin(d.t, d.net, d.serveOrigin) }
+func (d *dialogue) listen(address string) {
+	d.origin = rawOriginAt(d.t, d.net, address, d.serveOrigin)
+}
 
 func (d *dialogue) serveOrigin(c net.Conn) {
 	br := bufio.NewReader(c)

@@ -670,7 +670,11 @@ func TestAHitAllocatesNothing(t *testing.T) {
 // rawOrigin listens on port 80 of the host "origin" of n. It gives each connection to
 // serve, in a goroutine of its own, and closes the connection after it.
 func rawOrigin(t testing.TB, n *simnet.Net, serve func(net.Conn)) net.Listener {
-	l, err := n.Named("origin").Listen(context.Background(), "tcp", ":80")
+	return rawOriginAt(t, n, ":80", serve)
+}
+
+func rawOriginAt(t testing.TB, n *simnet.Net, address string, serve func(net.Conn)) net.Listener {
+	l, err := n.Named("origin").Listen(context.Background(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,6 +89,9 @@ func (e *Edge) Explain(host, target string) *Explanation {
 		x.Stored = append(x.Stored, s)
 	}
 	x.conclude(fit, now)
+	if fit != nil && fit.Status/100 == 3 && redirectsToHTTPS(fit.Header, authority) {
+		x.Why += "; it redirects to https, which this edge does not serve"
+	}
 	if why, at, ok := e.fetcher.WhyUnshared(key); ok && fit == nil && why != rfc9111.Storable {
 		x.NotStored = why.String()
 		x.Why += fmt.Sprintf("; the reply of %s ago was not stored: %s", now.Sub(at).Round(time.Second), why)

@@ -326,6 +326,7 @@ func (r *request) miss() state {
 	}
 	if got.Reply != nil {
 		r.reply, r.outcome, r.detail = got.Reply, Passed, got.Why.String()
+		r.noteUpgrade(r.reply.Status, r.reply.Header)
 		if got.TooLarge {
 			r.e.reached(limitObject)
 			r.detail = "too-large"
@@ -336,6 +337,7 @@ func (r *request) miss() state {
 		return stDeliver
 	}
 	r.object, r.reader, r.status = got.Object, got.Reader, got.Object.Status
+	r.noteUpgrade(r.object.Status, r.object.Header)
 	if ranged && r.reader != nil && r.isFar() {
 		r.detail = "range-ahead"
 		return r.forwardRange()
@@ -383,7 +385,9 @@ func (r *request) refresh() {
 	r.e.fetcher.Refresh(r.e.base, w)
 }
 
-// scheme is the scheme of all requests, because the edge has no TLS yet.
+// scheme is the scheme of all requests, because the edge has no TLS yet. Stored replies
+// have URLs with it (see fetch.Exchange), so a second scheme must be part of the cache
+// key.
 const scheme = "http"
 
 // pass forwards this request to the origin, without the cache.
@@ -411,6 +415,7 @@ func (r *request) pass() state {
 	}
 	r.reply, r.outcome = reply, Passed
 	r.originStatus, r.originTime = reply.Asked()
+	r.noteUpgrade(reply.Status, reply.Header)
 	if rfc9111.Invalidates(x.Method, reply.Status) {
 		r.invalidate(reply)
 	}

@@ -9,6 +9,8 @@ import (
 	"perto"
 	"perto/edge/fetch"
 	"perto/edge/http1"
+	"perto/internal/fields"
+	"perto/internal/urlmap"
 )
 
 const (
@@ -90,6 +92,29 @@ func (e *Edge) originFailed(err error, service perto.Service, url func() string)
 	}
 	e.cfg.Logger.Warn("origin failed", "service", service, "origin", f.Origin, "cause", f.Cause.String(), "reason", reason,
 		"url", cutText(url()), "omitted", omitted)
+}
+
+// noteUpgrade records that the origin redirects the client to https at the same host,
+// which the edge does not serve yet. Without this note, such a redirect looks like an
+// edge that refuses connections.
+func (r *request) noteUpgrade(status int, h fields.Header) {
+	if status < 300 || status > 399 || !redirectsToHTTPS(h, r.authority) {
+		return
+	}
+	r.detail = "redirect-to-https"
+	omitted, due := r.e.reports.due(reportKind{event: r.detail, origin: string(r.route.site.Service)}, r.now)
+	if due {
+		r.e.cfg.Logger.Warn("origin redirects to https, which this edge does not serve", "service", r.route.site.Service,
+			"url", cutText(string(r.authority)+string(r.target())), "omitted", omitted)
+	}
+}
+
+// redirectsToHTTPS reports whether Location has the host of the client's request, with
+// https.
+func redirectsToHTTPS(h fields.Header, authority []byte) bool {
+	to, ok := h.Get("location")
+	m := urlmap.Map{Client: urlmap.Server{Scheme: scheme, Authority: string(authority)}}
+	return ok && m.Upgrades(string(to))
 }
 
 // hostUnknown logs a host that no site has, with the hosts that the edge serves.

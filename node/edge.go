@@ -106,7 +106,7 @@ func sitesOfEdge(cfg *Config, hosts map[perto.Service][]string, functions *funct
 		}
 		site := edge.Site{Service: s.Name, Hosts: slices.Concat(s.Aliases, hosts[s.Name])}
 		for _, o := range s.Origins {
-			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host, Health: o.Health, Forwarded: o.Forwarded, ReplyTimeout: o.FirstByte})
+			site.Origins = append(site.Origins, fetch.Origin{URL: o.URL, Host: o.Host, Health: o.Health, Forwarded: o.Forwarded, KeepURLs: o.KeepURLs, ReplyTimeout: o.FirstByte})
 		}
 		site.Cookies, _ = edge.ParseCookies(s.Cookies)
 		for _, p := range s.Paths {

@@ -11,6 +11,7 @@ service "shop.cdn.example" {
   origin "http://origin.example" {
     first_byte = "90s"
     forwarded  = true
+    keep_urls  = true
   }
   cookies = "strip"
   path "/account/*" {

@@ -42,6 +42,8 @@ type Origin struct {
 	ReplyTimeout time.Duration
 	// Forwarded adds the field Forwarded (RFC 7239) to the X-Forwarded fields.
 	Forwarded bool
+	// KeepURLs leaves URLs of the origin itself in fields of its replies unchanged.
+	KeepURLs bool
 	// Health is the path of the origin's health check; "" for none.
 	Health string
 }
@@ -79,6 +81,7 @@ type member struct {
 	server    *server
 	host      string
 	forwarded bool
+	keepURLs  bool
 	reply     time.Duration // for the head; 0: the client's limit
 }
 
@@ -103,7 +106,7 @@ func (c *Client) Upstream(origins []Origin) (*Upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded, reply: o.ReplyTimeout})
+		u.origins = append(u.origins, member{server: s, host: o.Host, forwarded: o.Forwarded, keepURLs: o.KeepURLs, reply: o.ReplyTimeout})
 	}
 	return u, nil
 }

@@ -220,10 +220,12 @@ func (o *member) roundTrip(c *conn, x *Exchange, head []byte) (*Reply, error) {
 			r.body = c.reader.Body(r.ContentLength, r.Chunked)
 			r.kept = keepAliveTimeout(r.Header)
 			c.wait = 0
+			o.mapURLs(x, r.Header)
 			r.origin = rfc9111.Reply{Status: r.Status, Header: r.Header, RequestTime: r.RequestTime, ReplyTime: r.ReplyTime}
 			return r, nil
 		}
 		if r.Status != 100 && x.Interim != nil {
+			o.mapURLs(x, r.Header)
 			x.Interim(r.Status, rfc9111.EndToEnd(rfc9111.StripCookies(r.Header), nil))
 		}
 	}
