@@ -74,10 +74,7 @@ type VantageInfo = vantage.Info
 type shown struct{ l *Lab }
 
 func (s shown) Status(context.Context) *node.Status {
-	if n := s.l.nameServer(); n != nil {
-		return n.Status().(*node.Status)
-	}
-	return nil
+	return s.l.status()
 }
 
 func (s shown) Fetch(ctx context.Context, from, url string, remember bool) (*access.Fetched, error) {
@@ -168,12 +165,48 @@ func (l *Lab) nameServer() (found *node.Node) {
 	return found
 }
 
-// Status returns the status of the first name server.
+// Status returns the status of the first name server, with the state of the origins at
+// all edges.
 func (l *Lab) Status() any {
-	if n := l.nameServer(); n != nil {
-		return n.Status()
+	if s := l.status(); s != nil {
+		return s
 	}
 	return struct{}{}
+}
+
+func (l *Lab) status() *node.Status {
+	n := l.nameServer()
+	if n == nil {
+		return nil
+	}
+	s := n.Status().(*node.Status)
+	s.Origins = l.originStates()
+	return s
+}
+
+// originStates returns the state of each origin server. It fails when one edge finds it
+// failing.
+func (l *Lab) originStates() (out []node.OriginStatus) {
+	for _, m := range l.machines {
+		n := m.node.Load()
+		if n == nil || n.Edge() == nil {
+			continue
+		}
+		for _, h := range n.Edge().Origins() {
+			i := slices.IndexFunc(out, func(o node.OriginStatus) bool { return o.Origin == h.Origin })
+			if i < 0 {
+				i = len(out)
+				out = append(out, node.OriginStatus{Origin: h.Origin, State: h.String()})
+			}
+			if !h.Well() {
+				if len(out[i].Failing) == 0 {
+					out[i].State = h.String()
+				}
+				out[i].Failing = append(out[i].Failing, perto.Replica(m.local.Name))
+			}
+		}
+	}
+	return out
 }
 
 // Explain asks the first name server.

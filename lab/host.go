@@ -49,6 +49,7 @@ type Host struct {
 	dials          atomic.Uint64
 	sent, received atomic.Uint64 // bytes of IP packets, without lost ones
 	gate           pauseGate     // of its process
+	forwarder      atomic.Pointer[forwarder]
 
 	// Guarded by net.mu.
 	up, down delayqueue.Line
@@ -119,6 +120,7 @@ func (h *Host) configure() error {
 			return fmt.Errorf("address %s: %s", a, err)
 		}
 	}
+	h.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, h.handleTCP)
 	h.stack.SetRouteTable([]tcpip.Route{
 		{Destination: header.IPv4EmptySubnet, NIC: nic},
 		{Destination: header.IPv6EmptySubnet, NIC: nic},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type Lab struct {
 	socks    []*socksDoor
 	web      []*webDoor
 	origin   *originHost
+	site     *url.URL // the user's own site; nil means the shop
 	keys     []replicas.Key
 	signing  mobility.SigningKey // of functions that are pushed to the lab
 	code     *functions.Cache    // each function is compiled once for all Nodes
@@ -127,14 +129,14 @@ func (l *Lab) up(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if l.cfg.Origin != "" {
-			for i := range world.World.Services {
-				world.World.Services[i].Functions = nil // they are for the shop only
-			}
-		}
 		l.World = world
 	} else if err := l.adopt(); err != nil {
 		return err
+	}
+	if l.cfg.Origin != "" {
+		if err := l.useSite(); err != nil {
+			return err
+		}
 	}
 	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.openWeb, l.openConsole, l.ready} {
 		if err := step(ctx); err != nil {
@@ -205,6 +207,7 @@ func (l *Lab) Close() error {
 	closing.Wait()
 	errs = append(errs, ended...)
 	if l.origin != nil {
+		l.origin.host.gate.open() // so that a frozen one can end
 		errs = append(errs, l.origin.stop())
 	}
 	for _, s := range l.external {

@@ -1,18 +1,20 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"net/url"
-	"sync"
+	"strconv"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"perto"
 	"perto/config"
-	"perto/lab/access"
 	"perto/node"
 )
 
@@ -49,7 +51,7 @@ func (l *Lab) startOrigin(ctx context.Context) error {
 			}
 		}
 	}
-	o := &originHost{lab: l, host: host, site: l.cfg.Origin}
+	o := &originHost{lab: l, host: host, site: l.site}
 	for p := range listen {
 		o.ports = append(o.ports, p)
 	}
@@ -62,7 +64,7 @@ type originHost struct {
 	lab    *Lab
 	host   *Host
 	ports  []string                  // ":80"
-	site   string                    // the user's own site; "" means the shop
+	site   *url.URL                  // the user's own site; nil means the shop
 	server io.Closer                 // nil after a kill
 	node   atomic.Pointer[node.Node] // the server of the shop; nil with a site of the user
 }
@@ -70,7 +72,7 @@ type originHost struct {
 func (o *originHost) alive() bool { return o.server != nil }
 
 func (o *originHost) start(ctx context.Context) (err error) {
-	if o.site != "" {
+	if o.site != nil {
 		relay, err := startRelay(ctx, o.host, o.ports, o.site)
 		if err != nil {
 			return err
@@ -98,77 +100,58 @@ func (o *originHost) stop() error {
 	return s.Close()
 }
 
-// relayDoor forwards connections out of the lab, to a server of the machine.
-type relayDoor struct {
-	to        string // "host:port"
-	listeners []net.Listener
-	ctx       context.Context
-	cancel    context.CancelFunc
-	running   sync.WaitGroup
-}
-
-// startRelay forwards connections to the ports of a lab host to a site of the user.
-func startRelay(ctx context.Context, from *Host, ports []string, site string) (*relayDoor, error) {
-	fail := func(err error) error {
-		return &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindUnavailable, Err: err, Hint: "start your site first, and give its address as http://host:port"}
-	}
-	u, err := url.Parse(site)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" {
-		return nil, &perto.Error{Op: "reach origin", Path: site, Kind: perto.KindInvalid, Err: errors.New(`not an http site; it takes "http://host:port"`)}
-	}
-	r := &relayDoor{to: u.Host}
-	if u.Port() == "" {
-		r.to = net.JoinHostPort(u.Hostname(), "80")
-	}
+// startRelay forwards connections to ports of a lab host to the user's own site. When
+// the site refuses a connection, the host refuses it too.
+func startRelay(ctx context.Context, from *Host, ports []string, site *url.URL) (io.Closer, error) {
+	to := net.JoinHostPort(site.Hostname(), sitePort(site))
 	var d net.Dialer
-	probe, err := d.DialContext(ctx, "tcp", r.to)
+	open := func(ctx context.Context) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, relayDialTimeout)
+		defer cancel()
+		return d.DialContext(ctx, "tcp", to)
+	}
+	probe, err := open(ctx)
 	if err != nil {
-		return nil, fail(err)
+		return nil, &perto.Error{Op: "reach origin", Path: site.String(), Kind: perto.KindUnavailable, Err: err, Hint: "start your site first, and give its address as http://host:port"}
 	}
 	probe.Close()
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+	var list []uint16
 	for _, p := range ports {
-		l, err := from.Listen(ctx, "tcp", p)
+		n, err := strconv.ParseUint(strings.TrimPrefix(p, ":"), 10, 16)
 		if err != nil {
-			r.Close()
-			return nil, err
+			return nil, &perto.Error{Op: "relay to origin", Path: p, Kind: perto.KindInvalid, Err: err}
 		}
-		r.listeners = append(r.listeners, l)
-		r.running.Go(func() { r.serve(l) })
+		list = append(list, uint16(n))
 	}
-	return r, nil
+	return from.forward(list, open), nil
 }
 
-func (r *relayDoor) serve(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			if r.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		r.running.Go(func() {
-			defer c.Close()
-			var d net.Dialer
-			to, err := d.DialContext(r.ctx, "tcp", r.to)
-			if err != nil {
-				return
-			}
-			defer to.Close()
-			stop := context.AfterFunc(r.ctx, func() { c.Close(); to.Close() })
-			defer stop()
-			access.Relay(c, c, to)
-		})
+// relayDialTimeout bounds a connection to the user's site. It is shorter than the edges'
+// timeout, so that they see a refusal and not a silence.
+const relayDialTimeout = 4 * time.Second
+
+// parseSite reads the URL of the user's site.
+func parseSite(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+		return nil, &perto.Error{Op: "reach origin", Path: text, Kind: perto.KindInvalid, Err: errors.New(`not an http site; it takes "http://host:port"`)}
 	}
+	return u, nil
 }
 
-// Close ends the relay and its connections.
-func (r *relayDoor) Close() error {
-	r.cancel()
-	for _, l := range r.listeners {
-		l.Close()
+func sitePort(site *url.URL) string { return cmp.Or(site.Port(), "80") }
+
+// useSite makes the user's site the origin. The demo's functions are for the shop only.
+func (l *Lab) useSite() error {
+	site, err := parseSite(l.cfg.Origin)
+	if err != nil {
+		return err
 	}
-	r.running.Wait()
+	l.site = site
+	if l.cfg.World == nil {
+		for i := range l.World.World.Services {
+			l.World.World.Services[i].Functions = nil
+		}
+	}
 	return nil
 }

@@ -182,6 +182,7 @@ func doorSite() http.Handler {
 // TestWebDoorPassesASite: forms with cookies, redirects, events, hints, ranges and
 // bodies pass through a door, and the rules for frames allow the lab's page.
 func TestWebDoorPassesASite(t *testing.T) {
+	t.Parallel()
 	site := httptest.NewServer(doorSite())
 	t.Cleanup(site.Close)
 	l := startLab(t, func(c *Config) { c.Origin = site.URL })

@@ -26,6 +26,16 @@ type Status struct {
 	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
 	Counters Counters         `json:"counters"`
+	// Origins is the state of the origin servers at all edges of a lab. A Node alone has
+	// it in Edge.
+	Origins []OriginStatus `json:"origins,omitempty"`
+}
+
+// OriginStatus is the state of an origin server at several edges.
+type OriginStatus struct {
+	Origin  string          `json:"origin"` // "host:port"
+	State   string          `json:"state"`  // "well", or the reason at the first of the edges in Failing
+	Failing []perto.Replica `json:"failing,omitempty"`
 }
 
 // Counters has a Node's totals since its start.

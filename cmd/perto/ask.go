@@ -36,6 +36,12 @@ func (c *statusCmd) Run(e *env) error {
 				fmt.Fprintf(w, "\nthe name server %s rejects the heartbeats of this edge: %s", r.Target, r.Reason)
 			}
 		}
+		for _, o := range s.Origins {
+			fmt.Fprintf(w, "\norigin %s: %s", o.Origin, printable.Text(o.State))
+			if len(o.Failing) > 0 {
+				fmt.Fprintf(w, ", at %d edges: %s", len(o.Failing), o.Failing)
+			}
+		}
 		for _, z := range s.Zones {
 			fmt.Fprintf(w, "\nzone %s: serial %d, %d names", z.Name, z.Serial, z.Names)
 		}
