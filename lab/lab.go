@@ -36,6 +36,9 @@ type Config struct {
 	// Origin is the site behind the CDN, for example "http://localhost:3000". "" means
 	// the demo shop with its functions.
 	Origin string
+	// OriginHost is the Host field of requests to Origin. "" means its own host and port,
+	// because development servers refuse other hosts. X-Forwarded-Host has the client's.
+	OriginHost string
 	// OriginPlace is the place of the origin. The zero Place means Ashburn.
 	OriginPlace perto.Place
 	// CacheBytes is the size of each edge's cache, in bytes. 0 means the size in its

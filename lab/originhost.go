@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -141,17 +142,37 @@ func parseSite(text string) (*url.URL, error) {
 
 func sitePort(site *url.URL) string { return cmp.Or(site.Port(), "80") }
 
-// useSite makes the user's site the origin. The demo's functions are for the shop only.
+// useSite makes the user's site the origin of every service. Origins get the port of the
+// site, because a site may write its port into redirects. Edges send the site's own host
+// and port in Host: development servers refuse other hosts. The demo's functions are for
+// the shop only.
 func (l *Lab) useSite() error {
 	site, err := parseSite(l.cfg.Origin)
 	if err != nil {
 		return err
 	}
 	l.site = site
-	if l.cfg.World == nil {
-		for i := range l.World.World.Services {
-			l.World.World.Services[i].Functions = nil
+	host := cmp.Or(l.cfg.OriginHost, site.Host)
+	if u, err := url.Parse("http://" + host); err != nil || u.Host != host || strings.ContainsAny(host, "%*@,") {
+		return &perto.Error{Op: "read host of origin", Path: host, Kind: perto.KindInvalid, Err: errors.New(`not a host; it takes "name" or "name:port"`)}
+	}
+	services := slices.Clone(l.World.World.Services)
+	for i := range services {
+		s := &services[i]
+		if l.cfg.World == nil {
+			s.Functions = nil
+		}
+		s.Origins = slices.Clone(s.Origins)
+		for k := range s.Origins {
+			u, err := url.Parse(s.Origins[k].URL)
+			if err != nil {
+				return err
+			}
+			s.Origins[k].URL, s.Origins[k].Host = "http://"+net.JoinHostPort(u.Hostname(), sitePort(site)), host
 		}
 	}
+	own := *l.World
+	own.World.Services = services
+	l.World = &own
 	return nil
 }

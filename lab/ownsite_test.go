@@ -2,6 +2,8 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"perto"
+	"perto/config"
 	"perto/node"
 )
 
@@ -67,7 +71,7 @@ func TestOriginThatDies(t *testing.T) {
 	if f := fetch(t, tokyo, page); string(f.Body) != "alive" {
 		t.Fatalf("got %d %q", f.Status, f.Body)
 	}
-	if o := originState(t, l); o.State != "well" || o.Origin != "origin.shop.example:80" {
+	if o := originState(t, l); o.State != "well" || o.Origin != "origin.shop.example:"+site[strings.LastIndexByte(site, ':')+1:] {
 		t.Errorf("a living origin: %+v", o)
 	}
 	for name, fault := range map[string]struct{ begin, end func() }{
@@ -105,9 +109,88 @@ func TestOriginThatDies(t *testing.T) {
 	}
 }
 
+func isInvalid(err error) bool {
+	e, ok := errors.AsType[*perto.Error](err)
+	return ok && e.Kind == perto.KindInvalid
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// echoSite replies with the fields of the request that name its host and client.
+func echoSite(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	h := r.Header
+	fmt.Fprintf(w, "%s %s host=%s xfh=%s xfp=%s xff=%s", r.Method, r.URL.Path, r.Host, h.Get("X-Forwarded-Host"), h.Get("X-Forwarded-Proto"), h.Get("X-Forwarded-For"))
+}
+
+// TestOwnSiteGetsEveryPath: with a site of the user, no function of the demo answers.
+// The site gets its own host in Host and the client's in X-Forwarded-Host, also for
+// GET.
+func TestOwnSiteGetsEveryPath(t *testing.T) {
+	t.Parallel()
+	site := httptest.NewServer(http.HandlerFunc(echoSite))
+	t.Cleanup(site.Close)
+	own := strings.TrimPrefix(site.URL, "http://")
+	m, err := maps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, err := DemoWorld(m.place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := *demo // as a file of the user: no functions
+	file.World.Services = append([]config.Service(nil), demo.World.Services...)
+	file.World.Services[0].Functions = nil
+	for name, c := range map[string]struct {
+		edit func(*Config)
+		host string
+	}{
+		"demo world":        {func(*Config) {}, own},
+		"file":              {func(c *Config) { c.World = &file }, own},
+		"with another host": {func(c *Config) { c.OriginHost = "app.test:81" }, "app.test:81"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := startLab(t, func(cfg *Config) { cfg.Origin = site.URL; c.edit(cfg) })
+			v := at(t, l, "sao-paulo")
+			for _, path := range []string{"/", "/search", "/prices", "/greeting", "/thumb/1"} {
+				f := fetch(t, v, "http://www.shop.example"+path)
+				want := fmt.Sprintf("GET %s host=%s xfh=www.shop.example xfp=http xff=%s", path, c.host, v.Host.Addrs[0])
+				got := string(f.Body)
+				if alt := strings.Replace(want, v.Host.Addrs[0].String(), v.Host.Addrs[1].String(), 1); f.Status != 200 || got != want && got != alt {
+					t.Errorf("%d %q, want %q", f.Status, f.Body, want)
+				}
+			}
+			if name == "demo world" {
+				getPost(t, l, own)
+			}
+		})
+	}
+	for _, bad := range []string{"https://localhost:1", "http://", "ftp://x", "http://u@localhost:1"} {
+		if _, err := Up(t.Context(), Config{Geo: m.geo, Place: m.place, Ports: Ports{Ephemeral: true}, Origin: bad}); !isInvalid(err) {
+			t.Errorf("origin %s: %v", bad, err)
+		}
+	}
+	if _, err := Up(t.Context(), Config{Geo: m.geo, Place: m.place, Ports: Ports{Ephemeral: true}, Origin: site.URL, OriginHost: "a b"}); !isInvalid(err) {
+		t.Errorf("a bad host: %v", err)
+	}
+}
+
+// getPost checks the fields of a POST, through a web door.
+func getPost(t *testing.T, l *Lab, own string) {
+	t.Helper()
+	resp, err := browser(t).Post(webDoorOf(t, l, "tokyo")+"/form", "text/plain", strings.NewReader("x"))
+	must(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	if !strings.HasPrefix(string(body), "POST /form host="+own+" xfh=www.shop.example xfp=http xff=") {
+		t.Errorf("a POST: %q", body)
 	}
 }

@@ -40,6 +40,7 @@ type labUpCmd struct {
 	Scenario    string `arg:"" optional:"" default:"world" enum:"world" help:"Name of the scenario (world)."`
 	Config      string `short:"c" help:"Configuration with your own PoPs and services, instead of the demo's." placeholder:"FILE"`
 	Origin      string `help:"Your own site as the origin, instead of the shop and its functions." placeholder:"URL"`
+	OriginHost  string `help:"Host field for your own site (default: the host and port of its URL)." placeholder:"HOST"`
 	OriginPlace string `help:"City of the origin (default: Ashburn)." placeholder:"CITY"`
 	DoorPlace   string `help:"City of the clients behind the doors to the authoritative servers (default: São Paulo)." placeholder:"CITY"`
 	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
@@ -58,7 +59,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)}, Logger: logger(e, c.Verbose)}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
 			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}
