@@ -174,7 +174,17 @@ func (r *request) recv() state {
 	if r.q.Known&http1.HasCDNLoop != 0 && fetch.Looped(r.q.Header, r.e.name) {
 		return r.fail(508, Refused, "loop")
 	}
+	if r.q.Known&http1.HasUpgrade != 0 && r.asksWebSocket() {
+		return r.fail(501, Refused, "this edge has no tunnels for WebSocket yet")
+	}
 	return stRoute
+}
+
+// asksWebSocket reports whether the request opens a WebSocket (RFC 6455, section 4.1).
+// The edge refuses it instead of ignoring Upgrade (docs/rationale.md). Other protocols in
+// Upgrade are ignored.
+func (r *request) asksWebSocket() bool {
+	return r.readsOnly() && r.q.Minor == 1 && r.q.Header.Contains("upgrade", "websocket") && r.q.Header.Contains("connection", "upgrade")
 }
 
 // readsOnly reports whether the method is GET or HEAD.
