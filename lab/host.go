@@ -238,6 +238,9 @@ func (h *Host) dial(ctx context.Context, network string, to netip.AddrPort) (net
 	if !h.Addr(map[bool]int{true: 4, false: 6}[to.Addr().Is4()]).IsValid() {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.TCPAddrFromAddrPort(to), Err: syscall.EAFNOSUPPORT}
 	}
+	if to.Addr().IsLoopback() { // no host of the lab has one; a packet would be lost and the caller would wait
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.TCPAddrFromAddrPort(to), Err: syscall.ECONNREFUSED}
+	}
 	full := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFromSlice(to.Addr().AsSlice()), Port: to.Port()}
 	if strings.HasPrefix(network, "udp") {
 		c, err := newUDPConn(h.stack, &h.gate, full, protocolOf(to.Addr()))

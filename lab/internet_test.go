@@ -275,3 +275,14 @@ func TestPathsAreSymmetricAndRepeatable(t *testing.T) {
 		t.Errorf("got %v, faster than light (%v)", got, light)
 	}
 }
+
+// TestLoopbackIsRefused: a page may name a port of the user's machine. A client of the
+// lab must not wait for it.
+func TestLoopbackIsRefused(t *testing.T) {
+	_, gru, _ := newPair(t)
+	for _, to := range []string{"127.0.0.1:3000", "[::1]:3000"} {
+		if c, err := gru.DialContext(t.Context(), "tcp", to); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: %v, %v", to, c, err)
+		}
+	}
+}
