@@ -30,6 +30,8 @@ type Explanation struct {
 	Outcome   string `json:"outcome"` // an [Outcome]
 	Forward   string `json:"forward,omitempty"`
 	Why       string `json:"why"`
+	// Advice is a change at the origin that would serve clients better, with its reason.
+	Advice string `json:"advice,omitempty"`
 }
 
 // FunctionStep is a function that runs for a request.
@@ -89,6 +91,9 @@ func (e *Edge) Explain(host, target string) *Explanation {
 		x.Stored = append(x.Stored, s)
 	}
 	x.conclude(fit, now)
+	if fit != nil {
+		x.Advice = advise([]byte(x.Target), fit)
+	}
 	if fit != nil && fit.Status/100 == 3 && redirectsToHTTPS(fit.Header, authority) {
 		x.Why += "; it redirects to https, which this edge does not serve"
 	}

@@ -155,6 +155,9 @@ func printCache(w io.Writer, x *edge.Explanation) {
 		outcome += " (" + x.Forward + ")"
 	}
 	fmt.Fprintf(w, "\nA GET would be: %s. %s\n", outcome, printable.Text(x.Why))
+	if x.Advice != "" {
+		fmt.Fprintf(w, "Advice: %s\n", printable.Text(x.Advice))
+	}
 }
 
 // weightText shows the weight of a PoP beside others that declare one.
