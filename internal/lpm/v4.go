@@ -2,6 +2,7 @@ package lpm
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -23,80 +24,102 @@ type V4[V Value] struct {
 // the first must start at 0. Unknown networks need a value for "unknown". NewV4 panics
 // when the order is wrong or a Start is beyond the address space. Callers must check
 // ranges from outside first.
-func NewV4[V Value](ranges []Range4[V]) *V4[V] {
-	checkRanges4(ranges)
-	// Growing the table page by page would copy it several times.
+func NewV4[V Value](ranges []Range4[V]) *V4[V] { return CompileV4(slices.Values(ranges)) }
+
+// CompileV4 is [NewV4] for ranges that are never in memory together. It reads the
+// sequence twice: the first time to learn the size of the table. Growing the table page
+// by page would copy it several times.
+func CompileV4[V Value](ranges iter.Seq[Range4[V]]) *V4[V] {
 	split, last := 0, uint32(1)<<16
-	for _, r := range ranges {
+	count, before := 0, uint32(0)
+	for r := range ranges {
+		checkValue(r.Value)
+		checkStart(count, uint64(r.Start), uint64(before), Bits4)
 		if top := r.Start >> 8; r.Start&0xff != 0 && top != last {
 			split, last = split+1, top
 		}
+		count, before = count+1, r.Start
 	}
-	t := &V4[V]{given: len(ranges), root: make([]uint32, 1<<16), pages: make([]V, 0, split<<8)}
-	seen := make(map[uint64][]uint32, split) // hash of a page -> pages with that hash
-	var page [256]V
-	next := 0 // the range that starts after the current /24
-	for r := range t.root {
-		first := uint32(r) << 8
-		if next < len(ranges) && ranges[next].Start == first {
-			next++
-		}
-		if next == len(ranges) || ranges[next].Start > first|0xff {
-			t.root[r] = inline | uint32(ranges[next-1].Value)
-			continue
-		}
-		// Fill from range to range. The last range reaches to the end of the page.
-		for at := uint32(0); at < 256; {
-			v, end := ranges[next-1].Value, uint32(256)
-			if next < len(ranges) {
-				end = min(end, ranges[next].Start-first)
-			}
-			for ; at < end; at++ {
-				page[at] = v
-			}
-			if at < 256 {
-				next++
-			}
-		}
-		t.root[r] = t.intern(&page, seen)
+	checkCount(count)
+	t := &V4[V]{given: count, root: make([]uint32, 1<<16), pages: make([]V, 0, split<<8)}
+	c := compiler4[V]{t: t, seen: make(map[uint64]uint32, split)}
+	for r := range ranges {
+		c.fill(r.Start)
+		c.value = r.Value
 	}
+	c.fill(1 << Bits4)
 	if len(t.pages) < cap(t.pages)/8*7 { // many pages were equal
 		t.pages = slices.Clone(t.pages)
 	}
 	return t
 }
 
-// intern returns the root entry for a page: its value if it has only one, else the
-// number of an equal page. It stores a new page.
-func (t *V4[V]) intern(page *[256]V, seen map[uint64][]uint32) uint32 {
+// compiler4 compiles ranges in their order.
+type compiler4[V Value] struct {
+	t     *V4[V]
+	seen  map[uint64]uint32 // hash of a page -> the first page with that hash
+	page  [256]V            // the current page, if at is inside one
+	at    uint32            // the first /24 without a value
+	value V                 // the value of at
+}
+
+// fill gives all /24s below end the current value.
+func (c *compiler4[V]) fill(end uint32) {
+	for c.at < end {
+		first := c.at &^ 0xff
+		if c.at == first && end-first >= 256 {
+			c.t.root[first>>8] = inline | uint32(c.value)
+			c.at += 256
+			continue
+		}
+		stop := min(end, first+256)
+		for ; c.at < stop; c.at++ {
+			c.page[c.at-first] = c.value
+		}
+		if c.at == first+256 {
+			c.t.root[first>>8] = c.intern()
+		}
+	}
+}
+
+// intern returns the root entry for the page: its value if it has only one, else the
+// number of an equal page. It stores a new page. It also stores a page with the hash of
+// a different one, because that is rare.
+func (c *compiler4[V]) intern() uint32 {
 	uniform, hash := true, uint64(14695981039346656037)
-	for _, v := range page {
-		uniform = uniform && v == page[0]
+	for _, v := range c.page {
+		uniform = uniform && v == c.page[0]
 		hash = (hash ^ uint64(v)) * 1099511628211
 	}
 	if uniform {
-		return inline | uint32(page[0])
+		return inline | uint32(c.page[0])
 	}
-	for _, p := range seen[hash] {
-		if slices.Equal(t.pages[p<<8:p<<8+256], page[:]) {
-			return p
-		}
+	p, ok := c.seen[hash]
+	if ok && slices.Equal(c.t.pages[p<<8:p<<8+256], c.page[:]) {
+		return p
 	}
-	p := uint32(len(t.pages) >> 8)
-	t.pages = append(t.pages, page[:]...)
-	seen[hash] = append(seen[hash], p)
+	p = uint32(len(c.t.pages) >> 8)
+	c.t.pages = append(c.t.pages, c.page[:]...)
+	if !ok {
+		c.seen[hash] = p
+	}
 	return p
 }
 
-func checkRanges4[V Value](ranges []Range4[V]) {
-	if len(ranges) == 0 || ranges[0].Start != 0 {
+// checkStart panics unless range number i, which starts at start, may follow a range
+// that starts at before.
+func checkStart(i int, start, before uint64, width int) {
+	if i == 0 && start != 0 {
 		panic("lpm: ranges must start at 0")
 	}
-	for i, r := range ranges {
-		checkValue(r.Value)
-		if r.Start >= 1<<Bits4 || i > 0 && r.Start <= ranges[i-1].Start {
-			panic(fmt.Sprintf("lpm: range %d starts at %#x, out of order or of the address space", i, r.Start))
-		}
+	if start >= 1<<width || i > 0 && start <= before {
+		panic(fmt.Sprintf("lpm: range %d starts at %#x, out of order or of the address space", i, start))
+	}
+}
+
+func checkCount(n int) {
+	if n == 0 {
+		panic("lpm: ranges must start at 0")
 	}
 }
 
@@ -141,23 +164,37 @@ func (t *V4[V]) Run(key uint32) (first, last uint32) {
 
 // Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V4[V]) Ranges() []Range4[V] {
-	ranges := append(make([]Range4[V], 0, t.given), Range4[V]{0, t.At(0)})
-	add := func(start uint32, v V) {
-		if v != ranges[len(ranges)-1].Value {
-			ranges = append(ranges, Range4[V]{start, v})
+	return slices.AppendSeq(make([]Range4[V], 0, t.given), t.All())
+}
+
+// All yields the ranges of [V4.Ranges].
+func (t *V4[V]) All() iter.Seq[Range4[V]] {
+	return func(yield func(Range4[V]) bool) {
+		last := t.At(0)
+		if !yield(Range4[V]{0, last}) {
+			return
+		}
+		for r, e := range t.root {
+			first := uint32(r) << 8
+			if e >= inline {
+				if v := V(e &^ inline); v != last {
+					last = v
+					if !yield(Range4[V]{first, v}) {
+						return
+					}
+				}
+				continue
+			}
+			for i, v := range t.pages[e<<8 : e<<8+256] {
+				if v != last {
+					last = v
+					if !yield(Range4[V]{first + uint32(i), v}) {
+						return
+					}
+				}
+			}
 		}
 	}
-	for r, e := range t.root {
-		first := uint32(r) << 8
-		if e >= inline {
-			add(first, V(e&^inline))
-			continue
-		}
-		for i, v := range t.pages[e<<8 : e<<8+256] {
-			add(first+uint32(i), v)
-		}
-	}
-	return ranges
 }
 
 // Size returns the memory that the table holds, in bytes.

@@ -1,8 +1,9 @@
 package lpm
 
 import (
-	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
 	"unsafe"
 )
 
@@ -42,98 +43,163 @@ const (
 )
 
 // NewV6 compiles ranges into a table. The rules are those of [NewV4].
-func NewV6[V Value](ranges []Range6[V]) *V6[V] {
-	checkRanges6(ranges)
-	split16, split32 := splits6(ranges)
+func NewV6[V Value](ranges []Range6[V]) *V6[V] { return CompileV6(slices.Values(ranges)) }
+
+// CompileV6 is [NewV6] for ranges that are never in memory together. It reads the
+// sequence twice: the first time to learn the size of the table.
+func CompileV6[V Value](ranges iter.Seq[Range6[V]]) *V6[V] {
+	n := count6(ranges)
 	t := &V6[V]{
-		given: len(ranges),
+		given: n.ranges,
 		root:  make([]uint32, 1<<16),
-		pages: make([]uint32, 0, split16<<16),
-		steps: make([]step[V], 0, split32+len(ranges)),
+		pages: make([]uint32, 0, n.pages<<16),
+		fans:  make([]uint32, 0, n.fans<<8),
+		steps: make([]step[V], 0, n.steps),
 	}
-	next := 0 // the range that starts after the current key
-	for r := range t.root {
-		first := uint64(r) << 32
-		if next < len(ranges) && ranges[next].Start == first {
-			next++
-		}
-		if next == len(ranges) || ranges[next].Start > first|0xffff_ffff {
-			t.root[r] = inline | uint32(ranges[next-1].Value)
-			continue
-		}
-		t.root[r] = uint32(len(t.pages) >> 16)
-		for p := range uint64(1 << 16) {
-			var e uint32
-			e, next = t.compile32(ranges, next, first|p<<16)
-			t.pages = append(t.pages, e)
-		}
+	c := compiler6[V]{t: t}
+	for r := range ranges {
+		c.add(r)
 	}
+	c.flush()
+	c.fill(1 << 32)
 	return t
 }
 
-// splits6 returns how many /16s and /32s have more than one range. The table needs
-// memory for them.
-func splits6[V Value](ranges []Range6[V]) (split16, split32 int) {
-	last16, last32 := uint64(1)<<16, uint64(1)<<32
-	for _, r := range ranges {
-		if top := r.Start >> 32; r.Start&0xffff_ffff != 0 && top != last16 {
-			split16, last16 = split16+1, top
-		}
-		if top := r.Start >> 16; r.Start&0xffff != 0 && top != last32 {
-			split32, last32 = split32+1, top
-		}
-	}
-	return split16, split32
+// counts6 is the size of a table.
+type counts6 struct {
+	ranges, pages, fans, steps int
+	inside                     int // ranges that start inside the current /32
+	parts                      int // /40s of the current /32 in which ranges start
 }
 
-// compile32 adds the /32 that starts at first. It returns its page entry and the number
-// of the first range that starts after it.
-func (t *V6[V]) compile32(ranges []Range6[V], next int, first uint64) (entry uint32, after int) {
-	after = next
-	for after < len(ranges) && ranges[after].Start <= first|0xffff {
-		after++
-	}
-	if after-next < fanSteps {
-		return t.compileSteps(ranges[:after], next, first), after
-	}
-	fan := uint32(len(t.fans) >> 8)
-	for block := uint64(0); block < 1<<16; block += 1 << 8 {
-		end := next
-		for end < after && ranges[end].Start <= first|block|0xff {
-			end++
+// count6 checks ranges and returns the size of their table.
+func count6[V Value](ranges iter.Seq[Range6[V]]) (n counts6) {
+	before, page, block, part := uint64(0), uint64(1)<<16, uint64(1)<<32, uint64(1)<<40
+	for r := range ranges {
+		checkValue(r.Value)
+		checkStart(n.ranges, r.Start, before, Bits6)
+		n.ranges, before = n.ranges+1, r.Start
+		if top := r.Start >> 32; r.Start&0xffff_ffff != 0 && top != page {
+			n.pages, page = n.pages+1, top
 		}
-		t.fans = append(t.fans, t.compileSteps(ranges[:end], next, first|block))
-		next = end
+		if r.Start&0xffff == 0 {
+			continue
+		}
+		if top := r.Start >> 16; top != block {
+			n.endBlock()
+			block = top
+		}
+		if top := r.Start >> 8; r.Start&0xff != 0 && top != part {
+			n.parts, part = n.parts+1, top
+		}
+		n.inside++
 	}
-	return dense | fan, after
+	checkCount(n.ranges)
+	n.endBlock()
+	return n
 }
 
-// compileSteps adds the block that starts at first and returns its entry. ranges[next:]
-// belong to the block.
-func (t *V6[V]) compileSteps(ranges []Range6[V], next int, first uint64) (entry uint32) {
-	if next < len(ranges) && ranges[next].Start == first {
-		next++
+// endBlock adds the steps of a /32.
+func (n *counts6) endBlock() {
+	switch {
+	case n.inside >= fanSteps:
+		n.fans++
+		n.steps += n.inside + n.parts
+	case n.inside > 0:
+		n.steps += n.inside + 1
 	}
-	if next == len(ranges) {
-		return inline | uint32(ranges[next-1].Value)
+	n.inside, n.parts = 0, 0
+}
+
+// compiler6 compiles ranges in their order.
+type compiler6[V Value] struct {
+	t      *V6[V]
+	at     uint64    // the first /32 without an entry
+	block  uint64    // the /32 of the last range
+	start  V         // the value at the start of block
+	inside []step[V] // the ranges that start inside block
+	value  V         // the value of the last range
+}
+
+// add continues with a range.
+func (c *compiler6[V]) add(r Range6[V]) {
+	if block := r.Start >> 16; block != c.block || r.Start == 0 {
+		c.flush()
+		c.fill(block)
+		c.block, c.start = block, c.value
+	}
+	if c.value = r.Value; r.Start&0xffff == 0 {
+		c.start = r.Value
+	} else {
+		c.inside = append(c.inside, step[V]{uint16(r.Start), r.Value})
+	}
+}
+
+// flush writes the entry of block, unless the /32 has one value.
+func (c *compiler6[V]) flush() {
+	if len(c.inside) == 0 {
+		return
+	}
+	c.openPage() // add has filled the table up to block
+	c.t.pages = append(c.t.pages, c.entry())
+	c.at++
+	c.inside = c.inside[:0]
+}
+
+// entry adds the steps of block and returns its page entry.
+func (c *compiler6[V]) entry() uint32 {
+	if len(c.inside) < fanSteps {
+		return c.t.addSteps(c.start, c.inside)
+	}
+	fan, v, rest := uint32(len(c.t.fans)>>8), c.start, c.inside
+	for part := range uint16(1 << 8) {
+		if len(rest) > 0 && rest[0].low == part<<8 {
+			v, rest = rest[0].value, rest[1:]
+		}
+		n := 0
+		for n < len(rest) && rest[n].low>>8 == part {
+			n++
+		}
+		c.t.fans = append(c.t.fans, c.t.addSteps(v, rest[:n]))
+		if n > 0 {
+			v, rest = rest[n-1].value, rest[n:]
+		}
+	}
+	return dense | fan
+}
+
+// addSteps adds a block with the value v at its start, and returns its entry.
+func (t *V6[V]) addSteps(v V, inside []step[V]) uint32 {
+	if len(inside) == 0 {
+		return inline | uint32(v)
 	}
 	head := len(t.steps)
-	t.steps = append(t.steps, step[V]{uint16(len(ranges) - next), ranges[next-1].Value})
-	for _, r := range ranges[next:] {
-		t.steps = append(t.steps, step[V]{uint16(r.Start), r.Value})
-	}
+	t.steps = append(t.steps, step[V]{uint16(len(inside)), v})
+	t.steps = append(t.steps, inside...)
 	return uint32(head)
 }
 
-func checkRanges6[V Value](ranges []Range6[V]) {
-	if len(ranges) == 0 || ranges[0].Start != 0 {
-		panic("lpm: ranges must start at 0")
-	}
-	for i, r := range ranges {
-		checkValue(r.Value)
-		if r.Start >= 1<<Bits6 || i > 0 && r.Start <= ranges[i-1].Start {
-			panic(fmt.Sprintf("lpm: range %d starts at %#x, out of order or of the address space", i, r.Start))
+// fill gives all /32s below end that have no entry the value of the last range. For
+// the /32 of that range this is its start too, because nothing starts inside.
+func (c *compiler6[V]) fill(end uint64) {
+	e := inline | uint32(c.value)
+	for c.at < end {
+		if c.at&0xffff == 0 && end-c.at >= 1<<16 {
+			c.t.root[c.at>>16] = e
+			c.at += 1 << 16
+			continue
 		}
+		c.openPage()
+		for stop := min(end, c.at|0xffff+1); c.at < stop; c.at++ {
+			c.t.pages = append(c.t.pages, e)
+		}
+	}
+}
+
+// openPage starts a page when at is the first entry of one.
+func (c *compiler6[V]) openPage() {
+	if c.at&0xffff == 0 {
+		c.t.root[c.at>>16] = uint32(len(c.t.pages) >> 16)
 	}
 }
 
@@ -219,29 +285,44 @@ func (t *V6[V]) piece(key uint64) (first, last uint64) {
 
 // Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V6[V]) Ranges() []Range6[V] {
-	w := walk6[V]{t: t, ranges: append(make([]Range6[V], 0, t.given), Range6[V]{0, t.At(0)})}
-	for r, e := range t.root {
-		first := uint64(r) << 32
-		if e >= inline {
-			w.add(first, V(e&^inline))
-			continue
-		}
-		for p, e := range t.pages[uint64(e)<<16 : uint64(e+1)<<16] {
-			w.block32(first|uint64(p)<<16, e)
-		}
-	}
-	return w.ranges
+	return slices.AppendSeq(make([]Range6[V], 0, t.given), t.All())
 }
 
-// walk6 collects the ranges of a table in order.
+// All yields the ranges of [V6.Ranges].
+func (t *V6[V]) All() iter.Seq[Range6[V]] {
+	return func(yield func(Range6[V]) bool) {
+		w := walk6[V]{t: t, last: t.At(0), yield: yield}
+		if !yield(Range6[V]{0, w.last}) {
+			return
+		}
+		for r, e := range t.root {
+			first := uint64(r) << 32
+			if e >= inline {
+				w.add(first, V(e&^inline))
+				continue
+			}
+			for p, e := range t.pages[uint64(e)<<16 : uint64(e+1)<<16] {
+				w.block32(first|uint64(p)<<16, e)
+			}
+			if w.ended {
+				return
+			}
+		}
+	}
+}
+
+// walk6 yields the ranges of a table in order.
 type walk6[V Value] struct {
-	t      *V6[V]
-	ranges []Range6[V]
+	t     *V6[V]
+	last  V // the value of the last range
+	yield func(Range6[V]) bool
+	ended bool // the consumer wants no more
 }
 
 func (w *walk6[V]) add(start uint64, v V) {
-	if v != w.ranges[len(w.ranges)-1].Value {
-		w.ranges = append(w.ranges, Range6[V]{start, v})
+	if v != w.last && !w.ended {
+		w.last = v
+		w.ended = !w.yield(Range6[V]{start, v})
 	}
 }
 
