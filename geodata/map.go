@@ -2,7 +2,9 @@ package geodata
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gaissmai/bart"
@@ -94,6 +96,12 @@ func (m *Map) Ranges4() []lpm.Range4[Cell] { return m.v4.Ranges() }
 // new slice.
 func (m *Map) Ranges6() []lpm.Range6[Cell] { return m.v6.Ranges() }
 
+// All4 yields the ranges of [Map.Ranges4].
+func (m *Map) All4() iter.Seq[lpm.Range4[Cell]] { return m.v4.All() }
+
+// All6 yields the ranges of [Map.Ranges6].
+func (m *Map) All6() iter.Seq[lpm.Range6[Cell]] { return m.v6.All() }
+
 // Exceptions returns the networks that are too long for the ranges, by address and then
 // by length. The caller must not change the slice.
 func (m *Map) Exceptions() []Exception { return m.exceptions }
@@ -173,7 +181,7 @@ const maxPages6 = 1024
 // newMap builds the tables. ranges must satisfy [lpm.NewV4] and [lpm.NewV6], and every
 // cell must be below len(places).
 func newMap(info Info, places []perto.Place, r4 []lpm.Range4[Cell], r6 []lpm.Range6[Cell]) (*Map, error) {
-	if err := checkPages6(r6); err != nil {
+	if err := checkPages6(slices.Values(r6)); err != nil {
 		return nil, err
 	}
 	m := &Map{places: places, info: info}
@@ -187,9 +195,9 @@ func newMap(info Info, places []perto.Place, r4 []lpm.Range4[Cell], r6 []lpm.Ran
 	return m, nil
 }
 
-func checkPages6(ranges []lpm.Range6[Cell]) error {
+func checkPages6(ranges iter.Seq[lpm.Range6[Cell]]) error {
 	pages, last := 0, uint64(1)<<16
-	for _, r := range ranges {
+	for r := range ranges {
 		if top := r.Start >> 32; r.Start&0xffff_ffff != 0 && top != last {
 			last = top
 			pages++

@@ -75,7 +75,7 @@ func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 		next.v4 = lpm.NewV4(r4)
 	}
 	if r6 != nil {
-		if err := checkPages6(r6); err != nil {
+		if err := checkPages6(slices.Values(r6)); err != nil {
 			return nil, &perto.Error{Op: "override geodata", Kind: perto.KindInvalid, Err: err, Hint: "use wider networks"}
 		}
 		next.v6 = lpm.NewV6(r6)

@@ -2,6 +2,7 @@ package geodata
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -26,6 +27,11 @@ func (p *plane) fail(what string) {
 }
 
 func (p *plane) uvarint() uint64 {
+	if len(p.b) > 0 && p.b[0] < 0x80 { // most numbers
+		v := p.b[0]
+		p.b = p.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(p.b)
 	if n <= 0 {
 		p.fail("a number is cut off")
@@ -165,59 +171,79 @@ func encodeRanges6(ranges []lpm.Range6[Cell]) []byte {
 	return b
 }
 
-// decodeRanges reads the planes of either family. It calls alloc with the number of
-// ranges, and then set for each range in order. The first range starts at 0, and all
-// are below 1<<width.
-func decodeRanges(raw []byte, width, cells int, alloc func(n int), set func(i int, start uint64, c Cell)) error {
+// packedRanges are the planes of the ranges of one family. They are decoded while a
+// table is compiled from them: a list of all ranges would be the largest allocation of
+// the start.
+type packedRanges struct {
+	gaps, low, high []byte
+	width, cells    int
+	err             error // of the last all
+}
+
+func openRanges(raw []byte, width, cells int) (*packedRanges, error) {
 	p := &plane{b: raw}
 	n := p.count(1 << lpm.Bits4)
 	if n == 0 || 2*n > len(p.b) {
 		p.fail("an impossible number of ranges")
-		return p.err
+		return nil, p.err
 	}
-	gaps, low, high := p.b[:len(p.b)-2*n], p.b[len(p.b)-2*n:len(p.b)-n], p.b[len(p.b)-n:]
-	p.b = gaps
-	alloc(n)
+	r := &packedRanges{gaps: p.b[:len(p.b)-2*n], low: p.b[len(p.b)-2*n : len(p.b)-n], high: p.b[len(p.b)-n:], width: width, cells: cells}
+	if len(r.gaps) == 0 || r.gaps[0] != 0 { // tables need a range at 0
+		p.fail("the first range does not start at 0")
+		return nil, p.err
+	}
+	return r, nil
+}
+
+// all yields the ranges in order. The first range starts at 0, and all are below
+// 1<<width. It ends at a mistake and sets err.
+func (r *packedRanges) all(yield func(start uint64, c Cell) bool) {
+	p := &plane{b: r.gaps}
 	at := uint64(0)
-	for i := range n {
+	for i := range r.low {
 		gap := p.uvarint()
-		if at += gap; (gap == 0) != (i == 0) || gap >= 1<<width || at >= 1<<width {
+		if at += gap; (gap == 0) != (i == 0) || gap >= 1<<r.width || at >= 1<<r.width {
 			p.fail("ranges are out of order or outside of the address space")
-			return p.err
 		}
-		c := Cell(low[i]) | Cell(high[i])<<8
-		if int(c) >= cells {
+		c := Cell(r.low[i]) | Cell(r.high[i])<<8
+		if int(c) >= r.cells {
 			p.fail("a range has a cell that does not exist")
-			return p.err
 		}
-		set(i, at, c)
+		if p.err != nil {
+			r.err = p.err
+			return
+		}
+		if !yield(at, c) {
+			return
+		}
 	}
-	return p.end()
+	r.err = p.end()
 }
 
 func decodeTable4(raw []byte, cells int) (*lpm.V4[Cell], error) {
-	var ranges []lpm.Range4[Cell]
-	err := decodeRanges(raw, lpm.Bits4, cells,
-		func(n int) { ranges = make([]lpm.Range4[Cell], n) },
-		func(i int, start uint64, c Cell) { ranges[i] = lpm.Range4[Cell]{Start: uint32(start), Value: c} })
+	packed, err := openRanges(raw, lpm.Bits4, cells)
 	if err != nil {
 		return nil, err
 	}
-	return lpm.NewV4(ranges), nil
+	// With a mistake, the table has the ranges before it and is not used.
+	t := lpm.CompileV4(func(yield func(lpm.Range4[Cell]) bool) {
+		packed.all(func(start uint64, c Cell) bool { return yield(lpm.Range4[Cell]{Start: uint32(start), Value: c}) })
+	})
+	return t, packed.err
 }
 
 func decodeTable6(raw []byte, cells int) (*lpm.V6[Cell], error) {
-	var ranges []lpm.Range6[Cell]
-	err := decodeRanges(raw, lpm.Bits6, cells,
-		func(n int) { ranges = make([]lpm.Range6[Cell], n) },
-		func(i int, start uint64, c Cell) { ranges[i] = lpm.Range6[Cell]{Start: start, Value: c} })
-	if err == nil {
-		err = checkPages6(ranges)
-	}
+	packed, err := openRanges(raw, lpm.Bits6, cells)
 	if err != nil {
 		return nil, err
 	}
-	return lpm.NewV6(ranges), nil
+	ranges := func(yield func(lpm.Range6[Cell]) bool) {
+		packed.all(func(start uint64, c Cell) bool { return yield(lpm.Range6[Cell]{Start: start, Value: c}) })
+	}
+	if err := errors.Join(checkPages6(ranges), packed.err); err != nil { // before memory is used
+		return nil, err
+	}
+	return lpm.CompileV6(ranges), nil
 }
 
 // encodeExceptions writes one entry after the other, because there are few.

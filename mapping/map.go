@@ -71,8 +71,8 @@ func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
 		return nil, fmt.Errorf("service %s: %w", p.Service, err)
 	}
 	var compiling sync.WaitGroup
-	compiling.Go(func() { m.v4 = lpm.NewV4(joined4(geo.Ranges4(), ofCell)) })
-	m.v6 = lpm.NewV6(joined6(geo.Ranges6(), ofCell))
+	compiling.Go(func() { m.v4 = lpm.CompileV4(joined4(geo.All4(), ofCell)) })
+	m.v6 = lpm.CompileV6(joined6(geo.All6(), ofCell))
 	compiling.Wait()
 	for _, e := range geo.Exceptions() {
 		m.exceptions = append(m.exceptions, exception{e.Prefix, ofCell[e.Cell]})
