@@ -1,7 +1,6 @@
 package geodata
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"compress/gzip"
@@ -36,7 +35,10 @@ type Cities struct {
 	regions map[string][]region // by country
 	// countries are those with a city, numbered from 1.
 	countries map[string]uint16
-	byName    map[string][]int32 // by folded name, in descending order of population
+	// byName is the largest city of each folded name, and smaller the next one of the same
+	// name by city. Both hold indexes of list; -1 ends a chain.
+	byName  map[string]int32
+	smaller []int32
 
 	// spatial makes the index at the first call, so that look-ups by name start twice
 	// as fast.
@@ -77,31 +79,48 @@ func LoadCities() (*Cities, error) {
 // country region name lat lon population" is a city, with coordinates in units of
 // coordinateUnit. All regions come first. docs/formats/geodata.md has the details.
 func readCities(r io.Reader) (*Cities, error) {
-	c := &Cities{countries: make(map[string]uint16), regions: make(map[string][]region), byName: make(map[string][]int32)}
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		f := strings.Split(lines.Text(), "\t")
+	var all strings.Builder
+	if _, err := io.Copy(&all, r); err != nil {
+		return nil, err
+	}
+	c := &Cities{countries: make(map[string]uint16), regions: make(map[string][]region)}
+	c.list = make([]City, 0, strings.Count(all.String(), "\nC"))
+	n := 0
+	for line := range strings.Lines(all.String()) { // names are parts of this one string
+		n++
+		var fields [7]string
+		f := splitTabs(strings.TrimSuffix(line, "\n"), fields[:0])
 		switch {
-		case f[0] == "R" && len(f) == 4:
+		case len(f) == 4 && f[0] == "R":
 			c.regions[f[1]] = append(c.regions[f[1]], region{code: f[2], name: f[3], folded: fold(f[3])})
-		case f[0] == "C" && len(f) == 7:
+		case len(f) == 7 && f[0] == "C":
 			lat, err1 := strconv.ParseInt(f[4], 10, 32)
 			lon, err2 := strconv.ParseInt(f[5], 10, 32)
 			pop, err3 := strconv.Atoi(f[6])
 			p := perto.Place{Name: f[3], Region: f[2], Country: f[1], Lat: fromUnits(int32(lat)), Lon: fromUnits(int32(lon))}
 			if cmp.Or(err1, err2, err3) != nil || !validPoint(p.Lat, p.Lon) || !validCountry(p.Country) {
-				return nil, fmt.Errorf("line %d: wrong city %q", n, lines.Text())
+				return nil, fmt.Errorf("line %d: wrong city %q", n, line)
 			}
 			c.list = append(c.list, City{p, pop})
 		default:
-			return nil, fmt.Errorf("line %d: neither region nor city: %q", n, lines.Text())
+			return nil, fmt.Errorf("line %d: neither region nor city: %q", n, line)
 		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, err
 	}
 	c.index()
 	return c, nil
+}
+
+// splitTabs appends the fields of a line, up to the capacity of out and one more.
+func splitTabs(line string, out []string) []string {
+	for len(out) < cap(out) {
+		field, rest, more := strings.Cut(line, "\t")
+		out = append(out, field)
+		if !more {
+			return out
+		}
+		line = rest
+	}
+	return append(out, line)
 }
 
 func (c *Cities) index() {
@@ -114,16 +133,23 @@ func (c *Cities) index() {
 		return cmp.Or(cmp.Compare(c.list[b].Population, c.list[a].Population), cmp.Compare(a, b))
 	})
 	sorted := make([]City, len(c.list))
-	c.folded = make([]string, len(c.list))
+	c.folded, c.smaller = make([]string, len(c.list)), make([]int32, len(c.list))
 	for i, from := range order {
 		sorted[i] = c.list[from]
 		c.folded[i] = fold(sorted[i].Name)
-		c.byName[c.folded[i]] = append(c.byName[c.folded[i]], int32(i))
 		if country := sorted[i].Country; c.countries[country] == 0 {
 			c.countries[country] = uint16(len(c.countries) + 1)
 		}
 	}
 	c.list = sorted
+	c.byName = make(map[string]int32, len(sorted))
+	for i, name := range slices.Backward(c.folded) {
+		next, ok := c.byName[name]
+		if !ok {
+			next = -1
+		}
+		c.smaller[i], c.byName[name] = next, int32(i)
+	}
 	c.spatial = sync.OnceValue(c.indexSpace)
 }
 

@@ -77,9 +77,11 @@ type cityQuery struct{ name, region, country string }
 // cities with exactly the name, or else those with a longer name that begins with it.
 func (c *Cities) find(q cityQuery) []int32 {
 	var found []int32
-	for _, i := range c.byName[q.name] {
-		if c.inside(i, q) {
-			found = append(found, i)
+	if i, ok := c.byName[q.name]; ok {
+		for ; i >= 0; i = c.smaller[i] {
+			if c.inside(i, q) {
+				found = append(found, i)
+			}
 		}
 	}
 	if len(found) == 0 {

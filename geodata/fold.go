@@ -56,7 +56,11 @@ func fold(name string) string {
 			b.WriteByte(' ')
 		}
 	}
-	words := strings.Fields(b.String())
+	folded := b.String()
+	if !strings.Contains(folded, "st") && !strings.Contains(folded, "  ") && !strings.HasPrefix(folded, " ") && !strings.HasSuffix(folded, " ") {
+		return folded // most names
+	}
+	words := strings.Fields(folded)
 	for i, w := range words {
 		if w == "st" {
 			words[i] = "saint"
