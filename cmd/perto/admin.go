@@ -27,7 +27,7 @@ func (t *adminTarget) use(e *env) error {
 	if t.Config == "" {
 		return nil
 	}
-	_, local, err := (&runCmd{Config: t.Config, Node: t.Node}).machine()
+	_, local, err := (&runCmd{Config: t.Config, Node: t.Node}).outline()
 	if err != nil {
 		return err
 	}

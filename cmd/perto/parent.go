@@ -44,7 +44,7 @@ const (
 
 // addresses reads the configuration and returns the addresses on which the node listens.
 func (p *parent) addresses() ([]netx.Address, error) {
-	cfg, local, err := p.cmd.machine()
+	cfg, local, err := p.cmd.outline()
 	if err != nil {
 		return nil, err
 	}

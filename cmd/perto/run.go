@@ -46,6 +46,17 @@ func (c *runCmd) machine() (*config.Config, *config.Local, error) {
 		return nil, nil, err
 	}
 	cfg, err := config.Load(c.Config, place)
+	return c.find(cfg, err)
+}
+
+// outline is like machine, without places and without the contents of other files. It
+// takes a fraction of the time and memory. machine finds the mistakes that it overlooks.
+func (c *runCmd) outline() (*config.Config, *config.Local, error) {
+	return c.find(config.LoadOutline(c.Config))
+}
+
+// find returns a configuration and this machine's part of it.
+func (c *runCmd) find(cfg *config.Config, err error) (*config.Config, *config.Local, error) {
 	if err != nil {
 		return nil, nil, err
 	}
