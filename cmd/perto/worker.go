@@ -81,6 +81,9 @@ type worker struct {
 	replies replies
 }
 
+// loadGCPercent is GOGC while a worker loads its configuration.
+const loadGCPercent = 50
+
 // work runs a worker from start to end.
 func (c *runCmd) work(e *env) error {
 	signal.Ignore(syscall.SIGHUP) // the parent's; "pkill -HUP perto" signals both
@@ -100,9 +103,9 @@ func (c *runCmd) work(e *env) error {
 }
 
 func (w *worker) serve(e *env, c *runCmd) error {
-	// Loaded data is not garbage. Collecting would cost a quarter of the time in which no
-	// process serves.
-	percent := debug.SetGCPercent(-1)
+	// Loading leaves as much garbage as data. Frequent collections keep the peak of memory
+	// near the later use. They are cheap, because the tables have no pointers.
+	percent := debug.SetGCPercent(loadGCPercent)
 	defer debug.SetGCPercent(percent)
 	sockets, err := netx.Inherit()
 	if err != nil {
