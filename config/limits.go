@@ -14,6 +14,7 @@ type Limits struct {
 	Idle        time.Duration // between requests of a connection
 	Stall       time.Duration // for each piece of a body from or to a client
 	Drain       time.Duration // for running requests when the edge stops
+	DrainWait   time.Duration // before that: for clients with cached answers, at most
 	UploadRate  uint64        // lowest rate of an upload, in bytes a second
 	Object      uint64        // largest stored response, in bytes; 0: a quarter of the cache
 	RangeFill   uint64        // largest response that is fetched completely for a range, in bytes
@@ -78,6 +79,7 @@ func (l *Limits) keys() []limitKey {
 		span("idle", &l.Idle, time.Minute, 100*ms, time.Hour),
 		span("stall", &l.Stall, 30*s, 100*ms, time.Hour),
 		span("drain", &l.Drain, 10*s, ms, 24*time.Hour),
+		span("drain_wait", &l.DrainWait, time.Minute, 0, 24*time.Hour),
 		size("upload_rate", &l.UploadRate, 512, 1, gibi),
 		size("object", &l.Object, 0, 0, 1<<40),
 		size("range_fill", &l.RangeFill, 64*mebi, 1, 1<<40),

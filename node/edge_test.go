@@ -131,7 +131,7 @@ func TestLimitsReachTheEdge(t *testing.T) {
 		}
 	}
 	cfg.Local.Limits = l
-	text := fmt.Sprintf("%+v %+v", edgeConfig(&cfg, 0, n.functions, n), dnsLimits(&l))
+	text := fmt.Sprintf("%+v %+v {DrainWait:%v}", edgeConfig(&cfg, 0, n.functions, n), dnsLimits(&l), l.DrainWait) // DrainWait: TestLeaveWaitsOnlyWhereItHelps
 	for i := range v.NumField() {
 		value := fmt.Sprint(i + 1)
 		if v.Field(i).Type() == reflect.TypeFor[time.Duration]() {

@@ -158,7 +158,7 @@ func senderTargets(cfg *Config) (out []netip.AddrPort) {
 // report returns the status of the node's edge for heartbeats: one listener, HTTP.
 func (n *Node) report() replicas.Status {
 	_, capacity := edgeOf(&n.cfg().World, n.cfg().Local.Name)
-	s := replicas.Status{Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
+	s := replicas.Status{Draining: n.leaving.Load() != nil, Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
 	if !n.edge.Listening() {
 		s.Failing = 1
 	}

@@ -57,6 +57,7 @@ type Node struct {
 
 	functions *functionHost // roles edge and origin
 
+	leaving  atomic.Pointer[time.Time] // see Leave; nil while the Node stays
 	beating  context.CancelFunc
 	cancel   context.CancelFunc
 	sending  sync.WaitGroup
@@ -156,7 +157,7 @@ func (n *Node) start(ctx, run context.Context) error {
 	return nil
 }
 
-// Close ends the Node in order: it sends a farewell to the name servers and finishes
+// Close ends the Node now, in order: it sends a farewell to the name servers and finishes
 // running requests. It waits until all goroutines have ended.
 func (n *Node) Close() error { return n.end(true) }
 

@@ -25,7 +25,9 @@ type Status struct {
 	Replicas []ReplicaStatus  `json:"replicas"`
 	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
-	Counters Counters         `json:"counters"`
+	// Leaving is the time until which an edge that ends serves clients with cached answers.
+	Leaving  time.Time `json:"leaving_until,omitzero"`
+	Counters Counters  `json:"counters"`
 	// Origins is the state of the origin servers at all edges of a lab. A Node alone has
 	// it in Edge.
 	Origins []OriginStatus `json:"origins,omitempty"`
@@ -36,27 +38,6 @@ type OriginStatus struct {
 	Origin  string          `json:"origin"` // "host:port"
 	State   string          `json:"state"`  // "well", or the reason at the first of the edges in Failing
 	Failing []perto.Replica `json:"failing,omitempty"`
-}
-
-// Counters has a Node's totals since its start.
-type Counters struct {
-	Queries   uint64 `json:"queries"`    // DNS messages received
-	Requests  uint64 `json:"requests"`   // HTTP requests answered
-	Hits      uint64 `json:"hits"`       // of these, answered from the cache
-	Failed    uint64 `json:"failed"`     // of these, errors because the origin failed
-	SentBytes uint64 `json:"sent_bytes"` // of HTTP replies
-}
-
-// Counters returns the totals of a Node since its start.
-func (n *Node) Counters() (c Counters) {
-	if n.dns != nil {
-		c.Queries = n.dns.Queries()
-	}
-	if n.edge != nil {
-		e := n.edge.Counts()
-		c.Requests, c.Hits, c.Failed, c.SentBytes = e.Requests, e.Hits, e.Failed, e.Sent
-	}
-	return c
 }
 
 // EdgeStatus is the status of an edge.
@@ -95,6 +76,7 @@ type ReplicaStatus struct {
 	State     replicas.State `json:"state"`
 	Reason    string         `json:"reason"`
 	Since     time.Time      `json:"since"`
+	HeldUntil time.Time      `json:"held_until,omitzero"` // the end of a hold-down
 	Load      float64        `json:"load"`
 	Admin     string         `json:"admin,omitempty"`
 }
@@ -106,6 +88,9 @@ func (n *Node) Status() any { return n.status() }
 
 func (n *Node) status() *Status {
 	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}, Counters: n.Counters()}
+	if until := n.leaving.Load(); until != nil {
+		s.Leaving = *until
+	}
 	if n.edge != nil {
 		c := n.edge.CacheStats()
 		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes), Origins: n.edge.Origins()}
@@ -139,7 +124,7 @@ func (n *Node) status() *Status {
 func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
 	out := []ReplicaStatus{}
 	for _, m := range f.Members {
-		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, Load: m.Load, Admin: m.Admin}
+		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, HeldUntil: m.HeldUntil, Load: m.Load, Admin: m.Admin}
 		if i := slices.IndexFunc(f.Sites, func(s replicas.Site) bool { return s.Name == m.PoP }); i >= 0 {
 			r.Place, r.Provider = f.Sites[i].Place.String(), f.Sites[i].Provider
 		}

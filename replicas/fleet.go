@@ -121,6 +121,9 @@ type Member struct {
 	State  State
 	Reason string    // reason for the state, for people ("2 heartbeats missed")
 	Since  time.Time // start of the state
+	// HeldUntil is the end of a hold-down: the replica is well, and answers avoid it until
+	// then because it went down several times. It is zero when it is not held down.
+	HeldUntil time.Time
 	Load   float64   // share of its capacity in use, 0..1 and above when overloaded; 0 when unknown
 	Admin  string    // "", "drain", "up" or "down": an administrator's order, which overrides evidence while it lasts
 }

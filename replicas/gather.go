@@ -238,7 +238,7 @@ func (r *Registry) publish() {
 	for _, m := range r.sorted {
 		m.load = m.status.Load
 		f.Members = append(f.Members, Member{
-			Declared: m.declared, State: m.state, Reason: m.reason, Since: m.since, Load: m.load, Admin: m.admin,
+			Declared: m.declared, State: m.state, Reason: m.reason, Since: m.since, HeldUntil: m.held, Load: m.load, Admin: m.admin,
 		})
 	}
 	r.fleet.Store(f)

@@ -3,7 +3,8 @@ package replicas
 import "time"
 
 // Flap damping: a replica that comes back and fails again is held down longer each
-// time, so that answers do not change with each flap.
+// time, so that answers do not change with each flap. A removal after a farewell is no
+// failure: planned restarts count nothing.
 const (
 	// flapWindow is how long a removal counts against a replica.
 	flapWindow = time.Minute

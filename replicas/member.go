@@ -58,6 +58,7 @@ type member struct {
 	judged  State  // state by evidence alone
 	why     string // the reason for judged
 	hold    holdDown
+	held    time.Time // the end of the current hold-down; zero when there is none
 	nextAsk time.Time // while silent: the next probe and witness query
 
 	admin      string
@@ -255,20 +256,24 @@ func (m *member) judgeUnheard(c circumstances) (State, string) {
 func (m *member) update(c circumstances) (removal time.Duration) {
 	removal = -1
 	state, reason := m.judge(c)
+	m.held = time.Time{}
 	switch {
 	case m.judged == StateDown && state != StateDown:
 		if !m.recovered() {
 			state, reason = StateDown, m.why
 		} else if c.now.Before(m.hold.until) {
-			state, reason = StateDown, "held down: it went down several times"
+			m.held = m.hold.until
+			state, reason = StateDown, fmt.Sprintf("held down until %s: it went down %d times", m.hold.until.UTC().Format("15:04:05 UTC"), m.hold.count)
 		} else {
 			m.dead, m.restored, m.renewed = "", false, false
 		}
 	case m.judged != StateDown && state == StateDown:
-		m.hold.removed(c.now)
+		if !m.farewell {
+			m.hold.removed(c.now)
+		}
 		m.run = 0
 		m.renewed = false
-		if !m.heard.IsZero() {
+		if !m.heard.IsZero() && !m.farewell {
 			removal = c.now.Sub(later(m.heard, m.sign))
 		}
 	}

@@ -317,6 +317,35 @@ func TestEdgeStatusDecidesState(t *testing.T) {
 	})
 }
 
+// TestPlannedRestartsAreNoFlaps restarts an edge with farewells, which no hold-down follows.
+// The same number of crashes is followed by one, and the Fleet names its end.
+func TestPlannedRestartsAreNoFlaps(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		for range 5 {
+			s.reap(0) // ends the sender: farewell
+			s.until(0, 0, time.Second, StateDown)
+			s.edges[0].host.Kill() // closes the port for the next process
+			s.startEdge(0)
+			s.until(0, 0, time.Second, StateUp)
+		}
+		for range 2 {
+			s.kill(0)
+			s.confirm(0, 0)
+			s.startEdge(0)
+			time.Sleep(time.Second)
+		}
+		m := s.member(0, 0)
+		if left := time.Until(m.HeldUntil); m.State != StateDown || left <= 0 || left > firstHold || !strings.HasPrefix(m.Reason, "held down until ") {
+			t.Errorf("got %v until %v, %q; want a hold-down", m.State, m.HeldUntil, m.Reason)
+		}
+		s.until(0, 0, firstHold, StateUp)
+		if m := s.member(0, 0); !m.HeldUntil.IsZero() {
+			t.Errorf("up, and held until %v", m.HeldUntil)
+		}
+	})
+}
+
 // TestFlappingIsHeldDown stops and starts an edge every second.
 func TestFlappingIsHeldDown(t *testing.T) {
 	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {

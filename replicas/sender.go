@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// farewells is how often the last heartbeat is sent. Packets get lost, and without
+	// repeats is how often an important heartbeat is sent. Packets get lost, and without
 	// a farewell clients lose two seconds to a silent edge.
-	farewells     = 3
-	farewellPause = 30 * time.Millisecond
+	repeats     = 3
+	repeatPause = 30 * time.Millisecond
 )
 
 // SenderConfig holds the parameters of a Sender.
@@ -45,6 +45,16 @@ type Sender struct {
 	targets atomic.Pointer[[]net.Addr]
 	failed  bool // the last heartbeat could not be sent; it is logged once
 	hushed  atomic.Bool
+	news    chan struct{} // capacity 1: the status changed
+}
+
+// Announce makes Run send the status now, several times: a change of it, such as the
+// start of draining, should not wait for an interval or get lost.
+func (s *Sender) Announce() {
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
 }
 
 // Hush makes Run end without a farewell, like a crash.
@@ -66,7 +76,7 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Sender{cfg: cfg}
+	s := &Sender{cfg: cfg, news: make(chan struct{}, 1)}
 	s.SetKeys(cfg.Keys)
 	s.SetTargets(cfg.Targets)
 	return s, nil
@@ -105,19 +115,28 @@ func (s *Sender) Run(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			continue
+		case <-s.news:
+			h.Status = s.cfg.Status()
+			s.repeat(conn, &h, buf)
+			continue
 		case <-ctx.Done():
 		}
 		if s.hushed.Load() {
 			return nil
 		}
 		h.Farewell = true
-		for i := range farewells {
-			if i > 0 {
-				time.Sleep(farewellPause)
-			}
-			s.send(conn, &h, buf)
-		}
+		s.repeat(conn, &h, buf)
 		return nil
+	}
+}
+
+// repeat sends an important heartbeat several times.
+func (s *Sender) repeat(conn net.PacketConn, h *Heartbeat, buf []byte) {
+	for i := range repeats {
+		if i > 0 {
+			time.Sleep(repeatPause)
+		}
+		s.send(conn, h, buf)
 	}
 }
 

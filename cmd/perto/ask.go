@@ -28,6 +28,9 @@ func (c *statusCmd) Run(e *env) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, cmp.Or(r.Provider, "-"), r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, printable.Text(r.Reason))
 		}
 		t.Flush()
+		if !s.Leaving.IsZero() {
+			fmt.Fprintf(w, "\nleaving: serves clients with cached answers for another %s", time.Until(s.Leaving).Round(time.Second))
+		}
 		if s.Edge != nil {
 			for _, o := range s.Edge.Origins {
 				fmt.Fprintf(w, "\norigin %s: %s, %d requests running", o.Origin, &o, o.Running)

@@ -49,8 +49,11 @@ type healthResult struct {
 // degraded returns the problems around a node that itself serves. A restart would not
 // help, so the exit code stays 0.
 func degraded(s *node.Status) (reasons []string) {
+	if !s.Leaving.IsZero() {
+		reasons = append(reasons, "it leaves, and serves clients with cached answers until "+s.Leaving.Format(time.TimeOnly))
+	}
 	if s.Edge == nil {
-		return nil
+		return reasons
 	}
 	for _, o := range s.Edge.Origins {
 		if !o.Well() {

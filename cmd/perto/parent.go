@@ -107,6 +107,7 @@ type child struct {
 	replies  <-chan reply   // closed when the worker has ended
 	ended    chan error     // receives the result of the process
 	refusal  error          // why it could not start
+	ready    bool           // it serves
 }
 
 // start starts a worker on the sockets.
@@ -172,17 +173,41 @@ func (p *parent) watch(w *child, hup <-chan os.Signal) (again bool, err error) {
 			case !ok:
 				return p.buried(w)
 			case r.Event == eventReady:
-				p.served = true
+				p.served, w.ready = true, true
 			case r.Event == eventRefused:
 				w.refusal = refusal(r)
 			}
 		case <-hup:
 			w = p.reload(w)
 		case <-p.env.ctx.Done():
-			p.sockets.Close() // new clients are refused and use another address
-			w.process.Signal(syscall.SIGTERM)
-			w.bury()
+			p.end(w)
 			return false, nil
+		}
+	}
+}
+
+// end ends a worker after the first signal. A second signal cuts its wait for cached
+// answers short, and a third one its running requests.
+func (p *parent) end(w *child) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	p.sockets.Close() // the worker has its own copies
+	if w.ready {
+		io.WriteString(w.commands, commandLeave+"\n") // a worker that has ended ignores it
+	} else {
+		w.process.Kill() // it serves no client yet
+	}
+	for hurry := w.commands.Close; ; hurry = w.process.Kill {
+		select {
+		case _, ok := <-w.replies:
+			if !ok {
+				w.bury()
+				return
+			}
+		case <-again:
+			hurry()
+			continue
 		}
 	}
 }
@@ -242,7 +267,7 @@ func (p *parent) reload(w *child) *child {
 			p.log.Error("not reloaded: the worker ended")
 			return w
 		case r.Event == eventReady: // it was still starting
-			p.served = true
+			p.served, w.ready = true, true
 			continue
 		case r.Event == eventReloaded:
 			p.log.Info("the configuration is reloaded", "file", p.cmd.Config, "took", time.Since(began).Round(time.Millisecond))
@@ -296,6 +321,7 @@ func (w *child) waitReady(ctx context.Context) error {
 		case !ok:
 			return errors.Join(errors.New("the new worker ended"), w.bury())
 		case r.Event == eventReady:
+			w.ready = true
 			return nil
 		}
 		w.bury()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ import (
 const (
 	commandReload = "reload" // read the configuration again; a reply follows
 	commandYield  = "yield"  // a successor serves: finish the running requests and end
+	commandLeave  = "leave"  // leave the answers, serve until cached answers expire, and end
 )
 
 // reply is a worker's message to its parent: a line of JSON.
@@ -90,6 +92,9 @@ func (c *runCmd) work(e *env) error {
 	to, err := openReplies()
 	if err != nil {
 		return err
+	}
+	if to.to != io.Discard { // a terminal and a service manager signal both processes
+		signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	}
 	w := &worker{replies: to, log: c.logger(e)}
 	err = w.serve(e, c)
@@ -237,11 +242,27 @@ func (w *worker) obey(e *env) error {
 				return w.node.Close()
 			case command == commandYield:
 				return w.node.Kill()
+			case command == commandLeave:
+				return w.leave(commands)
 			case command == commandReload:
 				w.reload(e)
 			}
 		}
 	}
+}
+
+// leave ends the node without a loss for clients. The end of the commands cuts the wait
+// short.
+func (w *worker) leave(commands <-chan string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for range commands {
+		}
+		cancel()
+	}()
+	w.node.Leave(ctx)
+	return w.node.Close()
 }
 
 // reload loads the current configuration. A mistake changes nothing.
