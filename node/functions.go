@@ -76,7 +76,7 @@ func newFunctionHost(ctx context.Context, n *Node, placement string) (*functionH
 	}
 	sc := mobility.StoreConfig{Logger: cfg.Logger, Trust: trust}
 	compiled := "" // in memory only
-	if cfg.Local.Data != "" {
+	if storesFunctions(cfg, len(trust) > 0) {
 		sc.Dir, compiled = filepath.Join(cfg.Local.Data, functionsFolder), filepath.Join(cfg.Local.Data, functionsFolder, "compiled")
 	}
 	if r.store, err = mobility.OpenStore(sc); err != nil {
@@ -107,6 +107,21 @@ func newFunctionHost(ctx context.Context, n *Node, placement string) (*functionH
 	}
 	r.measure()
 	return r, nil
+}
+
+// storesFunctions reports whether a node keeps functions in its data folder. A folder
+// that cannot be written is no reason to serve nothing: without trusted keys there are no
+// releases to store, and the World's file has the other functions.
+func storesFunctions(cfg *Config, releases bool) bool {
+	if cfg.Local.Data == "" {
+		return false
+	}
+	problem := writable(cfg.Local.Data)
+	if problem == "" || releases {
+		return true
+	}
+	cfg.Logger.Warn(problem, "effect", "states of replicas and compiled functions do not survive a restart, and there is no control socket")
+	return false
 }
 
 // trustOf returns the keys that may sign releases: those of the machine and those of
