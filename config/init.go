@@ -16,6 +16,14 @@ type Machine struct {
 	Addresses []netip.Addr
 }
 
+// pop returns the name of the machine's PoP.
+func (m *Machine) pop() string {
+	if i := strings.LastIndexByte(m.Name, '-'); i > 0 {
+		return m.Name[:i]
+	}
+	return m.Name
+}
+
 // InitOptions is the input of Init.
 type InitOptions struct {
 	Domain   string // the zone ("cdn.example")
@@ -34,10 +42,7 @@ func (o *InitOptions) ZoneFile() string { return o.Domain + ".zone" }
 func (o *InitOptions) pops() (names []string, of map[string][]Machine) {
 	of = make(map[string][]Machine)
 	for _, m := range o.Machines {
-		pop := m.Name
-		if i := strings.LastIndexByte(pop, '-'); i > 0 {
-			pop = pop[:i]
-		}
+		pop := m.pop()
 		if of[pop] == nil {
 			names = append(names, pop)
 		}

@@ -21,7 +21,9 @@ type initCmd struct {
 	Alias   []string `help:"Names that you CNAME to the service." placeholder:"NAME"`
 	Origin  string   `help:"The origin server of the content." placeholder:"https://origin.example"`
 	Machine []string `sep:"none" help:"A machine: NAME=PLACE=ADDRESS[,ADDRESS]. Repeat the flag for each machine." placeholder:"gru-1=São Paulo=203.0.113.10"`
-	Out     string   `short:"o" default:"." help:"Folder to write to." placeholder:"DIR"`
+	Out     string   `short:"o" default:"." help:"Folder to write to. It is made if it does not exist." placeholder:"DIR"`
+	Add     []string `sep:"none" help:"Add a machine, in the form of --machine, as an edge to the configuration of -c." placeholder:"gru-2=São Paulo=203.0.113.11"`
+	Config  string   `short:"c" help:"The configuration for --add. Its comments stay." placeholder:"FILE"`
 }
 
 // Run writes a configuration, its zone file and a key. It asks for values that the flags
@@ -31,6 +33,9 @@ func (c *initCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if len(c.Add) > 0 || c.Config != "" {
+		return c.add(e, place)
+	}
 	if err := c.ask(e, place); err != nil {
 		return err
 	}
@@ -38,17 +43,8 @@ func (c *initCmd) Run(e *env) error {
 	if o.Service == "" {
 		o.Service = "www." + o.Domain
 	}
-	for _, text := range c.Machine {
-		m, err := config.ParseMachine(text)
-		if err != nil {
-			return err
-		}
-		p, err := place(m.Place)
-		if err != nil {
-			return err
-		}
-		m.Place = p.String()
-		o.Machines = append(o.Machines, m)
+	if o.Machines, err = machines(c.Machine, place); err != nil {
+		return err
 	}
 	files := []struct {
 		name string
@@ -65,6 +61,9 @@ func (c *initCmd) Run(e *env) error {
 		}
 	}
 	var wrote []string
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return &perto.Error{Op: "make", Path: c.Out, Kind: perto.KindUnavailable, Err: err}
+	}
 	for _, f := range files {
 		path := filepath.Join(c.Out, f.name)
 		if err := os.WriteFile(path, f.data, f.mode); err != nil {
@@ -73,14 +72,79 @@ func (c *initCmd) Run(e *env) error {
 		wrote = append(wrote, path)
 	}
 	conf := filepath.Join(c.Out, files[0].name)
-	if _, _, err := check(conf); err != nil {
+	cfg, _, err := check(conf)
+	if err != nil {
 		return err
 	}
-	return e.print(map[string][]string{"wrote": wrote}, func(w io.Writer) {
+	result := struct {
+		Wrote []string `json:"wrote"`
+		Ports []port   `json:"ports"`
+	}{wrote, ports(cfg)}
+	return e.print(result, func(w io.Writer) {
 		for _, path := range wrote {
 			fmt.Fprintln(w, "wrote", path)
 		}
 		fmt.Fprintf(w, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
+		printPorts(w, result.Ports)
+	})
+}
+
+// machines reads machines in the form of the flags.
+func machines(flags []string, place config.PlaceResolver) (out []config.Machine, err error) {
+	for _, text := range flags {
+		m, err := config.ParseMachine(text)
+		if err != nil {
+			return nil, err
+		}
+		p, err := place(m.Place)
+		if err != nil {
+			return nil, err
+		}
+		m.Place = p.String()
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// add adds machines to an existing configuration.
+func (c *initCmd) add(e *env, place config.PlaceResolver) error {
+	if len(c.Add) == 0 || c.Config == "" {
+		return &perto.Error{Op: "add machines", Kind: perto.KindInvalid, Err: errors.New("--add and -c FILE belong together")}
+	}
+	added, err := machines(c.Add, place)
+	if err != nil {
+		return err
+	}
+	if _, _, err := check(c.Config); err != nil {
+		return err
+	}
+	src, err := os.ReadFile(c.Config)
+	if err != nil {
+		return err
+	}
+	for _, m := range added {
+		if src, err = config.AddMachine(src, c.Config, m); err != nil {
+			return err
+		}
+	}
+	cfg, err := config.Parse(src, c.Config, place, nil)
+	if err != nil {
+		return err // for example an address that another machine has; nothing is written
+	}
+	if err := writeFile(c.Config, src); err != nil {
+		return err
+	}
+	result := struct {
+		Added []string `json:"added"`
+		Ports []port   `json:"ports"`
+	}{Ports: ports(cfg)}
+	for _, m := range added {
+		result.Added = append(result.Added, m.Name)
+	}
+	return e.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s has %s.\n\nNext: copy it to every machine, run on the new one\n  perto run -c %s --node NAME\nand send SIGHUP to perto on the others.\n",
+			c.Config, strings.Join(result.Added, ", "), filepath.Base(c.Config))
+		printPorts(w, result.Ports)
 	})
 }
 
