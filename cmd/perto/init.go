@@ -78,7 +78,7 @@ func (c *initCmd) Run(e *env) error {
 	}
 	result := struct {
 		Wrote []string `json:"wrote"`
-		Ports []port   `json:"ports"`
+		Ports []openPort   `json:"ports"`
 	}{wrote, ports(cfg)}
 	return e.print(result, func(w io.Writer) {
 		for _, path := range wrote {
@@ -136,7 +136,7 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 	}
 	result := struct {
 		Added []string `json:"added"`
-		Ports []port   `json:"ports"`
+		Ports []openPort   `json:"ports"`
 	}{Ports: ports(cfg)}
 	for _, m := range added {
 		result.Added = append(result.Added, m.Name)
