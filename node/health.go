@@ -32,7 +32,7 @@ func newRegistry(ctx context.Context, cfg *Config, n *Node) (*replicas.Registry,
 // registrySettings returns the part of the registry's configuration that a reload
 // changes.
 func registrySettings(cfg *Config) replicas.Settings {
-	s := replicas.Settings{Keys: cfg.Keys, Sites: sitesOf(&cfg.World), Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0)}
+	s := replicas.Settings{World: digestOf(&cfg.World), Keys: cfg.Keys, Sites: sitesOf(&cfg.World), Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0)}
 	for _, t := range heartbeatTargets(&cfg.World) {
 		if t.name != cfg.Local.Name {
 			s.Witnesses = append(s.Witnesses, t.at)
@@ -158,7 +158,7 @@ func senderTargets(cfg *Config) (out []netip.AddrPort) {
 // report returns the status of the node's edge for heartbeats: one listener, HTTP.
 func (n *Node) report() replicas.Status {
 	_, capacity := edgeOf(&n.cfg().World, n.cfg().Local.Name)
-	s := replicas.Status{Draining: n.leaving.Load() != nil, Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
+	s := replicas.Status{World: n.cfg().digest, Draining: n.leaving.Load() != nil, Listeners: 1, Load: n.edge.Load(), Capacity: capacity}
 	if !n.edge.Listening() {
 		s.Failing = 1
 	}

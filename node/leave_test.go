@@ -80,6 +80,23 @@ func newLeaveCDN(t *testing.T, edit func(string) string) *leaveCDN {
 	if edit != nil {
 		src = edit(src)
 	}
+	c := &leaveCDN{T: t, net: simnet.New(0, simnet.Link{Latency: 20 * time.Millisecond}), cfg: leaveConfig(t, src), key: replicas.NewKey(), hosts: make(map[string]*simnet.Host), nodes: make(map[string]*Node), log: &lockedText{}}
+	origin, err := c.net.Named("origin").Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "content") })}
+	go server.Serve(origin)
+	t.Cleanup(func() { server.Close() })
+	for _, n := range c.cfg.Nodes {
+		c.hosts[n.Name] = c.net.Host(n.Addresses[0].String())
+	}
+	return c
+}
+
+// leaveConfig reads a configuration with the places of the test.
+func leaveConfig(t *testing.T, src string) *config.Config {
+	t.Helper()
 	cfg, err := config.Parse([]byte(src), "world.hcl", func(name string) (perto.Place, error) {
 		return map[string]perto.Place{"gru": {Country: "BR", Lat: -23.5, Lon: -46.6}, "lis": {Country: "PT", Lat: 38.7, Lon: -9.1}}[name], nil
 	}, func(string) ([]byte, error) {
@@ -88,24 +105,16 @@ func newLeaveCDN(t *testing.T, edit func(string) string) *leaveCDN {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &leaveCDN{T: t, net: simnet.New(0, simnet.Link{Latency: 20 * time.Millisecond}), cfg: cfg, key: replicas.NewKey(), hosts: make(map[string]*simnet.Host), nodes: make(map[string]*Node), log: &lockedText{}}
-	origin, err := c.net.Named("origin").Listen(t.Context(), "tcp", ":80")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "content") })}
-	go server.Serve(origin)
-	t.Cleanup(func() { server.Close() })
-	for _, n := range cfg.Nodes {
-		c.hosts[n.Name] = c.net.Host(n.Addresses[0].String())
-	}
-	return c
+	return cfg
 }
 
 // start starts a machine.
-func (c *leaveCDN) start(name string) {
+func (c *leaveCDN) start(name string) { c.startWith(name, c.cfg) }
+
+// startWith starts a machine with a configuration of its own.
+func (c *leaveCDN) startWith(name string, cfg *config.Config) {
 	c.Helper()
-	local, err := c.cfg.Find(name)
+	local, err := cfg.Find(name)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -113,7 +122,7 @@ func (c *leaveCDN) start(name string) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	n, err := New(Config{Local: *local, World: c.cfg.World, Network: c.hosts[name], Geo: geo, Keys: []replicas.Key{c.key},
+	n, err := New(Config{Local: *local, World: cfg.World, Network: c.hosts[name], Geo: geo, Keys: []replicas.Key{c.key},
 		Logger: slog.New(slog.NewTextHandler(c.log, nil))})
 	if err != nil {
 		c.Fatal(err)

@@ -33,6 +33,8 @@ type Config struct {
 	Trust  []mobility.PublicKey // keys that may sign functions, in addition to those of the World
 	Code   *functions.Cache     // compiled functions, shared by the Nodes of a process; nil: its own
 	Logger *slog.Logger         // nil: no logs
+
+	digest replicas.Digest // of World
 }
 
 // Node is one running perto. New builds it, Start opens its sockets, Close ends it. A

@@ -36,6 +36,7 @@ func (n *Node) measureReloads() {
 
 // use makes a configuration the current one.
 func (n *Node) use(cfg *Config) {
+	cfg.digest = digestOf(&cfg.World)
 	n.current.Store(cfg)
 	n.loaded.Store(time.Now().UnixNano())
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"perto"
+	"perto/config"
 	"perto/edge/fetch"
 	"perto/internal/api"
 	"perto/mapping"
@@ -26,8 +27,12 @@ type Status struct {
 	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
 	// Leaving is the time until which an edge that ends serves clients with cached answers.
-	Leaving  time.Time `json:"leaving_until,omitzero"`
-	Counters Counters  `json:"counters"`
+	Leaving time.Time `json:"leaving_until,omitzero"`
+	// Config is the digest of the configuration that all machines share.
+	Config replicas.Digest `json:"config"`
+	// Isolated is set on a name server while no replica gives a sign of life.
+	Isolated bool     `json:"isolated,omitempty"`
+	Counters Counters `json:"counters"`
 	// Origins is the state of the origin servers at all edges of a lab. A Node alone has
 	// it in Edge.
 	Origins []OriginStatus `json:"origins,omitempty"`
@@ -50,6 +55,14 @@ type EdgeStatus struct {
 	Origins []fetch.Health `json:"origins,omitempty"`
 	// Rejections are the name servers that reject the edge's heartbeats.
 	Rejections []replicas.Rejection `json:"rejections,omitempty"`
+	// NameServers are the name servers to which the edge reports.
+	NameServers []NameServerStatus `json:"name_servers,omitempty"`
+}
+
+// NameServerStatus is a name server as an edge sees it.
+type NameServerStatus struct {
+	Name string `json:"name"`
+	replicas.Reached
 }
 
 // ZoneStatus is the status of a zone.
@@ -77,8 +90,10 @@ type ReplicaStatus struct {
 	Reason    string         `json:"reason"`
 	Since     time.Time      `json:"since"`
 	HeldUntil time.Time      `json:"held_until,omitzero"` // the end of a hold-down
-	Load      float64        `json:"load"`
-	Admin     string         `json:"admin,omitempty"`
+	// Config is the digest of its configuration.
+	Config replicas.Digest `json:"config,omitzero"`
+	Load   float64         `json:"load"`
+	Admin  string          `json:"admin,omitempty"`
 }
 
 var _ api.Source = (*Node)(nil)
@@ -88,6 +103,7 @@ func (n *Node) Status() any { return n.status() }
 
 func (n *Node) status() *Status {
 	s := &Status{Name: n.cfg().Local.Name, Roles: n.cfg().Local.Roles.Names(), Started: n.started, Loaded: time.Unix(0, n.loaded.Load()), Replicas: []ReplicaStatus{}, Counters: n.Counters()}
+	s.Config = n.cfg().digest
 	if until := n.leaving.Load(); until != nil {
 		s.Leaving = *until
 	}
@@ -96,12 +112,16 @@ func (n *Node) status() *Status {
 		s.Edge = &EdgeStatus{Listening: n.edge.Listening(), Load: n.edge.Load(), Objects: int64(c.Objects), Bytes: int64(c.Bytes), Origins: n.edge.Origins()}
 		if n.sender != nil {
 			s.Edge.Rejections = n.sender.Rejections()
+			s.Edge.NameServers = n.nameServers()
 		}
 	}
 	if n.dns == nil {
+		if n.edge != nil {
+			s.Replicas = append(s.Replicas, n.ownStatus())
+		}
 		return s
 	}
-	s.Replicas, s.Events = replicaStatus(n.Fleet()), n.registry.Events()
+	s.Replicas, s.Events, s.Isolated = replicaStatus(n.Fleet()), n.registry.Events(), n.Fleet().Isolated
 	for _, a := range n.dns.Addrs() {
 		s.DNS = append(s.DNS, a.String())
 	}
@@ -121,10 +141,42 @@ func (n *Node) status() *Status {
 	return s
 }
 
+// nameServers returns the name servers to which the edge reports, with their names.
+func (n *Node) nameServers() (out []NameServerStatus) {
+	targets := heartbeatTargets(&n.cfg().World)
+	for _, r := range n.sender.Reached() {
+		s := NameServerStatus{Reached: r}
+		if i := slices.IndexFunc(targets, func(t target) bool { return t.at == r.Target }); i >= 0 {
+			s.Name = targets[i].name
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// ownStatus returns the node's edge as a node without a registry sees it: name servers
+// decide about it, and may decide otherwise.
+func (n *Node) ownStatus() ReplicaStatus {
+	cfg := n.cfg()
+	pop, _ := edgeOf(&cfg.World, cfg.Local.Name)
+	r := ReplicaStatus{Name: perto.Replica(cfg.Local.Name), PoP: pop, Place: cfg.Local.Place.String(), Addresses: cfg.Local.Addresses,
+		State: replicas.StateUp, Reason: "it listens; the name servers decide", Since: n.started, Load: n.edge.Load(), Config: cfg.digest}
+	if i := slices.IndexFunc(cfg.World.PoPs, func(p config.PoP) bool { return p.Name == pop }); i >= 0 {
+		r.Provider = cfg.World.PoPs[i].Provider
+	}
+	switch {
+	case !n.edge.Listening():
+		r.State, r.Reason = replicas.StateDown, "it does not listen"
+	case n.leaving.Load() != nil:
+		r.State, r.Reason = replicas.StateDraining, "it leaves"
+	}
+	return r
+}
+
 func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
 	out := []ReplicaStatus{}
 	for _, m := range f.Members {
-		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, HeldUntil: m.HeldUntil, Load: m.Load, Admin: m.Admin}
+		r := ReplicaStatus{Name: m.Name, PoP: m.PoP, Addresses: m.Addresses, State: m.State, Reason: m.Reason, Since: m.Since, HeldUntil: m.HeldUntil, Config: m.World, Load: m.Load, Admin: m.Admin}
 		if i := slices.IndexFunc(f.Sites, func(s replicas.Site) bool { return s.Name == m.PoP }); i >= 0 {
 			r.Place, r.Provider = f.Sites[i].Place.String(), f.Sites[i].Provider
 		}

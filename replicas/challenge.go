@@ -193,6 +193,7 @@ type inbound struct {
 	echoes  [4][echoBytes]byte // of the newest packets
 	sent    uint64             // the sequence of the newest
 	notices map[netip.AddrPort]Rejection
+	acks    map[netip.AddrPort]acknowledged
 }
 
 // note records a sent packet, so that notices about it are accepted.
@@ -228,7 +229,14 @@ func (s *Sender) listen(conn net.PacketConn) {
 		}
 		keys := ring.of(&s.keys)
 		kind, body, reject := keys.open(p[:n])
-		if reject != Accepted || kind != kindChallenge {
+		if reject != Accepted {
+			continue
+		}
+		if kind == kindAck {
+			s.acked(p[:n], body, from)
+			continue
+		}
+		if kind != kindChallenge {
 			continue
 		}
 		if q, reject := parseInquiry(p[:n], body); reject == Accepted && string(q.name) == string(s.cfg.Name) {

@@ -124,8 +124,9 @@ type Member struct {
 	// HeldUntil is the end of a hold-down: the replica is well, and answers avoid it until
 	// then because it went down several times. It is zero when it is not held down.
 	HeldUntil time.Time
-	Load   float64   // share of its capacity in use, 0..1 and above when overloaded; 0 when unknown
-	Admin  string    // "", "drain", "up" or "down": an administrator's order, which overrides evidence while it lasts
+	World     Digest  // of its configuration, as it reports it; 0 when unknown
+	Load      float64 // share of its capacity in use, 0..1 and above when overloaded; 0 when unknown
+	Admin     string  // "", "drain", "up" or "down": an administrator's order, which overrides evidence while it lasts
 }
 
 // Fleet is the state of all replicas at one moment. It is immutable: readers may keep
@@ -133,6 +134,10 @@ type Member struct {
 //
 // Sites and Members are sorted by name, and every Member's PoP is in Sites.
 type Fleet struct {
+	// Isolated is set while no sign of life of any replica arrives. The network of this node
+	// is then suspected, and silence removes no replica.
+	Isolated bool
+
 	Sites   []Site
 	Members []Member
 }

@@ -53,7 +53,7 @@ func (r *Registry) read() {
 				m.query, reject = parseInquiry(p[:n], body)
 				m.size = copy(m.name[:], m.query.name)
 				m.query.name = nil
-			case kindProof:
+			case kindProof, kindAck:
 				var name []byte
 				m.proof, name, reject = parseProof(p[:n], body)
 				m.size = copy(m.name[:], name)
@@ -101,8 +101,8 @@ func (r *Registry) receive(msg *message) {
 	case kindProof:
 		r.proved(msg.proof, m, now)
 		return
-	case kindChallenge:
-		return // only senders handle challenges
+	case kindChallenge, kindAck:
+		return // only senders handle these
 	}
 	if m == nil {
 		r.stats.received[RejectName].Inc()
@@ -119,6 +119,8 @@ func (r *Registry) receive(msg *message) {
 		return
 	}
 	m.rejection = rejection{}
+	r.acknowledge(m, msg.from, now)
+	r.compare(m, now)
 	if m.declared.Name != r.cfg.Self {
 		r.life(now)
 	}
@@ -234,11 +236,11 @@ func (r *Registry) publishChanges() {
 
 // publish makes a new Fleet.
 func (r *Registry) publish() {
-	f := &Fleet{Sites: r.sites, Members: make([]Member, 0, len(r.sorted))}
+	f := &Fleet{Isolated: r.wasIsolated, Sites: r.sites, Members: make([]Member, 0, len(r.sorted))}
 	for _, m := range r.sorted {
 		m.load = m.status.Load
 		f.Members = append(f.Members, Member{
-			Declared: m.declared, State: m.state, Reason: m.reason, Since: m.since, HeldUntil: m.held, Load: m.load, Admin: m.admin,
+			Declared: m.declared, State: m.state, Reason: m.reason, Since: m.since, HeldUntil: m.held, World: m.status.World, Load: m.load, Admin: m.admin,
 		})
 	}
 	r.fleet.Store(f)

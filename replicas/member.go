@@ -37,6 +37,9 @@ type member struct {
 	// Heartbeats.
 	epoch, sequence uint64
 	status          Status
+	shown           Digest    // status.World in the last Fleet
+	differs         time.Time // since when it has another configuration; zero when it has not
+	differsLogged   bool
 	interval        time.Duration
 	heard           time.Time // the last heartbeat; zero when this process has received none
 	run             int       // heartbeats without a gap, since the last evidence of death
@@ -44,6 +47,7 @@ type member struct {
 	renewed         bool      // the process is not the one that went down
 	farewell        bool
 	rejection       rejection // the newest, since the last heartbeat that was accepted
+	acknowledged    time.Time // time of the last acknowledgement to it
 	challenged      time.Time // time of the challenge; zero when none is open
 	nonce           uint64    // of that challenge
 	adopted         time.Time // when a lower epoch was logged last

@@ -295,7 +295,7 @@ func (r *Registry) look(ctx context.Context) {
 	r.setQuiet()
 	isolated := r.isolated(now)
 	if isolated != r.wasIsolated {
-		r.wasIsolated = isolated
+		r.wasIsolated, r.changed = isolated, true
 		if isolated {
 			r.log.Warn("no heartbeat or probe arrives: the network of this node is suspected, and silence removes no replica")
 		} else {
@@ -318,6 +318,31 @@ func (r *Registry) look(ctx context.Context) {
 		if now.Sub(q.at) > askEvery*2 {
 			delete(r.asked, nonce)
 		}
+	}
+}
+
+// differsLong is how long a replica may have another configuration before the log names
+// it. A change of the configuration needs some time to reach all machines.
+const differsLong = 30 * time.Second
+
+// compare notices that a replica runs another configuration than this node.
+func (r *Registry) compare(m *member, now time.Time) {
+	same := m.status.World == r.cfg.World || m.status.World == 0 || r.cfg.World == 0
+	if m.shown != m.status.World {
+		m.shown, r.changed = m.status.World, true // the Fleet shows it
+	}
+	switch {
+	case same && m.differsLogged:
+		r.log.Info("a replica runs the configuration of this node again", "replica", m.declared.Name, "config", r.cfg.World)
+		fallthrough
+	case same:
+		m.differs, m.differsLogged = time.Time{}, false
+	case m.differs.IsZero():
+		m.differs = now
+	case !m.differsLogged && now.Sub(m.differs) >= differsLong:
+		m.differsLogged = true
+		r.log.Warn("a replica runs another configuration than this node", "replica", m.declared.Name, "its", m.status.World, "here", r.cfg.World,
+			"hint", "copy the same files to all machines and send SIGHUP")
 	}
 }
 

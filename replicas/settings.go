@@ -16,6 +16,7 @@ type Settings struct {
 	Witnesses []netip.AddrPort // the heartbeat ports of other DNS nodes
 	Sites     []Site
 	Declared  []Declared
+	World     Digest // of the configuration of this node
 }
 
 // Reconfigure replaces the settings and returns after a Fleet with them is published.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -35,6 +36,7 @@ const (
 	kindChallenge = 4
 	kindProof     = 5
 	kindNotice    = 6
+	kindAck       = 7
 )
 
 // Key is a secret that machines of one cluster share.
@@ -137,6 +139,33 @@ type Status struct {
 	Load               float64 // share of its capacity in use, 0..16
 	Capacity           uint64  // bits per second; 0 when unknown
 	PurgeSequence      uint64  // the last purge that it applied
+	World              Digest  // of its configuration; 0 when unknown
+}
+
+// Digest identifies the part of the configuration that all machines share. It is 0 when
+// it is unknown.
+type Digest uint64
+
+// String returns the digest in hexadecimal.
+func (d Digest) String() string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x", uint64(d))
+}
+
+// MarshalText returns [Digest.String].
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the result of MarshalText.
+func (d *Digest) UnmarshalText(text []byte) error {
+	*d = 0
+	if len(text) == 0 {
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 16, 64)
+	*d = Digest(n)
+	return err
 }
 
 // Heartbeat is the whole record that an edge sends.
@@ -226,6 +255,7 @@ func AppendHeartbeat(out []byte, h *Heartbeat, keys *Keyring) []byte {
 	out = binary.BigEndian.AppendUint64(out, h.PurgeSequence)
 	out = append(out, byte(len(h.Name)))
 	out = append(out, h.Name...)
+	out = binary.BigEndian.AppendUint64(out, uint64(h.World))
 	return keys.seal(out, from)
 }
 
@@ -254,6 +284,9 @@ func parseHeartbeat(p, body []byte) (Heartbeat, Reject) {
 		Sequence: binary.BigEndian.Uint64(p[24:]),
 		Interval: time.Duration(binary.BigEndian.Uint16(body)) * time.Millisecond,
 		Name:     body[fixed : fixed+n],
+	}
+	if len(body) >= fixed+n+8 { // older senders do not have it
+		h.World = Digest(binary.BigEndian.Uint64(body[fixed+n:]))
 	}
 	if h.Interval == 0 || h.Sequence == 0 {
 		return Heartbeat{}, RejectForm

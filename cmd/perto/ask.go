@@ -28,6 +28,9 @@ func (c *statusCmd) Run(e *env) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\t%s\n", r.Name, r.PoP, r.Place, cmp.Or(r.Provider, "-"), r.State, time.Since(r.Since).Round(time.Second), 100*r.Load, printable.Text(r.Reason))
 		}
 		t.Flush()
+		for _, reason := range fleetProblems(&s) {
+			fmt.Fprintf(w, "\n%s", reason)
+		}
 		if !s.Leaving.IsZero() {
 			fmt.Fprintf(w, "\nleaving: serves clients with cached answers for another %s", time.Until(s.Leaving).Round(time.Second))
 		}
@@ -35,8 +38,12 @@ func (c *statusCmd) Run(e *env) error {
 			for _, o := range s.Edge.Origins {
 				fmt.Fprintf(w, "\norigin %s: %s, %d requests running", o.Origin, &o, o.Running)
 			}
-			for _, r := range s.Edge.Rejections {
-				fmt.Fprintf(w, "\nthe name server %s rejects the heartbeats of this edge: %s", r.Target, r.Reason)
+			for _, r := range s.Edge.NameServers {
+				text := "acknowledgements: " + acknowledgedText(r.Acknowledged)
+				if r.Rejects != "" {
+					text = "it rejects the heartbeats of this edge: " + r.Rejects
+				}
+				fmt.Fprintf(w, "\nname server %s (%s): %s", r.Name, r.Target, text)
 			}
 		}
 		for _, o := range s.Origins {
@@ -50,6 +57,9 @@ func (c *statusCmd) Run(e *env) error {
 		}
 		for _, v := range s.Services {
 			fmt.Fprintf(w, "\nservice %s: %d classes of networks, %d distinct answers", v.Name, v.Classes, len(v.Answers))
+		}
+		if s.Config != 0 {
+			fmt.Fprintf(w, "\nconfiguration %s, in effect for %s", s.Config, time.Since(s.Loaded).Round(time.Second))
 		}
 		fmt.Fprintln(w)
 	})

@@ -77,8 +77,8 @@ func (c *initCmd) Run(e *env) error {
 		return err
 	}
 	result := struct {
-		Wrote []string `json:"wrote"`
-		Ports []openPort   `json:"ports"`
+		Wrote []string   `json:"wrote"`
+		Ports []openPort `json:"ports"`
 	}{wrote, ports(cfg)}
 	return e.print(result, func(w io.Writer) {
 		for _, path := range wrote {
@@ -135,8 +135,8 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 		return err
 	}
 	result := struct {
-		Added []string `json:"added"`
-		Ports []openPort   `json:"ports"`
+		Added []string   `json:"added"`
+		Ports []openPort `json:"ports"`
 	}{Ports: ports(cfg)}
 	for _, m := range added {
 		result.Added = append(result.Added, m.Name)
