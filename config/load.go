@@ -33,7 +33,7 @@ func load(path string, place PlaceResolver, readFile func(string) ([]byte, error
 	}
 	paths := []*string{&cfg.World.Geodata.Database}
 	for i := range cfg.Nodes {
-		paths = append(paths, &cfg.Nodes[i].KeyFile, &cfg.Nodes[i].Data)
+		paths = append(paths, &cfg.Nodes[i].KeyFile, &cfg.Nodes[i].TokenFile, &cfg.Nodes[i].Data)
 	}
 	for _, p := range paths {
 		if *p != "" {

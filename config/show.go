@@ -165,6 +165,10 @@ func (w *shower) node(n *Local, isEdge bool) {
 			list(w, "http", n.HTTP)
 		}
 		w.text("api", n.API)
+		if len(n.APINames) > 0 {
+			list(w, "api_names", n.APINames)
+		}
+		w.unless("api_token", n.TokenFile)
 		w.unless("key", n.KeyFile)
 		if reads("cache") {
 			w.text("cache", bytesText(n.CacheBytes))

@@ -213,6 +213,8 @@ type Local struct {
 	HTTP       []string     // "host:port" to serve HTTP on
 	Heartbeat  string       // "host:port" for heartbeats to DNS nodes
 	API        string       // "host:port" of the read-only API; "" for none
+	APINames   []string     // further host names under which clients reach the API
+	TokenFile  string       // file with the token for the API; "" when it needs none
 	KeyFile    string       // file with the key of heartbeats; "" for none
 	CacheBytes uint64       // memory for cached objects, in bytes
 	Memory     uint64       // limit of the process in bytes; 0: from the control group

@@ -10,6 +10,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/replicas"
 )
@@ -25,6 +26,11 @@ func Preflight(ctx context.Context, local *config.Local) (warnings []string, err
 		}
 		if info, err := os.Stat(local.KeyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
 			warnings = append(warnings, fmt.Sprintf("key file %s can be read by other users; chmod 600 %[1]s", local.KeyFile))
+		}
+	}
+	if local.TokenFile != "" {
+		if _, err := api.ReadToken(local.TokenFile); err != nil {
+			return nil, err
 		}
 	}
 	if w := writable(local.Data); w != "" {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -183,6 +184,15 @@ func replicaStatus(f *replicas.Fleet) []ReplicaStatus {
 		out = append(out, r)
 	}
 	return out
+}
+
+// Live returns nil while the Node serves. It is for load balancers and service managers: a
+// Node with problems elsewhere, for example a dead origin, is alive.
+func (n *Node) Live() error {
+	if n.edge != nil && !n.edge.Listening() {
+		return errors.New("the edge does not listen")
+	}
+	return nil
 }
 
 // Metrics serves the Node's metrics.

@@ -18,13 +18,13 @@ import (
 // adminTarget selects the node that a command changes: by its control socket, which a
 // configuration names, or by --api.
 type adminTarget struct {
-	Config string `short:"c" help:"Configuration of the node on this machine, which names its control socket." placeholder:"FILE"`
+	Config string `short:"c" help:"Configuration of the node on this machine, which names its control socket." env:"PERTO_CONFIG" placeholder:"FILE"`
 	Node   string `help:"Name of this machine in the file (default: the only one, or the host name)." env:"PERTO_NODE" placeholder:"NAME"`
 }
 
 // use sends the requests of e to the target.
 func (t *adminTarget) use(e *env) error {
-	if t.Config == "" {
+	if t.Config == "" || e.apiGiven {
 		return nil
 	}
 	_, local, err := (&runCmd{Config: t.Config, Node: t.Node}).outline()
@@ -35,7 +35,7 @@ func (t *adminTarget) use(e *env) error {
 	if path == "" {
 		return &perto.Error{Op: "find the control socket of", Path: local.Name, Kind: perto.KindInvalid, Err: errors.New("its node block has no data folder"), Hint: `set data = "/var/lib/perto"`}
 	}
-	e.api = api.UnixPrefix + path
+	e.api, e.resolved = api.UnixPrefix+path, true // its mode is the access control
 	return nil
 }
 

@@ -12,10 +12,11 @@ import (
 	"perto/node"
 )
 
-type statusCmd struct{}
+type statusCmd struct{ apiTarget }
 
 // Run shows the status of a running node or lab.
 func (c *statusCmd) Run(e *env) error {
+	c.use(e)
 	var s node.Status
 	if err := e.get("/api/status", nil, &s); err != nil {
 		return err

@@ -36,6 +36,9 @@ type target struct {
 // targets returns the nodes. A lab lists its own.
 func (t *fnTargets) targets(e *env) ([]target, error) {
 	var nodes []lab.FunctionNode
+	if err := e.resolve(); err != nil {
+		return nil, err
+	}
 	inLab := e.get("/api/lab/functions", nil, &nodes) == nil
 	known := func(name string) bool {
 		return slices.ContainsFunc(nodes, func(n lab.FunctionNode) bool { return n.Name == name })
@@ -47,7 +50,7 @@ func (t *fnTargets) targets(e *env) ([]target, error) {
 	for _, to := range t.To {
 		switch {
 		case strings.Contains(to, ":"):
-			out = append(out, target{to, mobility.Client{Base: "http://" + to}})
+			out = append(out, target{to, mobility.Client{Base: "http://" + to, HTTP: e.client()}})
 		case inLab && known(to):
 			out = append(out, at(to))
 		default:
@@ -71,7 +74,7 @@ func (t *fnTargets) targets(e *env) ([]target, error) {
 		}
 		return out, nil
 	}
-	return []target{{e.api, mobility.Client{Base: "http://" + e.api}}}, nil
+	return []target{{e.api, mobility.Client{Base: "http://" + e.api, HTTP: e.client()}}}, nil
 }
 
 // of returns a function's service and path, and the nodes.

@@ -12,11 +12,12 @@ import (
 	"perto/replicas"
 )
 
-type healthCmd struct{}
+type healthCmd struct{ apiTarget }
 
 // Run reads the health of a node or lab on this machine. The exit code is 0 when it
 // serves, also when it is degraded, for example because an origin is down.
 func (c *healthCmd) Run(e *env) error {
+	c.use(e)
 	ctx, cancel := context.WithTimeout(e.ctx, 3*time.Second)
 	defer cancel()
 	asking := *e

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/internal/api"
 	"perto/mobility"
 	"perto/replicas"
 )
@@ -149,13 +151,15 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 }
 
 type keyCmd struct {
-	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats or for signing functions."`
+	New keyNewCmd `cmd:"" help:"Print a new key for heartbeats or for signing functions, or a token for the API."`
 }
 
 type keyNewCmd struct {
 	Out  string `short:"o" help:"Write the key to a file that only its owner can read (default: print it)." placeholder:"FILE"`
 	Keep bool   `help:"Keep a file that already exists."`
 	Sign string `help:"Make a key for signing functions, with this name." placeholder:"NAME"`
+
+	Token bool `help:"Make a token for the key api_token."`
 }
 
 // Run prints a key, or writes it to a new file.
@@ -188,6 +192,10 @@ func (c *keyNewCmd) Run(e *env) error {
 
 // kept checks that the existing file has a key.
 func (c *keyNewCmd) kept(e *env) error {
+	if c.Token {
+		_, err := api.ReadToken(c.Out)
+		return err
+	}
 	if c.Sign == "" {
 		_, err := replicas.LoadKeys(c.Out)
 		return err
@@ -208,7 +216,12 @@ func (c *keyNewCmd) printTrust(e *env, public string) {
 
 // make returns the line of a new key's file and its public key.
 func (c *keyNewCmd) make() (line, public string, err error) {
-	if c.Sign == "" {
+	switch {
+	case c.Token && c.Sign != "":
+		return "", "", &perto.Error{Op: "make key", Kind: perto.KindInvalid, Err: errors.New("--token and --sign exclude each other")}
+	case c.Token:
+		return rand.Text() + rand.Text() + "\n", "", nil
+	case c.Sign == "":
 		return replicas.NewKey().File(), "", nil
 	}
 	key, err := mobility.NewSigningKey(c.Sign)

@@ -25,6 +25,8 @@ type cli struct {
 	API  apiAddress `help:"Address of the running lab's or node's API; unix:PATH for a socket." default:"127.0.0.1:8080" env:"PERTO_API" placeholder:"HOST:PORT"`
 	JSON bool       `help:"Print results as JSON."`
 
+	TokenFile string `help:"File with the token of the API, if it needs one (default: that of the configuration)." env:"PERTO_TOKEN_FILE" placeholder:"FILE"`
+
 	Lab     labCmd     `cmd:"" help:"Run an Internet in one process, inspect it and break parts of it."`
 	Dig     digCmd     `cmd:"" help:"Query a name as a client in a city of the lab."`
 	Explain explainCmd `cmd:"" help:"Explain the answer for a name, or the handling of a URL."`
@@ -54,8 +56,15 @@ type env struct {
 	err    io.Writer // the same
 	raw    io.Writer // out without escaping, for bodies and for a child
 	rawErr io.Writer // err without escaping, for a child
-	api    string
+	api    string    // address of the API; see resolve
 	asJSON bool
+
+	apiGiven  bool   // by --api or PERTO_API
+	config    string // configuration that has address and token of the API, or ""
+	node      string
+	tokenFile string
+	token     string
+	resolved  bool
 }
 
 func main() {
@@ -96,7 +105,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return failUsage(stderr, err)
 	}
-	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, raw: raw, rawErr: rawErr, api: string(c.API), asJSON: c.JSON}
+	e := &env{ctx: ctx, in: os.Stdin, out: stdout, err: stderr, raw: raw, rawErr: rawErr, api: string(c.API), asJSON: c.JSON,
+		apiGiven: string(c.API) != config.DefaultAPI, config: os.Getenv("PERTO_CONFIG"), node: os.Getenv("PERTO_NODE"), tokenFile: c.TokenFile}
 	if err := k.Run(e); err != nil {
 		return fail(stderr, err)
 	}

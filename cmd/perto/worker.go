@@ -7,20 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"time"
 
-	"perto"
-	"perto/internal/api"
 	"perto/internal/netx"
 	"perto/node"
 )
@@ -80,6 +73,7 @@ type worker struct {
 	load    *loader
 	log     *slog.Logger
 	node    *node.Node
+	access  *apiAccess
 	replies replies
 }
 
@@ -127,6 +121,10 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	if err != nil {
 		return err
 	}
+	w.access = newAPIAccess(&cfg.Local)
+	if err := w.access.use(&cfg.Local); err != nil {
+		return err
+	}
 	stopAPI, err := w.serveAPI(e, n, cfg)
 	if err != nil {
 		return err
@@ -141,86 +139,6 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	w.replies.send(eventReady, nil)
 	go debug.FreeOSMemory() // return the memory of loading
 	return w.obey(e)
-}
-
-// serveAPI serves the node's API at its address. It also serves the API with changes at
-// the control socket, when there is one.
-func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
-	var servers []*http.Server
-	stop = func() {
-		for _, s := range servers {
-			s.Close()
-		}
-	}
-	serve := func(l net.Listener, h http.Handler) {
-		server := &http.Server{Handler: api.Guard(h), ReadHeaderTimeout: 5 * time.Second}
-		servers = append(servers, server)
-		go func() {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-				w.log.Error("the API ended", "err", err)
-			}
-		}()
-	}
-	hint := "the node has no control socket: set data in its node block"
-	if path := node.ControlSocket(&cfg.Local); path != "" {
-		if l, err := listenControl(path); err != nil {
-			// The node serves all the same, for example on a file system that is full.
-			w.log.Warn("the node has no control socket", "path", path, "err", err, "effect", "drain and purge cannot reach it")
-		} else {
-			serve(l, apiOf(n, api.AdminHandler(n)))
-			hint = "on the node's machine use -c FILE, or --api " + api.UnixPrefix + path
-		}
-	}
-	if cfg.Local.API != "" {
-		l, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
-		if err != nil {
-			stop()
-			return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
-		}
-		serve(l, apiOf(n, api.RefuseAdmin(hint)))
-	}
-	return stop, nil
-}
-
-func apiOf(n *node.Node, admin http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", api.Handler(n))
-	mux.Handle("POST /api/drain", admin)
-	mux.Handle("POST /api/purge", admin)
-	if api := n.FunctionAPI(api.WriteError); api != nil {
-		mux.Handle("/api/functions", api)
-		mux.Handle("/api/functions/", api)
-	}
-	return mux
-}
-
-// maxSocketPath is the longest path of a Unix socket, in bytes (unix(7): 108 with the
-// final zero on Linux, 104 elsewhere).
-const maxSocketPath = 103
-
-// listenControl opens the control socket, which only its owner may use. A socket that an
-// earlier worker left is replaced: the parent runs one at a time, or hands over.
-func listenControl(path string) (net.Listener, error) {
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("its path has %d bytes; a Unix socket may have %d", len(path), maxSocketPath)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	// When this worker ends, the path may belong to its successor.
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 // obey runs commands until the node has to end, and ends it.
@@ -268,6 +186,9 @@ func (w *worker) leave(commands <-chan string) error {
 // reload loads the current configuration. A mistake changes nothing.
 func (w *worker) reload(e *env) {
 	cfg, err := w.load.node()
+	if err == nil {
+		err = checkToken(&cfg.Local)
+	}
 	if err != nil {
 		w.node.ReloadRefused()
 		w.replies.send(eventRefused, err)
@@ -281,6 +202,9 @@ func (w *worker) reload(e *env) {
 		w.replies.send(eventRefused, err)
 	default:
 		limitMemory(&cfg.Local, fromCgroup, w.log)
+		if err := w.access.use(&cfg.Local); err != nil { // it was right a moment ago
+			w.log.Error("the API keeps its old token", "err", err)
+		}
 		w.replies.send(eventReloaded, nil)
 	}
 	go debug.FreeOSMemory() // return the memory of the old configuration

@@ -10,6 +10,9 @@ node "ns1" {
   addresses = ["203.0.113.53", "2001:db8::53"]
   dns       = ["203.0.113.53:53"]
   data      = "/var/lib/perto"
+  api       = "203.0.113.53:9100"
+  api_names = ["ns1.example"]
+  api_token = "api.token"
   key       = "cluster.key"
 }
 pop "gru" {

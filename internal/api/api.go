@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -163,23 +162,4 @@ func WriteError(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(kind.HTTPStatus())
 	json.NewEncoder(w).Encode(Failure{Error: err.Error(), Kind: kind.String()})
-}
-
-// Guard rejects requests that a web page of another origin could make a browser send:
-// those with a Host that is neither an address nor localhost (DNS rebinding), and cross-origin
-// requests that could change something.
-func Guard(next http.Handler) http.Handler {
-	protection := http.NewCrossOriginProtection()
-	return protection.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		host = strings.Trim(host, "[]")
-		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
-			http.Error(w, "ask by address or as localhost", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}))
 }

@@ -32,11 +32,19 @@ func httpClient(address string) (*http.Client, string) {
 // into out. An error of the API keeps its kind and text. When there is no response, the
 // error is of KindUnavailable and has the hint.
 func Call(ctx context.Context, method, address, path string, query url.Values, out any, hint string) error {
+	return CallWithToken(ctx, "", method, address, path, query, out, hint)
+}
+
+// CallWithToken is [Call] for an API that needs a token, unless token is "".
+func CallWithToken(ctx context.Context, token, method, address, path string, query url.Values, out any, hint string) error {
 	client, host := httpClient(address)
 	u := url.URL{Scheme: "http", Host: host, Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return &perto.Error{Op: "ask", Path: address, Kind: perto.KindInvalid, Err: err}
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := client.Do(req)
 	if err != nil {

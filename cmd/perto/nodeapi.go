@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"perto"
+	"perto/config"
+	"perto/internal/api"
+	"perto/node"
+)
+
+// apiAccess decides which requests reach the API on TCP. A reload replaces names and token.
+type apiAccess struct {
+	names atomic.Pointer[[]string]
+	token atomic.Pointer[string]
+}
+
+func newAPIAccess(local *config.Local) *apiAccess {
+	a := &apiAccess{}
+	a.names.Store(&[]string{local.Name})
+	a.token.Store(new(string))
+	return a
+}
+
+// use sets names and token from a configuration. When the token cannot be read, nothing
+// changes.
+func (a *apiAccess) use(local *config.Local) error {
+	token := ""
+	if local.TokenFile != "" {
+		var err error
+		if token, err = api.ReadToken(local.TokenFile); err != nil {
+			return err
+		}
+	}
+	names := append([]string{local.Name}, local.APINames...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, perto.CanonicalName(host))
+	}
+	a.names.Store(&names)
+	a.token.Store(&token)
+	return nil
+}
+
+// checkToken returns the error that use would return.
+func checkToken(local *config.Local) error { return newAPIAccess(local).use(local) }
+
+// guard protects a handler.
+func (a *apiAccess) guard(h http.Handler) http.Handler {
+	allowed := func(host string) bool { return slices.Contains(*a.names.Load(), host) }
+	return api.GuardNames(api.RequireToken(h, func() string { return *a.token.Load() }), allowed)
+}
+
+// serveAPI serves the node's API at its address. It also serves the API with changes at
+// the control socket, when there is one.
+func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
+	var servers []*http.Server
+	stop = func() {
+		for _, s := range servers {
+			s.Close()
+		}
+	}
+	serve := func(l net.Listener, h http.Handler) {
+		server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+		servers = append(servers, server)
+		go func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				w.log.Error("the API ended", "err", err)
+			}
+		}()
+	}
+	hint := "the node has no control socket: set data in its node block"
+	if path := node.ControlSocket(&cfg.Local); path != "" {
+		if l, err := listenControl(path); err != nil {
+			// The node serves all the same, for example on a file system that is full.
+			w.log.Warn("the node has no control socket", "path", path, "err", err, "effect", "drain and purge cannot reach it")
+		} else {
+			serve(l, api.Guard(apiOf(n, api.AdminHandler(n)))) // the file's mode is the access control
+			hint = "on the node's machine use -c FILE, or --api " + api.UnixPrefix + path
+		}
+	}
+	if cfg.Local.API != "" {
+		l, err := cfg.Network.Listen(e.ctx, "tcp", cfg.Local.API)
+		if err != nil {
+			stop()
+			return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
+		}
+		serve(l, w.access.guard(apiOf(n, api.RefuseAdmin(hint))))
+	}
+	return stop, nil
+}
+
+// apiOf composes the API of a node: all paths are here. admin handles those that change
+// the node.
+func apiOf(n *node.Node, admin http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", api.Handler(n))
+	mux.HandleFunc("GET "+api.LivePath, func(w http.ResponseWriter, _ *http.Request) {
+		if err := n.Live(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ok\n")
+	})
+	mux.Handle("POST /api/drain", admin)
+	mux.Handle("POST /api/purge", admin)
+	if api := n.FunctionAPI(api.WriteError); api != nil {
+		mux.Handle("/api/functions", api)
+		mux.Handle("/api/functions/", api)
+	}
+	return mux
+}
+
+// maxSocketPath is the longest path of a Unix socket, in bytes (unix(7): 108 with the
+// final zero on Linux, 104 elsewhere).
+const maxSocketPath = 103
+
+// listenControl opens the control socket, which only its owner may use. A socket that an
+// earlier worker left is replaced: the parent runs one at a time, or hands over.
+func listenControl(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("its path has %d bytes; a Unix socket may have %d", len(path), maxSocketPath)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// When this worker ends, the path may belong to its successor.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
