@@ -13,25 +13,83 @@ package metrics
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Registry is the set of metrics of one Node. Metrics are made at start, each name
 // once. Making one with a bad name or no help is a bug and panics.
 type Registry struct {
-	reg *prometheus.Registry
+	reg  *prometheus.Registry
+	list []Series // guarded by mu
+	mu   sync.Mutex
 }
 
 // New returns an empty registry.
 func New() *Registry { return &Registry{reg: prometheus.NewRegistry()} }
+
+// Series describes a metric.
+type Series struct {
+	Name   string
+	Type   string // "counter", "gauge" or "histogram"
+	Labels []string
+	Help   string
+}
+
+// Series returns the descriptions of all metrics by name, also of those that have no
+// sample now. The metrics of Process are not among them.
+func (r *Registry) Series() []Series {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := slices.Clone(r.list)
+	slices.SortFunc(out, func(a, b Series) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Process adds the metrics of this process and of the Go runtime, process_* and go_*.
+// Their names are those of the Prometheus client library.
+func (r *Registry) Process() {
+	r.reg.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+}
+
+// register adds a metric.
+func (r *Registry) register(kind, name, help string, labels []string, collect func(*prometheus.Desc, chan<- prometheus.Metric)) {
+	if !nameForm.MatchString(name) || help == "" {
+		panic("metrics: bad name or no help: " + name)
+	}
+	if strings.HasSuffix(name, "_total") != (kind == counter) {
+		panic("metrics: exactly the counters end in _total: " + name)
+	}
+	if kind == histogram && !strings.HasSuffix(name, "_seconds") {
+		panic("metrics: histogram does not end in _seconds: " + name)
+	}
+	r.reg.MustRegister(&collector{desc: prometheus.NewDesc(name, help, labels, nil), collect: collect})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, Series{Name: name, Type: kind, Labels: labels, Help: help})
+}
+
+// The types of metrics.
+const (
+	counter   = "counter"
+	gauge     = "gauge"
+	histogram = "histogram"
+)
+
+func labelsOf(label string) []string {
+	if label == "" {
+		return nil
+	}
+	return []string{label}
+}
 
 // Handler serves the metrics over HTTP in the format that the scraper requests
 // (OpenMetrics 1.0 or the Prometheus text format).
@@ -78,17 +136,6 @@ func (r *Registry) Gather() (map[string]float64, error) {
 
 var nameForm = regexp.MustCompile(`^perto_[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 
-func desc(name, help string, label string) *prometheus.Desc {
-	if !nameForm.MatchString(name) || help == "" {
-		panic("metrics: bad name or no help: " + name)
-	}
-	var labels []string
-	if label != "" {
-		labels = []string{label}
-	}
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
 // Counter counts events. Add and Inc are one atomic addition.
 type Counter struct {
 	n atomic.Uint64
@@ -112,112 +159,68 @@ func (r *Registry) Counter(name, help string) *Counter {
 // CounterSet makes one counter for each value of a label. The caller indexes the result
 // with its enum and passes the enum's names in order.
 func (r *Registry) CounterSet(name, help, label string, values ...string) []Counter {
-	if !strings.HasSuffix(name, "_total") {
-		panic("metrics: counter does not end in _total: " + name)
-	}
 	cs := make([]Counter, len(values))
-	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+	r.register(counter, name, help, labelsOf(label), func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		for i := range cs {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(cs[i].Value()), labelValue(label, values[i])...)
 		}
-	}})
+	})
 	return cs
 }
 
 // CounterFunc makes a counter with a value that another component stores.
 func (r *Registry) CounterFunc(name, help string, read func() uint64) {
-	if !strings.HasSuffix(name, "_total") {
-		panic("metrics: counter does not end in _total: " + name)
-	}
-	r.reg.MustRegister(&collector{desc: desc(name, help, ""), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+	r.register(counter, name, help, nil, func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(read()))
-	}})
+	})
 }
 
 // Gauge makes a gauge that is read at each scrape.
 func (r *Registry) Gauge(name, help string, read func() float64) {
-	r.reg.MustRegister(&collector{desc: desc(name, help, ""), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+	r.register(gauge, name, help, nil, func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, read())
-	}})
+	})
 }
 
 // GaugeSet makes a gauge with one label and a changing set of values (replicas,
 // services). read calls its argument once for each value.
 func (r *Registry) GaugeSet(name, help, label string, read func(sample func(value string, v float64))) {
-	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
-		read(func(value string, v float64) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, value)
+	r.GaugeTable(name, help, []string{label}, func(sample func(float64, ...string)) {
+		read(func(value string, v float64) { sample(v, value) })
+	})
+}
+
+// GaugeTable is GaugeSet with several labels.
+func (r *Registry) GaugeTable(name, help string, labels []string, read func(sample func(v float64, values ...string))) {
+	r.register(gauge, name, help, labels, func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+		read(func(v float64, values ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, values...)
 		})
-	}})
+	})
 }
 
 // CounterSetFunc is GaugeSet for counters that another component stores.
 func (r *Registry) CounterSetFunc(name, help, label string, read func(sample func(value string, n uint64))) {
-	if !strings.HasSuffix(name, "_total") {
-		panic("metrics: counter does not end in _total: " + name)
-	}
-	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
-		read(func(value string, n uint64) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), value)
+	r.CounterTable(name, help, []string{label}, func(sample func(uint64, ...string)) {
+		read(func(value string, n uint64) { sample(n, value) })
+	})
+}
+
+// CounterTable is CounterSetFunc with several labels.
+func (r *Registry) CounterTable(name, help string, labels []string, read func(sample func(n uint64, values ...string))) {
+	r.register(counter, name, help, labels, func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+		read(func(n uint64, values ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), values...)
 		})
-	}})
+	})
 }
 
 // HistogramSetFunc is GaugeSet for histograms that another component stores. Its name
 // ends in _seconds.
 func (r *Registry) HistogramSetFunc(name, help, label string, read func(sample func(value string, h *Histogram))) {
-	mustBeSeconds(name)
-	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+	r.register(histogram, name, help, []string{label}, func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		read(func(value string, h *Histogram) { ch <- h.metric(d, value) })
-	}})
-}
-
-func mustBeSeconds(name string) {
-	if !strings.HasSuffix(name, "_seconds") {
-		panic("metrics: histogram does not end in _seconds: " + name)
-	}
-}
-
-// metric returns the current state of the histogram.
-func (h *Histogram) metric(d *prometheus.Desc, labels ...string) prometheus.Metric {
-	var count uint64
-	cumulative := make(map[float64]uint64, histogramBuckets)
-	for b := range histogramBuckets {
-		count += h.buckets[b].Load()
-		cumulative[histogramFirst*math.Exp2(float64(b)/bucketsPerOctave)] = count
-	}
-	count += h.buckets[histogramBuckets].Load()
-	return prometheus.MustNewConstHistogram(d, count, float64(h.sumNano.Load())/1e9, cumulative, labels...)
-}
-
-// histogramBuckets are upper bounds in seconds, four an octave from 8 µs to about 8 s.
-// A value is therefore accurate to 19 %.
-const (
-	histogramBuckets   = 80
-	histogramFirst     = 8e-6 // seconds
-	bucketsPerOctave   = 4
-	histogramFirstNano = 8_000
-)
-
-// Histogram counts durations in buckets of constant relative width. Observe is
-// two atomic additions.
-type Histogram struct {
-	buckets [histogramBuckets + 1]atomic.Uint64 // the last is +Inf
-	sumNano atomic.Uint64
-}
-
-// Observe adds one duration. A negative one counts as zero.
-func (h *Histogram) Observe(d time.Duration) {
-	h.buckets[bucketOf(d)].Add(1)
-	h.sumNano.Add(uint64(max(0, d)))
-}
-
-func bucketOf(d time.Duration) int {
-	if d <= histogramFirstNano {
-		return 0
-	}
-	i := int(math.Ceil(math.Log2(float64(d)/histogramFirstNano) * bucketsPerOctave))
-	return min(i, histogramBuckets)
+	})
 }
 
 // Histogram makes a histogram of durations. Its name ends in _seconds.
@@ -228,13 +231,12 @@ func (r *Registry) Histogram(name, help string) *Histogram {
 // HistogramSet makes one histogram for each value of a label, in the order of the
 // caller's enum.
 func (r *Registry) HistogramSet(name, help, label string, values ...string) []Histogram {
-	mustBeSeconds(name)
 	hs := make([]Histogram, len(values))
-	r.reg.MustRegister(&collector{desc: desc(name, help, label), collect: func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
+	r.register(histogram, name, help, labelsOf(label), func(d *prometheus.Desc, ch chan<- prometheus.Metric) {
 		for i := range hs {
 			ch <- hs[i].metric(d, labelValue(label, values[i])...)
 		}
-	}})
+	})
 	return hs
 }
 

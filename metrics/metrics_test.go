@@ -1,8 +1,9 @@
 package metrics
 
 import (
-	"math"
 	"net/http/httptest"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -57,18 +58,39 @@ func TestRegistryWritesMetrics(t *testing.T) {
 }
 
 func TestHistogramBucketContainsValue(t *testing.T) {
-	for _, d := range []time.Duration{0, time.Microsecond, 128 * time.Microsecond, 129 * time.Microsecond, time.Millisecond, 40 * time.Millisecond, 7 * time.Second} {
-		b := bucketOf(d)
-		upper := histogramFirst * math.Exp2(float64(b)/bucketsPerOctave)
-		if d.Seconds() > upper*1.0001 {
-			t.Errorf("%v lies above its bucket's bound %v s", d, upper)
+	for _, d := range []time.Duration{0, 1, time.Microsecond, 50 * time.Microsecond, 50*time.Microsecond + 1, 64 * time.Microsecond, 65 * time.Microsecond, time.Millisecond, 40 * time.Millisecond, 7 * time.Second, time.Minute, time.Hour} {
+		want := 0
+		for want < len(bounds) && d > bounds[want] {
+			want++
 		}
-		if b > 0 && d.Seconds() <= histogramFirst*math.Exp2(float64(b-1)/bucketsPerOctave)*0.9999 {
-			t.Errorf("%v lies in bucket %d, but also below the bound before it", d, b)
+		if got := bucketOf(d); got != want {
+			t.Errorf("%v: got bucket %d, want %d", d, got, want)
 		}
 	}
-	if got := bucketOf(time.Hour); got != histogramBuckets {
-		t.Errorf("an hour: got bucket %d, want the last", got)
+	for _, b := range bounds {
+		for _, d := range []time.Duration{b - 1, b, b + 1} {
+			if i := bucketOf(d); i < len(bounds) && d > bounds[i] || i > 0 && d <= bounds[i-1] {
+				t.Errorf("%v: bucket %d does not contain it", d, i)
+			}
+		}
+	}
+}
+
+// TestHistogramShowsRoundBounds: the text has no bound like 9.513656920021768e-06.
+func TestHistogramShowsRoundBounds(t *testing.T) {
+	r := New()
+	r.Histogram("perto_test_x_seconds", "x").Observe(3 * time.Millisecond)
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{`perto_test_x_seconds_bucket{le="0.0025"} 0`, `perto_test_x_seconds_bucket{le="0.005"} 1`, `perto_test_x_seconds_bucket{le="60"} 1`} {
+		if !strings.Contains(w.Body.String(), line) {
+			t.Errorf("%q is missing in\n%s", line, w.Body)
+		}
+	}
+	for _, le := range regexp.MustCompile(`le="([^"]+)"`).FindAllStringSubmatch(w.Body.String(), -1) {
+		if len(le[1]) > len("0.00025") {
+			t.Errorf("the bound %s is not round", le[1])
+		}
 	}
 }
 
@@ -79,6 +101,7 @@ func TestMetricsRefuseBadNames(t *testing.T) {
 	}{
 		{"no prefix", func(r *Registry) { r.Counter("queries_total", "x") }},
 		{"counter without _total", func(r *Registry) { r.Counter("perto_queries", "x") }},
+		{"gauge with _total", func(r *Registry) { r.Gauge("perto_queries_total", "x", nil) }},
 		{"histogram without unit", func(r *Registry) { r.Histogram("perto_wait", "x") }},
 		{"no help", func(r *Registry) { r.Counter("perto_queries_total", "") }},
 		{"upper case", func(r *Registry) { r.Gauge("perto_Load", "x", nil) }},
@@ -128,5 +151,29 @@ func TestFuncSetsReadCurrentValues(t *testing.T) {
 			}()
 			make()
 		}()
+	}
+}
+
+// TestSeriesDescribesMetrics: also one without samples is listed.
+func TestSeriesDescribesMetrics(t *testing.T) {
+	r := New()
+	r.CounterTable("perto_b_total", "B.", []string{"x", "y"}, func(func(uint64, ...string)) {})
+	r.Gauge("perto_a_bytes", "A.", func() float64 { return 1 })
+	r.Process()
+	got := r.Series()
+	want := []Series{{"perto_a_bytes", "gauge", nil, "A."}, {"perto_b_total", "counter", []string{"x", "y"}, "B."}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	samples, err := r.Gather()
+	if err != nil || samples["go_goroutines"] == 0 {
+		t.Errorf("the process's metrics: %v, %v", samples, err)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	var h Histogram
+	for b.Loop() {
+		h.Observe(1234567)
 	}
 }
