@@ -65,7 +65,7 @@ func TestUnwellOriginIsLeftOut(t *testing.T) {
 		expect("all well", "from first")
 		well.Store(false)
 		expect("the first unwell", "from second")
-		if got := b.metric(`perto_origin_well{origin="origin:80"}`); got != 0 {
+		if got := b.metric(`perto_origin_well{origin="http://origin:80"}`); got != 0 {
 			b.Errorf("the metric of the first says %v", got)
 		}
 		other.Store(false)

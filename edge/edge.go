@@ -110,7 +110,7 @@ func (e *Edge) SetSites(s *Sites) {
 			e.cfg.Logger.Error("site has no usable origin", "service", site.Service, "err", err)
 			continue
 		}
-		r := &route{site: site, upstream: up}
+		r := &route{site: site, upstream: up, counts: e.m.services.responses(site.Service)}
 		for _, h := range site.hosts() {
 			t.add(h, r)
 		}

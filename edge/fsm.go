@@ -133,6 +133,11 @@ func (r *request) end() time.Time {
 	now := time.Now()
 	took := now.Sub(r.now)
 	r.e.m.requests[r.outcome].Inc()
+	counts := &r.e.m.unrouted
+	if r.route != nil {
+		counts = r.route.counts
+	}
+	counts.count(r.status)
 	r.e.m.seconds.Observe(took)
 	r.e.m.sent.Add(uint64(r.sent))
 	r.e.load.sent.Add(uint64(r.sent))

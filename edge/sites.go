@@ -138,6 +138,7 @@ type table struct {
 type route struct {
 	site     *Site
 	upstream *fetch.Upstream
+	counts   *responses
 }
 
 func (t *table) add(host string, r *route) {

@@ -140,6 +140,7 @@ func (u *Upstream) do(ctx context.Context, x *Exchange) (*Reply, error) {
 			continue
 		}
 		r, sent, err := o.do(ctx, x)
+		o.server.stats.count(ctx, r, err)
 		if err == nil {
 			return r, nil
 		}

@@ -22,6 +22,7 @@ type server struct {
 	address string
 	tls     *tls.Config // nil for http
 	permits permits     // of running exchanges
+	stats   Stats
 
 	mu       sync.Mutex
 	idle     []*conn // the most recently used last
