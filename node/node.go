@@ -34,6 +34,9 @@ type Config struct {
 	Code   *functions.Cache     // compiled functions, shared by the Nodes of a process; nil: its own
 	Logger *slog.Logger         // nil: no logs
 
+	Version string // of the program, for metrics
+	Process bool   // the Node is the only one of its process: its metrics include those of the process
+
 	digest replicas.Digest // of World
 }
 
@@ -46,6 +49,7 @@ type Node struct {
 
 	reloading sync.Mutex // one Reload at a time
 	reloads   []metrics.Counter
+	refused   atomic.Bool  // the last reload failed
 	loaded    atomic.Int64 // when the current configuration took effect, in nanoseconds since 1970
 
 	dns       *dnsserver.Server // role dns
@@ -79,7 +83,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{metrics: metrics.New()}
 	n.use(&cfg)
-	n.measureReloads()
+	n.measure()
 	if cfg.Local.Roles.Has(config.RoleDNS) {
 		n.dns = dnsserver.New(dnsserver.Config{Name: cfg.Local.Name, Network: cfg.Network, Listen: cfg.Local.DNS, Logger: cfg.Logger, Metrics: n.metrics,
 			Limits: dnsLimits(&cfg.Local.Limits)})

@@ -27,13 +27,6 @@ const (
 
 var reloadNames = [...]string{"done", "refused"}
 
-func (n *Node) measureReloads() {
-	n.reloads = n.metrics.CounterSet("perto_config_reloads_total", "Reloads of the configuration, by result.", "result", reloadNames[:]...)
-	n.metrics.Gauge("perto_config_loaded_timestamp_seconds", "When the current configuration took effect, in seconds since 1970.", func() float64 {
-		return float64(n.loaded.Load()) / float64(time.Second)
-	})
-}
-
 // use makes a configuration the current one.
 func (n *Node) use(cfg *Config) {
 	cfg.digest = digestOf(&cfg.World)
@@ -43,7 +36,10 @@ func (n *Node) use(cfg *Config) {
 
 // ReloadRefused counts a reload that failed before [Node.Reload] was called, for example
 // because the file has a mistake.
-func (n *Node) ReloadRefused() { n.reloads[reloadRefused].Inc() }
+func (n *Node) ReloadRefused() {
+	n.refused.Store(true)
+	n.reloads[reloadRefused].Inc()
+}
 
 // Reload replaces the configuration of a started Node while it serves. Sockets, cache,
 // connections and the state of the replicas stay. Running requests finish with the old
@@ -56,9 +52,10 @@ func (n *Node) Reload(ctx context.Context, cfg Config) error {
 	err := n.reload(ctx, &cfg)
 	switch {
 	case err == nil:
+		n.refused.Store(false)
 		n.reloads[reloadDone].Inc()
 	case !errors.Is(err, ErrRestart):
-		n.reloads[reloadRefused].Inc()
+		n.ReloadRefused()
 	}
 	return err
 }

@@ -137,6 +137,7 @@ type Fleet struct {
 	// Isolated is set while no sign of life of any replica arrives. The network of this node
 	// is then suspected, and silence removes no replica.
 	Isolated bool
+	World    Digest // of the configuration of this node
 
 	Sites   []Site
 	Members []Member

@@ -236,7 +236,7 @@ func (r *Registry) publishChanges() {
 
 // publish makes a new Fleet.
 func (r *Registry) publish() {
-	f := &Fleet{Isolated: r.wasIsolated, Sites: r.sites, Members: make([]Member, 0, len(r.sorted))}
+	f := &Fleet{Isolated: r.wasIsolated, World: r.cfg.World, Sites: r.sites, Members: make([]Member, 0, len(r.sorted))}
 	for _, m := range r.sorted {
 		m.load = m.status.Load
 		f.Members = append(f.Members, Member{

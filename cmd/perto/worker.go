@@ -115,7 +115,7 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	if err != nil {
 		return err
 	}
-	cfg.Logger = w.log
+	cfg.Logger, cfg.Version, cfg.Process = w.log, version, true
 	limitMemory(&cfg.Local, fromCgroup, w.log)
 	n, err := node.New(*cfg)
 	if err != nil {
@@ -125,14 +125,14 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	if err := w.access.use(&cfg.Local); err != nil {
 		return err
 	}
-	stopAPI, err := w.serveAPI(e, n, cfg)
-	if err != nil {
-		return err
-	}
-	defer stopAPI()
 	if err := n.Start(e.ctx); err != nil {
 		return err
 	}
+	stopAPI, err := w.serveAPI(e, n, cfg) // after the start: status and metrics read all parts
+	if err != nil {
+		return errors.Join(err, n.Close())
+	}
+	defer stopAPI()
 	w.node = n
 	debug.SetGCPercent(percent)
 	w.log.Info("the node is up", "node", cfg.Local.Name)
