@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -45,6 +46,9 @@ type Config struct {
 	// node block, or else the default.
 	CacheBytes uint64
 	Logger     *slog.Logger
+	// Progress is called at the begin of each step of Up, with a text such as "the
+	// resolvers". It may be nil.
+	Progress func(step string)
 }
 
 // Lab is a running world. Its methods may be called from any goroutine.
@@ -106,6 +110,9 @@ func Up(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
+	}
 	logStacks(cfg.Logger)
 	if cfg.Seed == 0 {
 		cfg.Seed = 1
@@ -141,8 +148,23 @@ func (l *Lab) up(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, step := range []func(context.Context) error{l.startExternalDNS, l.startOrigin, l.startNodes, l.startResolvers, l.startVantages, l.openDoors, l.openSOCKS, l.openWeb, l.openConsole, l.ready} {
-		if err := step(ctx); err != nil {
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"the name servers outside the CDN", l.startExternalDNS},
+		{"the origin", l.startOrigin},
+		{"the edges and name servers", l.startNodes},
+		{"the resolvers", l.startResolvers},
+		{"the vantages", l.startVantages},
+		{"the doors", l.openDoors},
+		{"the SOCKS doors", l.openSOCKS},
+		{"the web doors", l.openWeb},
+		{"the web console", l.openConsole},
+		{"waiting for heartbeats of the edges", l.ready},
+	} {
+		l.cfg.Progress(step.what)
+		if err := step.do(ctx); err != nil {
 			return err
 		}
 	}
@@ -264,7 +286,8 @@ func (l *Lab) startNodes(ctx context.Context) error {
 			}
 		}
 	}
-	for _, local := range locals {
+	for i, local := range locals {
+		l.cfg.Progress(fmt.Sprintf("the edges and name servers, %d of %d: %s", i+1, len(locals), local.Name))
 		if l.cfg.CacheBytes > 0 {
 			local.CacheBytes = l.cfg.CacheBytes
 		}

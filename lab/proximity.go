@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -110,4 +111,30 @@ func (w proximityWorld) Fetch(ctx context.Context, from, target string, remember
 		}
 	}
 	return f, nil
+}
+
+// FirstAnswer is the first answer of a lab to one of its clients.
+type FirstAnswer struct {
+	Vantage, Edge string
+	Nearest       bool // the edge is in the PoP that is nearest to the vantage
+}
+
+// firstAnswerWait is the timeout of FirstAnswer.
+const firstAnswerWait = 15 * time.Second
+
+// FirstAnswer asks for the first service at the first vantage, as a client does.
+func (l *Lab) FirstAnswer(ctx context.Context) (*FirstAnswer, error) {
+	service, _, _ := l.Named()
+	if service == "" || len(l.vantages) == 0 {
+		return nil, &perto.Error{Op: "ask for the first answer", Kind: perto.KindNotFound, Err: errors.New("this world has no service")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstAnswerWait)
+	defer cancel()
+	v := l.vantages[0]
+	addrs, _, err := v.Client.Lookup(ctx, service)
+	if err != nil {
+		return nil, &perto.Error{Op: "ask from", Path: v.Name, Kind: perto.KindUnavailable, Err: err}
+	}
+	p := l.proximity(v, &Fetched{URL: "http://" + service, Address: addrs[0]})
+	return &FirstAnswer{Vantage: v.Name, Edge: edgeAt(&l.World.World, addrs[0]), Nearest: p != nil && p.PoP == p.Nearest}, nil
 }

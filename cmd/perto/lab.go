@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"perto"
 	"perto/config"
+	"perto/internal/api"
 	"perto/lab"
 	"perto/node"
 )
@@ -54,12 +56,18 @@ type labUpCmd struct {
 
 // Run starts the lab and keeps it running until it is interrupted.
 func (c *labUpCmd) Run(e *env) error {
-	start := time.Now()
+	if strings.HasPrefix(e.api, api.UnixPrefix) {
+		return &perto.Error{Op: "serve API on", Path: e.api, Kind: perto.KindInvalid, Err: errors.New("a lab serves its API on IP:port")}
+	}
+	p := startProgress(e, c.Verbose)
+	defer p.end()
+	p.begin("the map of the world")
 	place, err := places()
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)}, Logger: logger(e, c.Verbose)}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)},
+		Logger: logger(e, c.Verbose), Progress: p.begin}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
 			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}
@@ -95,9 +103,26 @@ func (c *labUpCmd) Run(e *env) error {
 		return err
 	}
 	defer stop()
-	welcome(e.out, l, address, time.Since(start))
+	up := time.Since(p.start)
+	p.begin("the first answer")
+	first := firstAnswer(e, l, p)
+	p.end()
+	welcome(e.out, l, address, up, first)
 	<-e.ctx.Done()
 	return nil
+}
+
+// firstAnswer returns a line about the lab's first answer to a client.
+func firstAnswer(e *env, l *lab.Lab, p *progress) string {
+	a, err := l.FirstAnswer(e.ctx)
+	after := time.Since(p.start).Seconds()
+	switch {
+	case err != nil:
+		return fmt.Sprintf("No first answer after %.1f s: %v.", after, err)
+	case !a.Nearest:
+		return fmt.Sprintf("First answer after %.1f s: %s for %s, which is not the nearest.", after, a.Edge, a.Vantage)
+	}
+	return fmt.Sprintf("First answer from the nearest edge after %.1f s: %s for %s.", after, a.Edge, a.Vantage)
 }
 
 // serveAPI serves the lab's API on the first free port from the requested one on.
@@ -140,13 +165,13 @@ func serveAPI(l *lab.Lab, address string) (stop func(), at string, err error) {
 }
 
 // welcome prints the parts of the lab and commands to try.
-func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
+func welcome(w io.Writer, l *lab.Lab, address string, took time.Duration, first string) {
 	world := &l.World.World
 	edges := 0
 	for _, p := range world.PoPs {
 		edges += len(p.Edges)
 	}
-	fmt.Fprintf(w, "The lab is up, after %.1f s.\n\n", took.Seconds())
+	fmt.Fprintf(w, "The lab is up, after %.1f s.\n%s\n\n", took.Seconds(), first)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "  PoPs\t%d, with %d edges\n", len(world.PoPs), edges)
 	fmt.Fprintf(t, "  vantages\t%d clients, each with its resolver\n", len(l.Vantages()))
@@ -172,7 +197,7 @@ func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 	fmt.Fprintf(t, "  doors\t%s to %s, the vantages' resolvers in order\n", first, last)
 	byName, _ := l.SOCKSDoor("")
 	fmt.Fprintf(t, "  SOCKS\t%s, the user name picks the vantage; one port more for each of them\n", byName)
-	fmt.Fprintf(t, "  page, API\thttp://%s\n", api)
+	fmt.Fprintf(t, "  page, API\thttp://%s\n", address)
 	if vs := l.Vantages(); len(vs) > 0 {
 		if at, err := l.WebDoor(vs[0].Name); err == nil {
 			fmt.Fprintf(t, "  web\thttp://%s, the site as %s sees it; one port more for each vantage\n", at, vs[0].Name)
@@ -183,9 +208,9 @@ func welcome(w io.Writer, l *lab.Lab, api string, took time.Duration) {
 	if ds := l.Doors(); len(ds) > 0 {
 		authoritative = strconv.Itoa(int(ds[0].Addr.Port()))
 	}
-	flag := ""
-	if api != config.DefaultAPI {
-		flag = " --api " + api
+	command := "perto"
+	if address != config.DefaultAPI {
+		command += " --api " + address
 	}
 	service, site, edge := l.Named()
 	fmt.Fprintf(w, `
@@ -194,12 +219,13 @@ Try, in another terminal:
   dig @127.0.0.1 -p %[1]s %[6]s +subnet=200.144.248.0/24
   dig @127.0.0.1 -p %[2]s %[7]s      # %[3]s: its resolver is in London
   curl --proxy socks5h://sao-paulo@%[5]s -i http://%[7]s/
-  perto%[4]s lab trace --from jakarta-office http://%[7]s/
-  perto%[4]s explain %[6]s --client 200.144.248.0/24
-  perto%[4]s lab kill %[8]s                      # and ask again; perto lab heal %[8]s
+  %[4]s lab trace --from jakarta-office http://%[7]s/
+  %[4]s explain %[6]s --client 200.144.248.0/24
+  %[4]s lab kill %[8]s      # then explain again: other edges answer
+  %[4]s lab heal %[8]s
 
 Ctrl-C stops it.
-`, authoritative, office, officeCity, flag, byName, service, site, edge)
+`, authoritative, office, officeCity, command, byName, service, site, edge)
 }
 
 type labVantagesCmd struct{}

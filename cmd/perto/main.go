@@ -171,11 +171,9 @@ func (e *env) print(value any, text func(w io.Writer)) error {
 // body writes the body of a response. A terminal gets it without control sequences, a
 // file or another program gets it unchanged.
 func (e *env) body(b []byte) {
-	if f, ok := e.raw.(*os.File); ok {
-		if s, err := f.Stat(); err == nil && s.Mode()&os.ModeCharDevice != 0 {
-			e.out.Write(b)
-			return
-		}
+	if isTerminal(e.raw) {
+		e.out.Write(b)
+		return
 	}
 	e.raw.Write(b)
 }

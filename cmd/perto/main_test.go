@@ -81,6 +81,14 @@ func TestLabTour(t *testing.T) {
 	}()
 	text := out.waitFor(t, "Ctrl-C")
 	api := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(text)[1] // port 18080 may be in use
+	if !strings.Contains(text, "First answer from the nearest edge after ") {
+		t.Errorf("there is no first answer from the nearest edge in\n%s", text)
+	}
+	for _, step := range []string{"the map of the world", "the edges and name servers, 2 of ", "the resolvers", "the vantages", "the doors", "waiting for heartbeats", "the first answer"} {
+		if shown := diagnostics.waitFor(t, step); !strings.Contains(shown, "starting, ") {
+			t.Errorf("the progress is\n%s", shown)
+		}
+	}
 	lines := regexp.MustCompile(`(?m)^  (dig|curl|perto) .*$`).FindAllString(text, -1)
 	if len(lines) < 6 {
 		t.Fatalf("only %d commands to try in\n%s", len(lines), text)
