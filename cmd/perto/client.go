@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -81,7 +82,7 @@ func (e *env) call(method, path string, query url.Values, out any) error {
 	if err := e.resolve(); err != nil {
 		return err
 	}
-	return api.CallWithToken(e.ctx, e.token, method, e.api, path, query, out, `is a lab or node running there? start one with "perto lab", or name another with --api, or with -c and --node`)
+	return api.CallWithToken(e.ctx, e.token, method, e.api, path, query, out, fmt.Sprintf("is a lab or node running there? start one with %q, or name another with --api, or with -c and --node", program()+" lab"))
 }
 
 // client returns an HTTP client that sends the token. Call resolve first.

@@ -48,7 +48,7 @@ func (c *fnNewCmd) Run(e *env) error {
 		for _, f := range files {
 			fmt.Fprintln(w, "wrote", filepath.Join(c.Dir, f))
 		}
-		fmt.Fprintf(w, "\nIt is built with %s.\nNext:\n  make -C %s\n  perto fn dev %s\n", needed, c.Dir, filepath.Join(c.Dir, name+".wasm"))
+		fmt.Fprintf(w, "\nIt is built with %s.\nNext:\n  make -C %s\n  %s fn dev %s\n", needed, c.Dir, program(), filepath.Join(c.Dir, name+".wasm"))
 	})
 }
 

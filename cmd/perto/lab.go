@@ -208,7 +208,7 @@ func welcome(w io.Writer, l *lab.Lab, address string, took time.Duration, first 
 	if ds := l.Doors(); len(ds) > 0 {
 		authoritative = strconv.Itoa(int(ds[0].Addr.Port()))
 	}
-	command := "perto"
+	command := program()
 	if address != config.DefaultAPI {
 		command += " --api " + address
 	}

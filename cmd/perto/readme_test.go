@@ -94,10 +94,19 @@ func TestReadmeCommands(t *testing.T) {
 			where = root
 		}
 		t.Run(strings.TrimSuffix(line, strings.Join(testPortFlags, " ")), func(t *testing.T) {
-			stop := startCommand(t, where, line, dir)
+			text, stop := startCommand(t, where, line, dir)
 			defer stop()
 			if i > 0 {
 				return // success is that it starts
+			}
+			proposed := regexp.MustCompile(`(?m)^  (go run \./cmd/perto|dig|curl) .*$`).FindAllString(text, -1)
+			if len(proposed) < 6 {
+				t.Errorf("the lab proposes only %q", proposed)
+			}
+			for _, line := range proposed { // they work as they stand, in the same folder
+				if out, err := sh(where, line); err != nil || strings.TrimSpace(out) == "" {
+					t.Errorf("%s: %v\n%s", line, err, out)
+				}
 			}
 			for _, line := range others {
 				if out, err := sh(dir, line); err != nil || strings.TrimSpace(out) == "" {
@@ -111,9 +120,9 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// startCommand starts a lab as a separate command and waits until it is up. stop
-// interrupts it.
-func startCommand(t *testing.T, where, line, path string) (stop func()) {
+// startCommand starts a lab as a separate command and waits until it is up. It returns the
+// output until then. stop interrupts the lab.
+func startCommand(t *testing.T, where, line, path string) (text string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := newOutput()
@@ -125,8 +134,8 @@ func startCommand(t *testing.T, where, line, path string) (stop func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	out.waitFor(t, "Ctrl-C")
-	return func() {
+	text = out.waitFor(t, "Ctrl-C")
+	return text, func() {
 		defer cancel()
 		if err := cmd.Cancel(); err != nil {
 			t.Error(err)
