@@ -40,8 +40,8 @@ func (t *adminTarget) use(e *env) error {
 }
 
 type drainCmd struct {
-	Edge     string        `arg:"" optional:"" help:"The edge." placeholder:"EDGE"`
-	Provider string        `help:"All edges of the PoPs of this provider." placeholder:"NAME"`
+	Edge     string        `arg:"" optional:"" help:"The edge." placeholder:"EDGE" complete:"edge"`
+	Provider string        `help:"All edges of the PoPs of this provider." placeholder:"NAME" complete:"provider"`
 	State    string        `enum:"drain,down,up" default:"drain" help:"drain: new answers do not name it; down: it counts as dead; up: it counts as up, without regard to probes (${enum})." placeholder:"STATE"`
 	For      time.Duration `help:"Revert it after this time." placeholder:"DURATION"`
 	adminTarget
@@ -53,8 +53,8 @@ func (c *drainCmd) Run(e *env) error {
 }
 
 type undrainCmd struct {
-	Edge     string `arg:"" optional:"" help:"The edge." placeholder:"EDGE"`
-	Provider string `help:"All edges of the PoPs of this provider." placeholder:"NAME"`
+	Edge     string `arg:"" optional:"" help:"The edge." placeholder:"EDGE" complete:"edge"`
+	Provider string `help:"All edges of the PoPs of this provider." placeholder:"NAME" complete:"provider"`
 	adminTarget
 }
 

@@ -17,8 +17,8 @@ import (
 
 type digCmd struct {
 	Name string `arg:"" help:"Name to query."`
-	Type string `arg:"" optional:"" default:"A" help:"Record type."`
-	From string `required:"" help:"Vantage that sends the query (perto lab vantages lists them)." placeholder:"CITY"`
+	Type string `arg:"" optional:"" default:"A" help:"Record type." complete:"type"`
+	From string `required:"" help:"Vantage that sends the query (perto lab vantages lists them)." placeholder:"CITY" complete:"vantage"`
 }
 
 // Help describes the exit codes.

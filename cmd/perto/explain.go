@@ -23,7 +23,7 @@ type explainCmd struct {
 	Name     string `arg:"" help:"Service name, or a URL that edges serve; http:// may be left out."`
 	Client   string `help:"The client's address or subnet, as its resolver sends it." placeholder:"ADDR"`
 	Resolver string `help:"The resolver's address." placeholder:"ADDR"`
-	Type     string `help:"A or AAAA." default:"A"`
+	Type     string `help:"A or AAAA." default:"A" complete:"type"`
 	Config   string `short:"c" help:"Decide by this configuration, with every edge up, without a running node." placeholder:"FILE"`
 }
 

@@ -44,7 +44,7 @@ func codeOf(r mobility.Release) string {
 }
 
 type fnHistoryCmd struct {
-	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION" complete:"function"`
 	fnTargets `embed:""`
 }
 
@@ -69,7 +69,7 @@ func (c *fnHistoryCmd) Run(e *env) error {
 }
 
 type fnRemoveCmd struct {
-	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION" complete:"function"`
 	fnTargets `embed:""`
 	fnKey     `embed:""`
 }
@@ -102,7 +102,7 @@ func (c *fnRemoveCmd) Run(e *env) error {
 }
 
 type fnRollbackCmd struct {
-	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION" complete:"function"`
 	Version   uint64 `arg:"" optional:"" help:"Version to go back to (default: the one before the current; perto fn history lists them)." placeholder:"VERSION"`
 	fnTargets `embed:""`
 	fnKey     `embed:""`

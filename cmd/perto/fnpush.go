@@ -24,7 +24,7 @@ import (
 
 // fnTargets selects the nodes of a command.
 type fnTargets struct {
-	To []string `help:"Nodes: names in a lab, or HOST:PORT of APIs (default: all nodes of the lab, or the node of --api)." placeholder:"NODE"`
+	To []string `help:"Nodes: names in a lab, or HOST:PORT of APIs (default: all nodes of the lab, or the node of --api)." placeholder:"NODE" complete:"node"`
 }
 
 // target is a node that runs functions.
@@ -159,7 +159,7 @@ func nextVersion(e *env, targets []target, service perto.Service, path string) (
 
 type fnPushCmd struct {
 	File      string `arg:"" help:"The module (.wasm)." placeholder:"FILE"`
-	Function  fnName `arg:"" help:"Its path: SERVICE/PATH. With /* at the end it covers all paths below." placeholder:"FUNCTION"`
+	Function  fnName `arg:"" help:"Its path: SERVICE/PATH. With /* at the end it covers all paths below." placeholder:"FUNCTION" complete:"function"`
 	OnDemand  bool   `help:"Send edges only the release. They pull the code from the origin at the first request. The code goes to the origin, so --to must name it too."`
 	Policy    string `name:"activation" default:"pooled" enum:"pooled,per-request,singleton" help:"Instance for a request: pooled, per-request or singleton."`
 	Phase     string `default:"client" enum:"client,origin" help:"Before the cache (client) or behind it (origin)."`
@@ -356,7 +356,7 @@ func (c *fnListCmd) Run(e *env) error {
 }
 
 type fnLogsCmd struct {
-	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION"`
+	Function  fnName `arg:"" help:"SERVICE/PATH." placeholder:"FUNCTION" complete:"function"`
 	Follow    bool   `short:"f" help:"Wait for new lines and print them."`
 	fnTargets `embed:""`
 }

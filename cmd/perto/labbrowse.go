@@ -17,7 +17,7 @@ import (
 
 type labBrowseCmd struct {
 	URL     webURL `arg:"" optional:"" default:"http://www.shop.example/" help:"URL to open; http:// may be left out." placeholder:"URL"`
-	From    string `required:"" help:"Vantage to browse from." placeholder:"CITY"`
+	From    string `required:"" help:"Vantage to browse from." placeholder:"CITY" complete:"vantage"`
 	Browser string `help:"Browser to start (Chromium or Chrome)." env:"PERTO_BROWSER" placeholder:"COMMAND"`
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 type labFaultCmd struct {
-	Host string `arg:"" help:"Host, or a PoP for all of its edges (perto status lists them)."`
+	Host string `arg:"" help:"Host, or a PoP for all of its edges (perto status lists them)." complete:"host"`
 }
 
 func (c *labFaultCmd) apply(e *env, f lab.Fault) error {

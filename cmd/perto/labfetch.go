@@ -17,7 +17,7 @@ func ms(d perto.Millis) string { return fmt.Sprintf("%.0f ms", float64(d)/float6
 
 type labFetchCmd struct {
 	URL     webURL `arg:"" help:"URL to fetch; http:// may be left out." placeholder:"URL"`
-	From    string `required:"" help:"Vantage that fetches." placeholder:"CITY"`
+	From    string `required:"" help:"Vantage that fetches." placeholder:"CITY" complete:"vantage"`
 	Headers bool   `short:"i" help:"Show the response's header fields."`
 }
 

@@ -16,7 +16,7 @@ import (
 
 type labTraceCmd struct {
 	URL  webURL `arg:"" help:"URL to fetch; http:// may be left out." placeholder:"URL"`
-	From string `required:"" help:"Vantage that fetches." placeholder:"CITY"`
+	From string `required:"" help:"Vantage that fetches." placeholder:"CITY" complete:"vantage"`
 	SVG  string `help:"Draw the steps on a map, to this file." placeholder:"FILE"`
 }
 

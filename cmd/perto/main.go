@@ -43,7 +43,8 @@ type cli struct {
 	Fn      fnCmd      `cmd:"" help:"Write, push and inspect functions: code that edges run."`
 	Geodata geodataCmd `cmd:"" help:"Look up places of addresses, build or export a map."`
 
-	Version versionCmd `cmd:"" help:"Print the version of this program, with its commit and its version of Go."`
+	Completion completionCmd `cmd:"" help:"Print a script that completes commands, flags and names in bash, zsh or fish."`
+	Version    versionCmd    `cmd:"" help:"Print the version of this program, with its commit and its version of Go."`
 
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
 }
@@ -97,6 +98,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "perto:", err)
 		return 1
+	}
+	if len(args) > 0 && args[0] == completeCommand {
+		complete(ctx, stdout, parser.Model, args[1:])
+		return 0
 	}
 	k, err := parser.Parse(args)
 	if exited >= 0 { // --help or --version
