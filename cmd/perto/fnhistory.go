@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"perto"
+	"perto/config"
 	"perto/internal/printable"
 	"perto/mobility"
 )
@@ -83,22 +84,38 @@ func (c *fnRemoveCmd) Run(e *env) error {
 	if list, err := history(e, targets, service, path); err == nil && list[0].Removed {
 		return &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("it is already removed"), Hint: "perto fn rollback brings it back"}
 	}
-	found := false
-	for _, t := range targets {
-		l, lerr := t.client.List(e.ctx)
-		if lerr != nil {
-			err = lerr
-			continue
-		}
-		found = found || slices.ContainsFunc(l.Desired, func(f mobility.Function) bool { return f.Service == service && f.Path == path })
-	}
-	if !found {
-		if err == nil {
-			err = &perto.Error{Op: "remove function", Path: string(service) + path, Kind: perto.KindNotFound, Err: errors.New("no node has this function"), Hint: "perto fn list shows the functions"}
-		}
+	if err := findFunction(e, "remove function", targets, service, path); err != nil {
 		return err
 	}
 	return release(e, &c.fnTargets, &c.fnKey, mobility.Release{Service: service, Path: path, Removed: true}, nil, false)
+}
+
+// findFunction returns an error when no node has a function. The error offers a similar
+// one.
+func findFunction(e *env, op string, targets []target, service perto.Service, path string) (err error) {
+	name := string(service) + path
+	var known []string
+	for _, t := range targets {
+		l, failed := t.client.List(e.ctx)
+		if failed != nil {
+			err = failed
+			continue
+		}
+		for _, f := range l.Desired {
+			known = append(known, string(f.Service)+f.Path)
+		}
+	}
+	if slices.Contains(known, name) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	hint := "perto fn list shows the functions"
+	if best, ok := config.Closest(name, known); ok {
+		hint = fmt.Sprintf("did you mean %s? %s", best, hint)
+	}
+	return &perto.Error{Op: op, Path: name, Kind: perto.KindNotFound, Err: errors.New("no node has this function"), Hint: hint}
 }
 
 type fnRollbackCmd struct {

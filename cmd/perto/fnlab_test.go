@@ -153,6 +153,8 @@ func TestFnInALab(t *testing.T) {
 		"fn push FILE www.shop.example/where":                                      "this is an alias (functions belong to the service: shop.cdn.example)",
 		"fn rollback shop.cdn.exmaple/where":                                       "did you mean",
 		"fn logs shop.cdn.exmaple/where":                                           "did you mean",
+		"fn logs shop.cdn.example/wher":                                            "did you mean shop.cdn.example/where?",
+		"fn logs shop.cdn.example/never":                                           "no node has this function",
 		"fn push FILE shop.cdn.example/a/../b":                                     "has a segment . or ..",
 		"fn push fn_test.go shop.cdn.example/where":                                "not a WebAssembly module",
 		"fn push FILE shop.cdn.example/where --to none":                            "the lab has gru-1",

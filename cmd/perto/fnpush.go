@@ -376,6 +376,9 @@ func (c *fnLogsCmd) Run(e *env) error {
 	if c.Follow && len(targets) > 1 {
 		return &perto.Error{Op: "follow logs", Path: string(c.Function), Kind: perto.KindInvalid, Err: errors.New("--follow works with one node only"), Hint: "select it with --to"}
 	}
+	if err := findFunction(e, "show the log of", targets, service, path); err != nil {
+		return err
+	}
 	show := func(t target, lines []mobility.LogLine) error {
 		for _, l := range lines {
 			err := e.print(loggedLine{t.name, l}, func(w io.Writer) {
