@@ -17,6 +17,15 @@ import (
 // ask asks for values that the flags do not have. When the input has no answers, it
 // returns an error that names the flags.
 func (c *initCmd) ask(e *env, place config.PlaceResolver) error {
+	for _, text := range c.Machine { // a mistake in a flag comes before any question
+		m, err := config.ParseMachine(text)
+		if err == nil {
+			_, err = place(m.Place)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if c.Domain != "" && c.Origin != "" && len(c.Machine) > 0 {
 		return nil
 	}
