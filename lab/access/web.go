@@ -167,9 +167,12 @@ func modify(resp *http.Response) error {
 	v := resp.Request.Context().Value(visitKey{}).(*visit)
 	v.mapURLs(resp.Header)
 	frame(resp.Header)
-	cache := "miss"
-	if strings.Contains(resp.Header.Get("Cache-Status"), "; hit") {
+	cache := "none" // the edge made the reply
+	switch status := resp.Header.Get("Cache-Status"); {
+	case strings.Contains(status, "; hit"):
 		cache = "hit"
+	case strings.Contains(status, "; fwd="):
+		cache = "miss"
 	}
 	resp.Header.Add("Server-Timing", v.timing(cache))
 	return nil
