@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// readmeCommands returns the commands of the README's code blocks, without comments.
-func readmeCommands(t *testing.T) []string {
+// commandsOf returns the commands of a page's code blocks, without comments.
+func commandsOf(t *testing.T, page string) []string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out []string
-	for i, block := range strings.Split(string(readme), "```") {
+	for i, block := range strings.Split(string(text), "```") {
 		if i%2 == 0 || strings.HasPrefix(block, "console") {
 			continue // text between the blocks, or for containers: scripts/compose-test
 		}
@@ -74,7 +74,7 @@ func TestReadmeCommands(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var labs, others []string
-	for _, line := range readmeCommands(t) {
+	for _, line := range commandsOf(t, "../../README.md") {
 		switch {
 		case regexp.MustCompile(`^(perto|go run ./cmd/perto) lab( -|$)`).MatchString(line):
 			labs = append(labs, rename.Replace(line)+" "+strings.Join(testPortFlags, " "))
@@ -124,11 +124,17 @@ func TestReadmeCommands(t *testing.T) {
 // output until then. stop interrupts the lab.
 func startCommand(t *testing.T, where, line, path string) (text string, stop func()) {
 	t.Helper()
+	return startCommandAt(t, where, line, path, "127.0.0.1:28080")
+}
+
+// startCommandAt is startCommand with the address of the lab's API.
+func startCommandAt(t *testing.T, where, line, path, api string) (text string, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := newOutput()
 	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = where, out, out
-	cmd.Env = append(os.Environ(), "PATH="+path+":"+os.Getenv("PATH"), "PERTO_API=127.0.0.1:28080")
+	cmd.Env = append(os.Environ(), "PATH="+path+":"+os.Getenv("PATH"), "PERTO_API="+api)
 	ownGroup(cmd) // "go run" has a child; an interrupt goes to both, as with Ctrl-C
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
