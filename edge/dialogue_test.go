@@ -220,7 +220,10 @@ func parseSite(c command) (s Site) {
 			s.Origins = []fetch.Origin{{URL: "http://origin", Host: h}}
 		}
 		if u, ok := strings.CutPrefix(w, "origin="); ok {
-			s.Origins = []fetch.Origin{{URL: u}}
+			if s.Origins == nil {
+				s.Origins = make([]fetch.Origin, 1)
+			}
+			s.Origins[0].URL = u
 		}
 		if w == "forwarded" {
 			s.Origins[0].Forwarded = true

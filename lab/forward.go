@@ -107,6 +107,7 @@ func (f *forwarder) Close() error {
 	f.closed = true
 	f.mu.Unlock()
 	f.cancel()
+	f.host.Reset() // ends handshakes, which may otherwise wait for a peer that is gone
 	f.running.Wait()
 	return nil
 }

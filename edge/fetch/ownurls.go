@@ -41,6 +41,6 @@ func (o *member) urlMap(x *Exchange) *urlmap.Map {
 	if o.host != "" {
 		asked = o.host
 	}
-	return &urlmap.Map{Own: []urlmap.Server{{Scheme: scheme, Authority: o.server.address}, {Scheme: scheme, Authority: asked}},
+	return &urlmap.Map{Own: []urlmap.Server{{Scheme: scheme, Authority: asked}, {Scheme: scheme, Authority: o.server.address}},
 		Client: urlmap.Server{Scheme: x.Scheme, Authority: x.Host}, Target: x.Target}
 }

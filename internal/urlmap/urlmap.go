@@ -21,7 +21,8 @@ type Server struct {
 
 // Map maps the URLs of a server to its clients' view.
 type Map struct {
-	// Own are the names of the server. Each host with each port is the server.
+	// Own are the names of the server. Each host with each port is the server. The first
+	// one is the name by which the server was asked: the Host of its request.
 	Own []Server
 	// Client is the scheme and the authority of the client's request.
 	Client Server
@@ -51,9 +52,12 @@ func (m *Map) Field(name, value string) string {
 // URL maps one URL reference.
 //
 // An https URL of the server becomes one of the client's scheme, because the server
-// does not see the client's scheme. There is one exception: an https URL with the
-// target of the client's own http request. It asks the client to change to https. It
-// keeps its scheme, because the mapped URL would lead the client in a circle.
+// does not see the client's scheme.
+//
+// A URL with the target of the client's own request is special, because as a redirect it
+// could lead the client in a circle. With https, it asks a client of http to change, and
+// keeps its scheme. With a name by which the server was not asked, it asks the client to
+// use that name, and is not changed.
 func (m *Map) URL(ref string) string {
 	u, ok := parse(ref)
 	if !ok {
@@ -67,11 +71,14 @@ func (m *Map) URL(ref string) string {
 		return ref
 	}
 	prefix, to := "", m.Client.Authority
+	again := sameTarget(u.rest, m.Target)
 	switch {
-	case u.scheme == "":
-	case scheme == "https" && m.Client.Scheme == "http" && sameTarget(u.rest, m.Target):
+	case again && scheme == "https" && m.Client.Scheme == "http":
 		prefix = "https:"
 		to, _ = cutPort(to)
+	case again && !m.asked(&u):
+		return ref
+	case u.scheme == "":
 	default:
 		prefix = m.Client.Scheme + ":"
 	}
@@ -102,6 +109,12 @@ func (m *Map) isClient(scheme string, u *reference) bool {
 		port = defaultPort(scheme)
 	}
 	return strings.EqualFold(strings.TrimSuffix(u.host, "."), host) && u.portOr(scheme) == port
+}
+
+// asked reports whether the URL has the host by which the server was asked.
+func (m *Map) asked(u *reference) bool {
+	host, _ := m.Own[0].hostPort()
+	return sameHost(u.host, host)
 }
 
 // owns reports whether the URL names the server.

@@ -4,7 +4,7 @@ import "testing"
 
 // atEdge maps the URLs of a development server, which the edge asks with its own host.
 var atEdge = Map{
-	Own:    []Server{{"http", "origin.shop.example"}, {"http", "localhost:3000"}},
+	Own:    []Server{{"http", "localhost:3000"}, {"http", "origin.shop.example"}},
 	Client: Server{"http", "www.shop.example"},
 	Target: "/login?next=1",
 }
@@ -33,6 +33,8 @@ func TestURL(t *testing.T) {
 		{"protocol-relative", "//localhost:3000/me", "//www.shop.example/me"},
 		{"https of the same target", "https://localhost:3000/login?next=1", "https://www.shop.example/login?next=1"},
 		{"https of the same target with a fragment", "https://origin.shop.example/login?next=1#top", "https://www.shop.example/login?next=1#top"},
+		{"protocol-relative with the same target", "//localhost:3000/login?next=1", "//www.shop.example/login?next=1"},
+		{"another name of the server, same target", "http://origin.shop.example/login?next=1", "http://origin.shop.example/login?next=1"},
 		{"same target", "http://localhost:3000/login?next=1", "http://www.shop.example/login?next=1"},
 
 		{"path only", "/me", "/me"},
@@ -60,7 +62,7 @@ func TestURL(t *testing.T) {
 // TestURLWithPorts: nginx adds its own port to the host of the request, and clients may
 // use a port too.
 func TestURLWithPorts(t *testing.T) {
-	nginx := Map{Own: []Server{{"http", "10.0.0.5:8080"}, {"http", "www.shop.example"}}, Client: Server{"http", "www.shop.example"}, Target: "/doc"}
+	nginx := Map{Own: []Server{{"http", "www.shop.example"}, {"http", "10.0.0.5:8080"}}, Client: Server{"http", "www.shop.example"}, Target: "/doc"}
 	if got := nginx.URL("http://www.shop.example:8080/doc/"); got != "http://www.shop.example/doc/" {
 		t.Errorf("the port of the origin: %q", got)
 	}
