@@ -72,14 +72,22 @@ func (c *connections) wake() {
 	}
 }
 
+// acceptLogEvery is the shortest time between two log lines about connections that cannot
+// be accepted, for example without free descriptors.
+const acceptLogEvery = 10 * time.Second
+
 func (s *Server) serveStreams(l net.Listener) {
+	var logged time.Time
 	for {
 		conn, err := l.Accept()
 		if err != nil {
 			if isClosed(err) {
 				return
 			}
-			s.cfg.Logger.Warn("accept DNS over TCP", "error", err)
+			if now := time.Now(); now.Sub(logged) >= acceptLogEvery {
+				logged = now
+				s.cfg.Logger.Warn("cannot accept DNS over TCP", "err", err)
+			}
 			time.Sleep(10 * time.Millisecond) // out of descriptors: do not spin
 			continue
 		}

@@ -79,7 +79,7 @@ func (s *Store) loadReleases() error {
 			err = fmt.Errorf("it belongs to %s%s", f.service, f.path)
 		}
 		if err != nil {
-			s.log.Error("damaged releases of a function were set aside", "file", file, "error", err)
+			s.log.Error("damaged releases of a function were set aside", "file", file, "err", err)
 			if err := setAside(file); err != nil {
 				return err
 			}

@@ -77,9 +77,9 @@ func (s *Store) Module(digest string) ([]byte, bool) {
 		return wasm, true
 	}
 	file := s.path(modulesDir, digest, moduleExt)
-	s.log.Error("a damaged module was set aside", "file", file, "error", err)
+	s.log.Error("a damaged module was set aside", "file", file, "err", err)
 	if err := setAside(file); err != nil {
-		s.log.Error("cannot set a damaged module aside", "file", file, "error", err)
+		s.log.Error("cannot set a damaged module aside", "file", file, "err", err)
 	}
 	delete(s.modules, digest)
 	s.publish()
@@ -204,7 +204,7 @@ func (s *Store) adopt() {
 				continue
 			}
 			if err := atomicfile.Write(s.path(modulesDir, k.r.Digest, moduleExt), wasm, 0o600); err != nil {
-				s.log.Error("cannot store the module of a release", "function", k.r.name(), "version", k.r.Version, "error", err)
+				s.log.Error("cannot store the module of a release", "function", k.r.name(), "version", k.r.Version, "err", err)
 				continue
 			}
 			s.modules[k.r.Digest] = nil
@@ -229,7 +229,7 @@ func (s *Store) collect() {
 		}
 		if s.dir != "" {
 			if err := os.Remove(s.path(modulesDir, digest, moduleExt)); err != nil {
-				s.log.Warn("cannot remove an unused module", "digest", digest, "error", err)
+				s.log.Warn("cannot remove an unused module", "digest", digest, "err", err)
 			}
 		}
 		delete(s.modules, digest)

@@ -189,7 +189,7 @@ func (s *Shop) serve(w http.ResponseWriter, r *http.Request, contentType, cacheC
 func (s *Shop) page(w http.ResponseWriter, r *http.Request, name, tags string, data any) {
 	var b bytes.Buffer
 	if err := s.template.ExecuteTemplate(&b, name, data); err != nil {
-		s.cfg.Logger.Error("render", "page", name, "error", err)
+		s.cfg.Logger.Error("render", "page", name, "err", err)
 		http.Error(w, "the shop has a problem", http.StatusInternalServerError)
 		return
 	}

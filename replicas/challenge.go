@@ -134,9 +134,8 @@ type rejected struct {
 // without a good signature is only a claim, so the rejection changes no state.
 func (r *Registry) noteRejected(j rejected, now time.Time) {
 	text := explainReject(j.reason, j.key)
-	if now.Sub(r.rejectLogged[j.reason]) >= logEvery {
-		r.rejectLogged[j.reason] = now
-		r.log.Warn("a heartbeat was rejected", "replica", string(j.name), "from", j.from, "reason", text)
+	if omitted, ok := r.rejectLogged[j.reason].allow(now); ok {
+		r.log.Warn("a heartbeat was rejected", "replica", string(j.name), "from", j.from, "reason", text, "omitted", omitted)
 	}
 	if m := r.members[j.name]; m != nil {
 		m.rejection = rejection{now, text}

@@ -27,6 +27,7 @@ type message struct {
 func (r *Registry) read() {
 	var ring currentKeys
 	var noticed time.Time
+	var unread logLimit
 	notice := make([]byte, 0, MaxPacket)
 	// One byte more than allowed, to detect packets that are too long.
 	p := make([]byte, MaxPacket+1)
@@ -36,7 +37,9 @@ func (r *Registry) read() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			r.log.Warn("cannot read heartbeats", "error", err)
+			if omitted, ok := unread.allow(time.Now()); ok {
+				r.log.Warn("cannot read heartbeats", "err", err, "omitted", omitted)
+			}
 			time.Sleep(tick)
 			continue
 		}

@@ -68,6 +68,8 @@ type member struct {
 	admin      string
 	adminUntil time.Time // zero means without end
 
+	minorLogged logLimit // of changes that leave it in the answers
+
 	// As published.
 	state  State
 	reason string

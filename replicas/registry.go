@@ -103,7 +103,11 @@ type Registry struct {
 	loaded      time.Time           // last publication for a change of load alone
 	scratch     []byte
 	// rejectLogged holds the time of the last log line for each reason.
-	rejectLogged [len(rejectNames)]time.Time
+	rejectLogged [len(rejectNames)]logLimit
+	stallLogged  logLimit
+	aloneLogged  time.Time // the last line that the node is isolated
+	alone        int       // times that it became isolated since then
+	aloneShown   bool      // the newest line says that it is isolated
 }
 
 // question is a witness query that waits for its response.
@@ -234,7 +238,10 @@ func (r *Registry) wake() {
 	now := time.Now()
 	if stall := now.Sub(r.awake) - tick; stall > stallAfter {
 		r.stats.stalls.Inc()
-		r.log.Warn("stalled, extending all leases", "stall", stall)
+		if omitted, ok := r.stallLogged.allow(now); ok {
+			r.log.Warn("this process was stalled: all leases are extended", "stall", stall.Round(time.Millisecond), "omitted", omitted,
+				"hint", "the machine has too little CPU time or memory, or was suspended")
+		}
 		for _, m := range r.sorted {
 			m.extend(stall, now)
 		}
@@ -295,13 +302,12 @@ func (r *Registry) look(ctx context.Context) {
 	r.setQuiet()
 	isolated := r.isolated(now)
 	if isolated != r.wasIsolated {
-		r.wasIsolated, r.changed = isolated, true
 		if isolated {
-			r.log.Warn("no heartbeat or probe arrives: the network of this node is suspected, and silence removes no replica")
-		} else {
-			r.log.Info("the network is back")
+			r.alone++
 		}
+		r.wasIsolated, r.changed = isolated, true
 	}
+	r.logIsolation(now)
 	for _, m := range r.sorted {
 		r.judge(m, now, isolated)
 		if m.silent(now, r.heartbeats()) && !now.Before(m.nextAsk) {
@@ -346,6 +352,23 @@ func (r *Registry) compare(m *member, now time.Time) {
 	}
 }
 
+// logIsolation logs that the node is isolated or not any more. A network that comes and
+// goes causes one pair of lines in logEvery, and "omitted" counts the others.
+func (r *Registry) logIsolation(now time.Time) {
+	switch {
+	case r.wasIsolated == r.aloneShown:
+		return
+	case !r.wasIsolated:
+		r.log.Info("the network of this node is back")
+	case !r.aloneLogged.IsZero() && now.Sub(r.aloneLogged) < logEvery:
+		return // the next tick looks again
+	default:
+		r.log.Warn("no heartbeat or probe arrives: the network of this node is suspected, and silence removes no replica", "omitted", max(0, r.alone-1))
+		r.aloneLogged, r.alone = now, 0
+	}
+	r.aloneShown = r.wasIsolated
+}
+
 // judge weighs a member's evidence and records changes.
 func (r *Registry) judge(m *member, now time.Time, isolated bool) {
 	before, reason, admin := m.state, m.reason, m.admin
@@ -359,8 +382,21 @@ func (r *Registry) judge(m *member, now time.Time, isolated bool) {
 	r.changed = true
 	if m.state != before {
 		r.events.add(Event{Time: now, Replica: m.declared.Name, From: before, To: m.state, Reason: m.reason})
-		r.log.Info("replica changed", "replica", m.declared.Name, "from", before, "to", m.state, "reason", m.reason)
+		r.logChange(m, before, now)
 	}
+}
+
+// logChange logs a change of state. Changes that leave the replica in the answers, such as
+// up to suspect and back, are logged once in logEvery for each replica.
+func (r *Registry) logChange(m *member, before State, now time.Time) {
+	omitted := 0
+	if before.Serves() == m.state.Serves() {
+		var ok bool
+		if omitted, ok = m.minorLogged.allow(now); !ok {
+			return
+		}
+	}
+	r.log.Info("replica changed", "replica", m.declared.Name, "from", before, "to", m.state, "reason", m.reason, "omitted", omitted)
 }
 
 // probed handles the result of a probe.

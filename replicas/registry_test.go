@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -837,6 +838,47 @@ func TestRegistryEndsCleanly(t *testing.T) {
 		}
 		if reg.Addr().String() != netip.AddrPortFrom(s.nodes[0].host.Addr(), 5399).String() {
 			t.Errorf("got address %v", reg.Addr())
+		}
+	})
+}
+
+// TestStallsAndIsolationAreLoggedOnce starves a name server again and again, as on a machine
+// with too little CPU time, and cuts its network off and on.
+func TestStallsAndIsolationAreLoggedOnce(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		var log bytes.Buffer // written by the owner of the registry only
+		reg := s.nodes[0].reg
+		setLog := func(l *slog.Logger) {
+			if err := reg.do(t.Context(), "log", "", func(time.Time) error { reg.log = l; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		setLog(slog.New(slog.NewTextHandler(&log, nil)))
+		for range 40 {
+			s.stall(0, time.Second)
+			time.Sleep(5 * time.Second)
+		}
+		for range 10 {
+			for _, e := range s.edges {
+				s.net.CutBoth(e.host, s.nodes[0].host)
+			}
+			time.Sleep(3 * time.Second)
+			for _, e := range s.edges {
+				s.net.HealBoth(e.host, s.nodes[0].host)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		setLog(slog.New(slog.DiscardHandler))
+		text := log.String()
+		if got := strings.Count(text, "this process was stalled"); got < 3 || got > 5 {
+			t.Errorf("40 stalls in 4 minutes: %d lines, want one a minute\n%s", got, text)
+		}
+		if got, back := strings.Count(text, "the network of this node is suspected"), strings.Count(text, "is back"); got < 1 || got > 2 || back > got {
+			t.Errorf("10 isolations in a minute: %d lines, %d that it is back, want one or two\n%s", got, back, text)
+		}
+		if !strings.Contains(text, "omitted=9") {
+			t.Errorf("no line counts the omitted ones:\n%s", text)
 		}
 	})
 }

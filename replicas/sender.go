@@ -44,6 +44,7 @@ type Sender struct {
 	inbound inbound
 	targets atomic.Pointer[[]net.Addr]
 	failed  bool // the last heartbeat could not be sent; it is logged once
+	unsent  logLimit
 	hushed  atomic.Bool
 	news    chan struct{} // capacity 1: the status changed
 }
@@ -150,7 +151,9 @@ func (s *Sender) send(conn net.PacketConn, h *Heartbeat, buf []byte) {
 		if _, err := conn.WriteTo(p, to); err != nil {
 			failed = true
 			if !s.failed {
-				s.cfg.Logger.Warn("cannot send a heartbeat", "to", to, "error", err)
+				if omitted, ok := s.unsent.allow(time.Now()); ok {
+					s.cfg.Logger.Warn("cannot send a heartbeat", "to", to, "err", err, "omitted", omitted)
+				}
 			}
 		}
 	}

@@ -61,6 +61,8 @@ type store struct {
 	mu   sync.Mutex
 	next []stored // not written yet; nil when all is written
 	last []byte   // content of the file
+
+	failing bool // the last write failed; used by the writer only
 }
 
 func newStore(path string, log *slog.Logger) *store {
@@ -118,8 +120,15 @@ func (s *store) flush() {
 		err = s.write(body)
 	}
 	if err != nil {
-		s.log.Warn("cannot store the state of replicas", "file", s.path, "error", err)
+		if !s.failing {
+			s.failing = true
+			s.log.Warn("cannot store the state of replicas", "file", s.path, "err", err, "effect", "a restart begins without it; tried again at each change")
+		}
 		return
+	}
+	if s.failing {
+		s.failing = false
+		s.log.Info("the state of replicas is stored again", "file", s.path)
 	}
 	s.last = body
 }
@@ -159,7 +168,7 @@ func (s *store) load(now time.Time) []stored {
 		records, err = parseStore(text, now)
 	}
 	if err != nil {
-		s.log.Warn("the file of replica states is damaged: all replicas are assumed up", "file", s.path, "error", err)
+		s.log.Warn("the file of replica states is damaged: all replicas are assumed up", "file", s.path, "err", err)
 		return nil
 	}
 	return records
