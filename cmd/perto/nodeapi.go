@@ -16,6 +16,7 @@ import (
 
 	"perto"
 	"perto/config"
+	"perto/console"
 	"perto/internal/api"
 	"perto/node"
 )
@@ -65,7 +66,12 @@ func (a *apiAccess) guard(h http.Handler) http.Handler {
 // the control socket, when there is one.
 func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), err error) {
 	var servers []*http.Server
+	pages, err := n.Console()
+	if err != nil {
+		return nil, err
+	}
 	stop = func() {
+		pages.Close()
 		for _, s := range servers {
 			s.Close()
 		}
@@ -85,7 +91,7 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 			// The node serves all the same, for example on a file system that is full.
 			w.log.Warn("the node has no control socket", "path", path, "err", err, "effect", "drain and purge cannot reach it")
 		} else {
-			serve(l, api.Guard(apiOf(n, api.AdminHandler(n)))) // the file's mode is the access control
+			serve(l, api.Guard(withPages(apiOf(n, api.AdminHandler(n)), pages))) // the file's mode is the access control
 			hint = "on the node's machine use -c FILE, or --api " + api.UnixPrefix + path
 		}
 	}
@@ -95,9 +101,42 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 			stop()
 			return nil, &perto.Error{Op: "serve API on", Path: cfg.Local.API, Kind: perto.KindUnavailable, Err: err}
 		}
-		serve(l, w.access.guard(apiOf(n, api.RefuseAdmin(hint))))
+		bare := apiOf(n, api.RefuseAdmin(hint))
+		serve(l, w.access.guard(w.access.whenToken(withPages(bare, pages), withoutPages(bare, node.ControlSocket(&cfg.Local)))))
 	}
 	return stop, nil
+}
+
+// whenToken passes requests to protected while the API needs a token, and else to open.
+func (a *apiAccess) whenToken(protected, open http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if *a.token.Load() == "" {
+			open.ServeHTTP(w, r)
+			return
+		}
+		protected.ServeHTTP(w, r)
+	})
+}
+
+// withPages adds the web console to an API.
+func withPages(bare http.Handler, pages *console.Console) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", bare)
+	pages.Register(mux)
+	return mux
+}
+
+// withoutPages says at / how to see the web console: it is only for those who have the
+// token, or access to the control socket.
+func withoutPages(bare http.Handler, socket string) http.Handler {
+	text := "This is the API of a perto node. Its page needs api_token in the node block."
+	if socket != "" {
+		text += "\nOr forward the control socket to your machine, and open http://127.0.0.1:8080 there:\n  ssh -L 8080:" + socket + " HOST"
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", bare)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, http.StatusForbidden) })
+	return mux
 }
 
 // apiOf composes the API of a node: all paths are here. admin handles those that change

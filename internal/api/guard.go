@@ -43,12 +43,22 @@ func GuardNames(next http.Handler, allowed func(host string) bool) http.Handler 
 const LivePath = "/healthz"
 
 // RequireToken rejects requests without "Authorization: Bearer TOKEN", except for
-// [LivePath]. When token returns "", it rejects none.
+// [LivePath]. Browsers send the cookie of [LoginPath] instead. When token returns "", it
+// rejects none.
 func RequireToken(next http.Handler, token func() string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want := token()
 		got, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if want != "" && r.URL.Path != LivePath && !(bearer && sameToken(got, want)) {
+		switch {
+		case want == "" || r.URL.Path == LivePath || bearer && sameToken(got, want):
+		case r.URL.Path == LoginPath:
+			login(w, r, want)
+			return
+		case !bearer && hasSession(r, want):
+		case !bearer && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
+			http.Redirect(w, r, LoginPath, http.StatusSeeOther)
+			return
+		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="perto"`)
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusUnauthorized)
