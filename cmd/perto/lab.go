@@ -46,12 +46,17 @@ type labUpCmd struct {
 	OriginPlace string `help:"City of the origin (default: Ashburn)." placeholder:"CITY"`
 	DoorPlace   string `help:"City of the clients behind the doors to the authoritative servers (default: São Paulo)." placeholder:"CITY"`
 	Seed        uint64 `help:"Seed of the paths' delays." default:"1"`
-	DNSPort     port   `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
-	Resolvers   port   `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
-	SOCKS       port   `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
-	Web         port   `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
+	DNSPort     int    `name:"dns-port" help:"First port of the doors to the authoritative servers." default:"5300"`
+	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
+	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
+	Web         int    `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
 	Cache       string `help:"Cache of each edge, for example 64MiB (default: 256MiB)." placeholder:"SIZE"`
 	Verbose     bool   `short:"v" help:"Write the nodes' log to stderr."`
+}
+
+// Validate checks the ports before anything starts.
+func (c *labUpCmd) Validate() error {
+	return checkFirstPorts(map[string]int{"--dns-port": c.DNSPort, "--resolver-port": c.Resolvers, "--socks-port": c.SOCKS, "--web-port": c.Web})
 }
 
 // Run starts the lab and keeps it running until it is interrupted.
@@ -66,7 +71,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: int(c.DNSPort), Resolvers: int(c.Resolvers), SOCKS: int(c.SOCKS), Web: int(c.Web)},
+	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
 		Logger: logger(e, c.Verbose), Progress: p.begin}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {

@@ -60,7 +60,7 @@ func TestLabAnswers(t *testing.T) {
 			{"lab browse --from hanoi", 1, "did you mean hanoi-public or hanoi-ecs?"},
 			{"lab trace --from xyzzy www.shop.example", 1, "\n  Oceania: sydney, auckland"},
 			{"dig www.shop.example --from tokio", 1, "did you mean tokyo?"},
-			{"dig www.shop.example", 1, "missing flags: --from=CITY (perto dig --help"},
+			{"dig www.shop.example", 1, "missing flags: --from=CITY (" + program() + " dig --help"},
 			{"dig www.shop.example NOTYPE --from tokyo", 1, "needs a domain name and a record type"},
 		} {
 			code, out, diagnostics := a.ask(strings.Fields(tt.args)...)

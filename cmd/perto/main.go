@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -121,11 +122,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // failUsage prints an error of the command line with the help that explains it, and
 // returns the exit code.
 func failUsage(stderr io.Writer, err error) int {
-	code, hint := exitUsage, "perto --help lists the commands"
+	code, hint := exitUsage, program()+" --help lists the commands"
 	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context != nil && e.Context.Selected() != nil {
-		command := e.Context.Selected().FullPath()
-		hint = command + " --help shows its usage"
-		if command == "perto dig" {
+		command := strings.TrimPrefix(e.Context.Selected().FullPath(), "perto ")
+		hint = program() + " " + command + " --help shows its usage"
+		if command == "dig" {
 			code = digUsage
 		}
 	}

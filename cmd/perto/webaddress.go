@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,19 +35,16 @@ func withScheme(text string) string {
 	return "http://" + text
 }
 
-// port is the first port of a row of doors.
-type port int
-
 // maxFirstPort leaves room for the doors that follow the first one.
 const maxFirstPort = 65000
 
-// UnmarshalText reads a port of the command line.
-func (p *port) UnmarshalText(text []byte) error {
-	n, err := strconv.Atoi(string(text))
-	if err != nil || n < 1 || n > maxFirstPort {
-		return fmt.Errorf("%q is no first port; it takes a number from 1 to %d", text, maxFirstPort)
+// checkFirstPorts checks flags with the first port of a row of doors.
+func checkFirstPorts(flags map[string]int) error {
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		if n := flags[name]; n < 1 || n > maxFirstPort {
+			return fmt.Errorf("%s is %d; it takes a port from 1 to %d", name, n, maxFirstPort)
+		}
 	}
-	*p = port(n)
 	return nil
 }
 
