@@ -66,13 +66,15 @@ func (c *labUpCmd) Run(e *env) error {
 	}
 	p := startProgress(e, c.Verbose)
 	defer p.end()
+	logging := *e
+	logging.err = p
 	p.begin("the map of the world")
 	place, err := places()
 	if err != nil {
 		return err
 	}
 	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
-		Logger: logger(e, c.Verbose), Progress: p.begin}
+		Logger: logger(&logging, c.Verbose), Progress: p.begin}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {
 			return &perto.Error{Op: "read --cache", Path: c.Cache, Kind: perto.KindInvalid, Err: err, Hint: "for example --cache 64MiB"}

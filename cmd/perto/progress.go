@@ -13,20 +13,22 @@ import (
 // changes, elsewhere each step is a line. It shows the elapsed time every second.
 type progress struct {
 	out      io.Writer
+	log      io.Writer // of lines that Write gets
 	terminal bool
 	start    time.Time
 	done     chan struct{}
 	running  sync.WaitGroup
 	ending   sync.Once
 
-	mu   sync.Mutex
-	step string
+	mu    sync.Mutex
+	step  string
+	ended bool
 }
 
 // startProgress shows progress until end is called. With plain set, it writes lines on a
 // terminal too, because other lines are between them.
 func startProgress(e *env, plain bool) *progress {
-	p := &progress{out: e.err, start: time.Now(), done: make(chan struct{})}
+	p := &progress{out: e.err, log: e.err, start: time.Now(), done: make(chan struct{})}
 	if isTerminal(e.rawErr) && !plain {
 		p.out, p.terminal = e.rawErr, true // it writes control sequences
 	}
@@ -63,6 +65,22 @@ func (p *progress) begin(step string) {
 	}
 }
 
+// Write writes lines of a log above the changing line.
+func (p *progress) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.terminal || p.ended {
+		return p.log.Write(b)
+	}
+	fmt.Fprint(p.out, clearLine)
+	n, err := p.log.Write(b)
+	p.show()
+	return n, err
+}
+
+// clearLine moves a terminal's cursor to the start of the line and clears the line.
+const clearLine = "\r\x1b[K"
+
 // show writes the current step. The caller holds the mutex.
 func (p *progress) show() {
 	if p.step == "" {
@@ -70,7 +88,7 @@ func (p *progress) show() {
 	}
 	seconds := time.Since(p.start).Seconds()
 	if p.terminal {
-		fmt.Fprintf(p.out, "\r\x1b[Kstarting, %.0f s: %s", seconds, p.step) // return to the line's start and clear it
+		fmt.Fprintf(p.out, "%sstarting, %.0f s: %s", clearLine, seconds, p.step)
 		return
 	}
 	fmt.Fprintf(p.out, "starting, %.1f s: %s\n", seconds, p.step)
@@ -81,8 +99,11 @@ func (p *progress) end() {
 	p.ending.Do(func() {
 		close(p.done)
 		p.running.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ended = true
 		if p.terminal {
-			fmt.Fprint(p.out, "\r\x1b[K")
+			fmt.Fprint(p.out, clearLine)
 		}
 	})
 }
