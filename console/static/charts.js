@@ -7,7 +7,7 @@ const CHARTS = [
 	{name: "DNS queries", unit: "/ s", of: s => s.queries_per_s},
 	{name: "HTTP requests", unit: "/ s", of: s => s.requests_per_s},
 	{name: "Answered from caches", unit: "%", of: s => s.hit_ratio < 0 ? null : 100 * s.hit_ratio, most: 100},
-	{name: "First byte, median of the cities", unit: "ms", of: s => s.first_byte_ms > 0 ? s.first_byte_ms : null},
+	{name: "First byte, median of the cities", cities: true, unit: "ms", of: s => s.first_byte_ms > 0 ? s.first_byte_ms : null},
 ];
 
 const round = x => x === null || x === undefined ? "–" : x < 10 && x !== Math.round(x) ? x.toFixed(1) : String(Math.round(x));
@@ -31,8 +31,9 @@ function line(values, most, count) {
 
 // chart draws all charts into a box, from the last samples.
 export function chart(box, samples) {
+	const shown = CHARTS.filter(c => !c.cities || box.dataset.cities === "true");
 	if (box.childElementCount === 0) {
-		for (const c of CHARTS) {
+		for (const c of shown) {
 			const figure = document.createElement("figure");
 			figure.className = "chart";
 			figure.innerHTML = `<h3>${c.name} <output></output></h3><svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="${c.name}, the last ${SHOWN} s"><path class="axis" d="M0 38H100"/><path class="line"/></svg><small></small>`;
@@ -40,7 +41,7 @@ export function chart(box, samples) {
 		}
 	}
 	const last = samples.slice(-SHOWN);
-	CHARTS.forEach((c, i) => {
+	shown.forEach((c, i) => {
 		const values = last.map(c.of);
 		const highest = Math.max(...values.filter(v => v !== null), 0);
 		const most = c.most ?? Math.max(highest, 1);
