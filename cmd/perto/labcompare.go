@@ -20,6 +20,13 @@ type labCompareCmd struct {
 	Sort string `enum:"vantage,edge,km,nearest,lost,dns,connect,first-byte,total,cache" default:"total" help:"Column to sort by: ${enum}." placeholder:"COLUMN"`
 }
 
+// Help explains the columns.
+func (c *labCompareCmd) Help() string {
+	return `KM is the distance to the edge that served. NEAREST is the PoP with the shortest round
+trip, which may be farther away in km. LOST is the additional time of each round trip to the
+PoP that served. CACHE is "hit", or the reason why the edge forwarded the request.`
+}
+
 // Run fetches from every vantage at once.
 func (c *labCompareCmd) Run(e *env) error {
 	var list []lab.Fetched
@@ -141,7 +148,7 @@ func compareSummary(list []lab.Fetched) string {
 			nearest++
 		}
 	}
-	return fmt.Sprintf("first byte: median %s, p90 %s; total: median %s, p90 %s\n%d of %d hits; %d of %d from the PoP with the shortest round trip (LOST: the additional time of each round trip elsewhere)",
+	return fmt.Sprintf("first byte: median %s, p90 %s; total: median %s, p90 %s\n%d of %d hits; %d of %d from the nearest PoP",
 		ms(quantile(first, 50)), ms(quantile(first, 90)), ms(quantile(total, 50)), ms(quantile(total, 90)), hits, len(total), nearest, len(total))
 }
 

@@ -33,6 +33,9 @@ func (c *labFetchCmd) Run(e *env) error {
 		fmt.Fprintf(t, "  DNS\t%s\n  connect\t%s\n  first byte\t%s\n  total\t%s\n", ms(f.DNS), ms(f.Connect), ms(f.FirstByte), ms(f.Total))
 		t.Flush()
 		fmt.Fprintf(w, "  %s\n", printable.Text(f.Header.Get("Cache-Status")))
+		if f.Proximity != nil {
+			fmt.Fprintln(w, proximityText(f.Vantage, f.Proximity))
+		}
 		if !c.Headers {
 			return
 		}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"strings"
 	"unicode/utf8"
 
 	"perto"
@@ -62,11 +61,19 @@ func printTrace(w io.Writer, tr *lab.Trace) {
 
 // proximityText compares the PoP that served with the nearest one.
 func proximityText(vantage string, p *access.Proximity) string {
-	if p.PoP == p.Nearest {
-		return fmt.Sprintf("%s is the nearest PoP to %s: %.0f km, %s for a round trip.", p.PoP, vantage, p.DistanceKm, ms(p.RTT))
+	way := func(km float64, rtt perto.Millis) string {
+		if rtt == 0 { // not known, for example between containers
+			return fmt.Sprintf("%.0f km", km)
+		}
+		return fmt.Sprintf("%.0f km, %s for a round trip", km, ms(rtt))
 	}
-	return strings.Join([]string{
-		fmt.Sprintf("The nearest PoP to %s is %s in %s: %.0f km, %s for a round trip.", vantage, p.Nearest, p.NearestPlace, p.NearestDistanceKm, ms(p.NearestRTT)),
-		fmt.Sprintf("%s served it instead: %.0f km, %s. Each round trip loses %s.", p.PoP, p.DistanceKm, ms(p.RTT), ms(p.Lost)),
-	}, "\n")
+	if p.PoP == p.Nearest {
+		return fmt.Sprintf("%s is the nearest PoP to %s: %s.", p.PoP, vantage, way(p.DistanceKm, p.RTT))
+	}
+	text := fmt.Sprintf("The nearest PoP to %s is %s in %s: %s.\n%s served it instead: %s.", vantage, p.Nearest, p.NearestPlace, way(p.NearestDistanceKm, p.NearestRTT),
+		p.PoP, way(p.DistanceKm, p.RTT))
+	if p.Lost > 0 {
+		text += fmt.Sprintf(" Each round trip loses %s.", ms(p.Lost))
+	}
+	return text
 }
