@@ -18,8 +18,10 @@ import (
 //
 // Case, accents and punctuation do not matter. A name may be the first words of a
 // longer one, if no city has exactly that name ("New York", "Frankfurt, HE, DE"). An
-// unknown name is an error of KindNotFound with similar names. An ambiguous name is an
-// error of KindInvalid. It lists the candidates in a form that FindCity accepts.
+// unknown name is an error of KindNotFound with similar names. An ambiguous name means
+// the largest city when it has ten times the inhabitants of the second one ("London").
+// Otherwise it is an error of KindInvalid. It lists the candidates in a form that FindCity
+// accepts.
 func (c *Cities) FindCity(query string) (perto.Place, error) {
 	fail := func(kind perto.Kind, hint, format string, args ...any) (perto.Place, error) {
 		return perto.Place{}, &perto.Error{Op: "find city", Path: strconv.Quote(query), Kind: kind, Err: fmt.Errorf(format, args...), Hint: hint}
@@ -51,15 +53,19 @@ func (c *Cities) FindCity(query string) (perto.Place, error) {
 	case len(parts) > 1 && c.countries[q.country] == 0:
 		return fail(perto.KindNotFound, forms+"; CC is a country code of two letters (ISO 3166-1)", "no country %q", q.country)
 	}
-	switch found := c.find(q); len(found) {
-	case 0:
+	switch found := c.find(q); {
+	case len(found) == 0:
 		return fail(perto.KindNotFound, c.didYouMean(q), "no city of %d inhabitants or more has this name", MinPopulation)
-	case 1:
+	case len(found) == 1 || c.list[found[0]].Population >= farLarger*c.list[found[1]].Population:
 		return c.list[found[0]].Place, nil
 	default:
 		return fail(perto.KindInvalid, "write one of: "+c.candidates(found), "%d cities have this name", len(found))
 	}
 }
+
+// farLarger is the factor by which a city must be larger than others of its name to be
+// meant without a region or country.
+const farLarger = 10
 
 func parsePoint(parts []string) (lat, lon float64, ok bool) {
 	if len(parts) != 2 {

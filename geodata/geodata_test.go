@@ -401,6 +401,9 @@ func TestFindCity(t *testing.T) {
 		{"Sydney, NSW, AU", "Sydney, NSW, AU"},
 		{"Mumbai, IN", "Mumbai, MH, IN"},
 		{"Frankfurt am Main", "Frankfurt am Main, HE, DE"},
+		{"Frankfurt", "Frankfurt am Main, HE, DE"}, // 11 times as large as Frankfurt (Oder)
+		{"London", "London, ENG, GB"},
+		{"London, CA", "London, ON, CA"},
 		{"Tokyo", "Tokyo, JP"},
 		{"Johannesburg", "Johannesburg, GT, ZA"},
 		{"Toronto, ON, CA", "Toronto, ON, CA"},

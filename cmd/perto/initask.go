@@ -131,7 +131,10 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 		return ""
 	}
 	where := d.ask("  City", "", func(s string) error {
-		_, err := place(s)
+		p, err := place(s)
+		if err == nil && p.String() != s {
+			fmt.Fprintf(d.out, "  That is %s.\n", p)
+		}
 		return err
 	})
 	addresses := d.ask("  Public addresses, separated by commas", "", func(s string) error {
