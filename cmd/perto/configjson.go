@@ -23,19 +23,19 @@ func jsonValue(v reflect.Value) any {
 	case perto.Place, json.Marshaler, encoding.TextMarshaler:
 		return x
 	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
+	switch kind := v.Kind(); {
+	case kind == reflect.Pointer || kind == reflect.Interface:
 		if v.IsNil() {
 			return nil
 		}
 		return jsonValue(v.Elem())
-	case reflect.Slice:
+	case kind == reflect.Slice:
 		list := []any{}
 		for i := range v.Len() {
 			list = append(list, jsonValue(v.Index(i)))
 		}
 		return list
-	case reflect.Struct:
+	case kind == reflect.Struct:
 		out := make(map[string]any)
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
