@@ -30,6 +30,7 @@ type parent struct {
 	maps    bool // the node needs the world map
 	served  bool // a worker has served since the start
 	leaving sync.WaitGroup
+	manager serviceManager
 }
 
 func newParent(c *runCmd, e *env) *parent { return &parent{cmd: c, env: e, log: c.logger(e)} }
@@ -70,6 +71,7 @@ func (p *parent) supervise() error {
 	if err := p.open(list); err != nil {
 		return err
 	}
+	p.manager = findServiceManager()
 	defer p.leaving.Wait()
 	defer p.sockets.Close()
 	hup := make(chan os.Signal, 1)
@@ -123,6 +125,9 @@ func (p *parent) start() (*child, error) {
 	if p.maps {
 		args = append(args, "--map")
 	}
+	if p.manager.watchdog > 0 {
+		args = append(args, "--alive", (p.manager.watchdog / 3).String())
+	}
 	if p.cmd.Verbose {
 		args = append(args, "--verbose")
 	}
@@ -173,17 +178,27 @@ func (p *parent) watch(w *child, hup <-chan os.Signal) (again bool, err error) {
 			case !ok:
 				return p.buried(w)
 			case r.Event == eventReady:
-				p.served, w.ready = true, true
+				p.serves(w)
+			case r.Event == eventAlive:
+				p.manager.tell("WATCHDOG=1")
 			case r.Event == eventRefused:
 				w.refusal = refusal(r)
 			}
 		case <-hup:
+			p.manager.reloading()
 			w = p.reload(w)
+			p.manager.tell("READY=1") // with the new configuration or the old one
 		case <-p.env.ctx.Done():
 			p.end(w)
 			return false, nil
 		}
 	}
+}
+
+// serves records that a worker serves.
+func (p *parent) serves(w *child) {
+	p.served, w.ready = true, true
+	p.manager.tell("READY=1")
 }
 
 // end ends a worker after the first signal. A second signal cuts its wait for cached
@@ -192,22 +207,27 @@ func (p *parent) end(w *child) {
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(again)
+	p.manager.tell("STOPPING=1")
 	p.sockets.Close() // the worker has its own copies
 	if w.ready {
 		io.WriteString(w.commands, commandLeave+"\n") // a worker that has ended ignores it
 	} else {
 		w.process.Kill() // it serves no client yet
 	}
-	for hurry := w.commands.Close; ; hurry = w.process.Kill {
+	hurry := w.commands.Close
+	for {
 		select {
-		case _, ok := <-w.replies:
+		case r, ok := <-w.replies:
 			if !ok {
 				w.bury()
 				return
 			}
+			if r.Event == eventAlive {
+				p.manager.tell("WATCHDOG=1")
+			}
 		case <-again:
 			hurry()
-			continue
+			hurry = w.process.Kill
 		}
 	}
 }
@@ -267,7 +287,10 @@ func (p *parent) reload(w *child) *child {
 			p.log.Error("not reloaded: the worker ended")
 			return w
 		case r.Event == eventReady: // it was still starting
-			p.served, w.ready = true, true
+			p.serves(w)
+			continue
+		case r.Event == eventAlive:
+			p.manager.tell("WATCHDOG=1")
 			continue
 		case r.Event == eventReloaded:
 			p.log.Info("the configuration is reloaded", "file", p.cmd.Config, "took", time.Since(began).Round(time.Millisecond))

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"perto/config"
 	"perto/geodata"
@@ -13,12 +14,14 @@ import (
 )
 
 type runCmd struct {
-	Config    string `short:"c" required:"" help:"The configuration. Its relative paths start at its folder." placeholder:"FILE"`
+	Config    string `short:"c" required:"" help:"The configuration. Its relative paths start at its folder." env:"PERTO_CONFIG" placeholder:"FILE"`
 	Node      string `help:"Name of this machine in the file (default: the only one, or the host name)." env:"PERTO_NODE" placeholder:"NAME"`
 	Verbose   bool   `short:"v" help:"Log debug messages too."`
 	LogFormat string `enum:"text,json" default:"text" help:"Write the log as text or as JSON (${enum})." placeholder:"FORMAT"`
 	Worker    bool   `hidden:"" help:"Run as the worker process."`
 	Map       bool   `hidden:"" help:"The node needs the world map: decode it at once."`
+
+	Alive time.Duration `hidden:"" help:"Report to the parent at this interval that the node serves."`
 }
 
 // Run runs a node. This process is a small parent that keeps a worker child running. SIGHUP

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
+	"time"
 
 	"perto/internal/netx"
 	"perto/node"
@@ -39,6 +40,7 @@ const (
 	eventReloaded = "reloaded" // the new configuration took effect
 	eventRefused  = "refused"  // the configuration is wrong; the worker continues with the old one
 	eventRestart  = "restart"  // the change needs a new worker
+	eventAlive    = "alive"    // it still serves
 )
 
 // repliesEnv is the variable with the descriptor on which a worker writes replies.
@@ -138,7 +140,19 @@ func (w *worker) serve(e *env, c *runCmd) error {
 	w.log.Info("the node is up", "node", cfg.Local.Name)
 	w.replies.send(eventReady, nil)
 	go debug.FreeOSMemory() // return the memory of loading
+	if c.Alive > 0 {
+		go w.reportAlive(c.Alive)
+	}
 	return w.obey(e)
+}
+
+// reportAlive reports to the parent for as long as the process runs. The status takes the
+// locks of all parts, so a node that hangs does not report.
+func (w *worker) reportAlive(every time.Duration) {
+	for range time.Tick(every) {
+		w.node.Status()
+		w.replies.send(eventAlive, nil)
+	}
 }
 
 // obey runs commands until the node has to end, and ends it.
