@@ -8,19 +8,19 @@ import (
 	"perto"
 	"perto/config"
 	"perto/lab/access"
-	"perto/lab/page"
+	"perto/lab/vantage"
 )
 
 // farWorld is a world of processes: its fetches have the address of an edge only.
 type farWorld struct {
-	page.World
+	vantage.World
 	from perto.Place
 	edge netip.Addr
 }
 
 func (w farWorld) Vantages() []VantageInfo { return []VantageInfo{{Name: "here", Where: w.from}} }
 
-func (w farWorld) Fetch(_ context.Context, _, url string) (*access.Fetched, error) {
+func (w farWorld) Fetch(_ context.Context, _, url string, _ bool) (*access.Fetched, error) {
 	return &access.Fetched{URL: url, Address: w.edge}, nil
 }
 
@@ -43,7 +43,7 @@ func TestWithProximityComparesDistances(t *testing.T) {
 		{"no edge", "all.example", "192.0.2.9", "", ""},
 	} {
 		w := WithProximity(farWorld{from: at(0), edge: netip.MustParseAddr(tt.edge)}, world)
-		f, err := w.Fetch(t.Context(), "here", "http://"+tt.host+"/")
+		f, err := w.Fetch(t.Context(), "here", "http://"+tt.host+"/", false)
 		if err != nil {
 			t.Fatal(err)
 		}
