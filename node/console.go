@@ -114,6 +114,9 @@ func Serve(v *console.Vantage, x *mapping.Explanation, st *console.State) {
 		return
 	}
 	v.Why = x.Why
+	if x.Source == "resolver" {
+		v.Why = "Seen from its resolver: " + x.Why
+	}
 	if x.Answer == nil {
 		return
 	}

@@ -39,7 +39,8 @@ export async function play(list) {
 		}
 		li.classList.remove("now");
 		if (mine !== playing || !list.isConnected) return;
-		if (layer.childElementCount > 2 && !still) layer.querySelector("path:first-of-type")?.setAttribute("opacity", ".5");
+		// Only the client's own steps keep their labels, so that these stay legible.
+		if (!li.classList.contains("depth-0")) layer.querySelector("text:last-of-type")?.remove();
 	}
 	list.dataset.played = "yes";
 }
