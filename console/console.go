@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"perto"
 	"perto/geodata"
@@ -22,8 +23,10 @@ var files embed.FS
 
 // Config has the functions of a world. They may be called concurrently.
 type Config struct {
-	// State returns the current state.
+	// State returns the current state, which does not change afterwards.
 	State func(ctx context.Context) *State
+	// Fresh is how long all viewers see the same state; 0 means 100 ms.
+	Fresh time.Duration
 	// Totals returns the counters of each node that replies, by its name.
 	Totals func(ctx context.Context) map[string]Counters
 	// Visit fetches a URL from a vantage. With remember, the client uses the addresses of
@@ -67,6 +70,10 @@ type Console struct {
 	pages  *template.Template
 	series series
 
+	asking sync.Mutex // held while the world is asked for its state
+	last   *State
+	lastAt time.Time
+
 	done    chan struct{}
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -76,6 +83,9 @@ type Console struct {
 func New(cfg Config) (*Console, error) {
 	if cfg.Visits == nil {
 		cfg.Visits = new(Visits)
+	}
+	if cfg.Fresh == 0 {
+		cfg.Fresh = 100 * time.Millisecond
 	}
 	pages, err := template.New("").Funcs(pageFuncs()).ParseFS(files, "templates/*.html")
 	if err != nil {
@@ -140,11 +150,16 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	http.ServeFileFS(w, r, files, "static/"+name)
 }
 
-// state returns the current state.
+// state returns the current state. Callers share it and must not change it.
 func (c *Console) state(ctx context.Context) *State {
-	s := c.cfg.State(ctx)
-	s.derive()
-	return s
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if c.last == nil || time.Since(c.lastAt) >= c.cfg.Fresh {
+		s := c.cfg.State(context.WithoutCancel(ctx)) // other viewers wait for it too
+		s.derive()
+		c.last, c.lastAt = s, time.Now()
+	}
+	return c.last
 }
 
 // view is the data of all pages.

@@ -154,13 +154,6 @@ func (c Counters) since(before Counters) Counters {
 	return Counters{sub(c.Queries, before.Queries), sub(c.Requests, before.Requests), sub(c.Hits, before.Hits), sub(c.Failed, before.Failed), sub(c.Sent, before.Sent)}
 }
 
-// Clone returns a copy that may be changed.
-func (s *State) Clone() *State {
-	out := *s
-	out.PoPs, out.Edges, out.Vantages = slices.Clone(s.PoPs), slices.Clone(s.Edges), slices.Clone(s.Vantages)
-	return &out
-}
-
 // derive sets the fields that follow from others, so that pages and scripts agree.
 func (s *State) derive() {
 	for i := range s.Edges {

@@ -10,7 +10,6 @@ import (
 
 	"perto"
 	"perto/config"
-	"perto/console"
 	"perto/internal/api"
 	"perto/lab/access"
 	"perto/node"
@@ -28,9 +27,6 @@ type Remote struct {
 	mu    sync.Mutex
 	known []Info // of the APIs that have replied, in the order of Clients
 	at    map[string]string
-
-	stateMu sync.Mutex // held while the state is asked for
-	last    *console.State
 }
 
 // Vantages returns the vantages with APIs that have replied until now.

@@ -17,7 +17,7 @@ import (
 // kill another container. The caller closes it.
 func (r *Remote) Pages() (*console.Console, error) {
 	visits := new(console.Visits)
-	return console.New(console.Config{State: r.state, Totals: r.totals, Visits: visits,
+	return console.New(console.Config{State: r.state, Fresh: stateFor, Totals: r.totals, Visits: visits,
 		Visit: func(ctx context.Context, from, target string, remember bool) (*console.Visit, error) {
 			f, err := r.Fetch(ctx, from, target, remember)
 			if err != nil {
@@ -54,21 +54,11 @@ func (r *Remote) totals(ctx context.Context) map[string]console.Counters {
 	return out
 }
 
-// state returns how the name server serves each vantage, and the counters of the edges.
-// It is asked at most once in stateFor, because every viewer asks for it.
-func (r *Remote) state(ctx context.Context) *console.State {
-	r.stateMu.Lock()
-	defer r.stateMu.Unlock()
-	if r.last == nil || time.Since(r.last.At) > stateFor {
-		r.last = r.ask(ctx)
-	}
-	return r.last.Clone()
-}
-
-// stateFor is the time for which a state is used again.
+// stateFor is the time for which viewers see the same state. Asking takes some requests.
 const stateFor = 500 * time.Millisecond
 
-func (r *Remote) ask(ctx context.Context) *console.State {
+// state returns how the name server serves each vantage, and the counters of the edges.
+func (r *Remote) state(ctx context.Context) *console.State {
 	ns, edges := r.statuses(ctx)
 	st := node.ConsoleState(ns, r.World, "The world in containers")
 	for _, s := range edges {
