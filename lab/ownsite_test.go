@@ -151,9 +151,8 @@ func TestOwnSiteGetsEveryPath(t *testing.T) {
 		edit func(*Config)
 		host string
 	}{
-		"demo world":        {func(*Config) {}, own},
-		"file":              {func(c *Config) { c.World = &file }, own},
-		"with another host": {func(c *Config) { c.OriginHost = "app.test:81" }, "app.test:81"},
+		"demo world":              {func(*Config) {}, own},
+		"file, with another host": {func(c *Config) { c.World, c.OriginHost = &file, "app.test:81" }, "app.test:81"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

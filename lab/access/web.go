@@ -123,7 +123,7 @@ func (d *Web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.failed(w, r, err)
 		return
 	}
-	http.NewResponseController(w).EnableFullDuplex() // a reply may begin before the request's end
+	_ = http.NewResponseController(w).EnableFullDuplex() // a reply may begin before the request's end
 	ctx := context.WithValue(r.Context(), visitKey{}, v)
 	d.proxy.ServeHTTP(&webWriter{w, v}, r.WithContext(httptrace.WithClientTrace(ctx, v.trace())))
 }
