@@ -146,7 +146,7 @@ func (a *Answers) whyFirst(e *Explanation) string {
 		case c.Serving == 0:
 			return "no replica of any PoP serves: the last resort (all_down) answers"
 		case a.splits(e, c.Band):
-			return fmt.Sprintf("%s is one of the nearest band, which divides its clients by weight", c.PoP)
+			return fmt.Sprintf("%s is in a band of equally near PoPs, which divides its clients by weight", c.PoP)
 		case i == 0:
 			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Duration().Milliseconds())
 		case c.Band == e.Candidates[0].Band:
