@@ -44,7 +44,7 @@ func (n *Node) Leave(ctx context.Context) {
 // waiting helps none of them: without heartbeats the name servers do not learn of the
 // end in advance, and the only edge of a service stays in the answers.
 func (n *Node) leaveWait(cfg *Config) time.Duration {
-	if n.edge == nil || n.sender == nil || len(senderTargets(cfg)) == 0 || cfg.Local.Limits.DrainWait == 0 {
+	if n.edge == nil || n.sender == nil || cfg.Local.Limits.DrainWait == 0 || len(senderTargets(cfg)) == 0 {
 		return 0
 	}
 	pop, _ := edgeOf(&cfg.World, cfg.Local.Name)
@@ -55,7 +55,18 @@ func (n *Node) leaveWait(cfg *Config) time.Duration {
 			wait = max(wait, s.Map.TTL+leaveGrace)
 		}
 	}
-	return wait
+	if wait == 0 {
+		return 0
+	}
+	return max(wait, time.Until(time.Unix(0, n.oldAnswers.Load())).Round(time.Millisecond))
+}
+
+// rememberAnswers records how long clients may hold answers of a configuration that was
+// replaced now. Its TTL may be longer than that of the next one.
+func (n *Node) rememberAnswers(old *Config) {
+	if wait := n.leaveWait(old); wait > 0 {
+		n.oldAnswers.Store(max(n.oldAnswers.Load(), time.Now().Add(wait).UnixNano()))
+	}
 }
 
 // hasOtherEdge reports whether a service has an edge beside one.

@@ -319,3 +319,28 @@ func TestLeaveEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// TestLeaveWaitsForAnswersOfAnEarlierConfiguration: the TTL was 50 s until a moment ago.
+func TestLeaveWaitsForAnswersOfAnEarlierConfiguration(t *testing.T) {
+	world()
+	synctest.Test(t, func(t *testing.T) {
+		long := func(s string) string {
+			return strings.Replace(s, "origin \"http", "map { ttl = \"50s\" }\norigin \"http", 1)
+		}
+		c := newLeaveCDN(t, long)
+		c.start("gru-1")
+		n := c.nodes["gru-1"]
+		defer n.Close()
+		next := *n.cfg()
+		next.World = leaveConfig(t, leaveWorld).World
+		if err := n.Reload(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		before := time.Now()
+		n.Leave(t.Context())
+		if took := time.Since(before); took != 43*time.Second {
+			t.Errorf("waited %v, want the rest of 53 s", took)
+		}
+	})
+}

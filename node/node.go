@@ -63,13 +63,16 @@ type Node struct {
 
 	functions *functionHost // roles edge and origin
 
-	leaving  atomic.Pointer[time.Time] // see Leave; nil while the Node stays
-	beating  context.CancelFunc
-	cancel   context.CancelFunc
-	sending  sync.WaitGroup
-	running  sync.WaitGroup
-	ended    sync.Once
-	endError error
+	leaving atomic.Pointer[time.Time] // see Leave; nil while the Node stays
+	// oldAnswers is when the answers of earlier configurations have expired, in nanoseconds
+	// since 1970.
+	oldAnswers atomic.Int64
+	beating    context.CancelFunc
+	cancel     context.CancelFunc
+	sending    sync.WaitGroup
+	running    sync.WaitGroup
+	ended      sync.Once
+	endError   error
 }
 
 // New checks a configuration and builds the components of the Local's roles. It opens no

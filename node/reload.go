@@ -107,6 +107,7 @@ func (n *Node) reload(ctx context.Context, cfg *Config) error {
 		}
 	}
 	n.use(cfg)
+	n.rememberAnswers(old)
 	if n.dns != nil {
 		n.dns.SetLimits(dnsLimits(&cfg.Local.Limits))
 	}
