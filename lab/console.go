@@ -228,11 +228,9 @@ func (v *visitors) stop() {
 // shown returns the trace as the console shows it.
 func (t *Trace) shown() *console.Trace {
 	out := &console.Trace{URL: t.URL, Total: t.Total.Float()}
-	for _, s := range t.Steps {
-		x := console.Step{Number: s.Number, From: s.From, To: s.To, What: s.What, Result: s.Result, Took: s.Took.Float(), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
-		for parent := s.Parent; parent > 0; parent = t.Steps[parent-1].Parent {
-			x.Depth++
-		}
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		x := console.Step{Number: s.Number, Depth: t.Depth(s), From: s.From, To: s.To, What: s.What, Result: s.Result, Took: s.Took.Float(), FromPlace: s.FromPlace, ToPlace: s.ToPlace}
 		out.Steps = append(out.Steps, x)
 	}
 	if p := t.Proximity; p != nil && p.PoP != p.Nearest {

@@ -48,6 +48,14 @@ func (t *Trace) add(s Step) int {
 	return s.Number
 }
 
+// Depth returns the number of steps that enclose a step.
+func (t *Trace) Depth(s *Step) (depth int) {
+	for parent := s.Parent; parent > 0; parent = t.Steps[parent-1].Parent {
+		depth++
+	}
+	return depth
+}
+
 // Trace fetches a URL from a vantage and records every step. It empties the caches of
 // the resolver and of the client first.
 func (l *Lab) Trace(ctx context.Context, v *Vantage, target string) (*Trace, error) {

@@ -19,7 +19,8 @@ const metricsHead = `# Metrics
 GET /metrics at the API of a node, in the text format of OpenMetrics or Prometheus. ` + "`perto run`" + `
 adds the metrics of the process and of the Go runtime (process_*, go_*), whose names are
 those of the Prometheus client library. Names have base units: seconds, bytes, ratios.
-A test writes this table (` + "`go test ./node -run MetricsAreDocumented -update`" + `).
+[ops.md](ops.md) has the scrape, the board and the alerts. A test writes this table
+(` + "`go test ./node -run MetricsAreDocumented -update`" + `).
 
 | name | type | labels | meaning |
 |---|---|---|---|

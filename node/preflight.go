@@ -24,8 +24,8 @@ func Preflight(ctx context.Context, local *config.Local) (warnings []string, err
 		if _, err := replicas.LoadKeys(local.KeyFile); err != nil {
 			return nil, err
 		}
-		if info, err := os.Stat(local.KeyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
-			warnings = append(warnings, fmt.Sprintf("key file %s can be read by other users; chmod 600 %[1]s", local.KeyFile))
+		if info, err := os.Stat(local.KeyFile); err == nil && info.Mode().Perm()&0o027 != 0 {
+			warnings = append(warnings, fmt.Sprintf("key file %s can be read by other users, or changed by its group; chmod 640 %[1]s", local.KeyFile))
 		}
 	}
 	if local.TokenFile != "" {

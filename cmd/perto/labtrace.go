@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	"perto"
@@ -40,11 +41,9 @@ func printTrace(w io.Writer, tr *lab.Trace) {
 	type row struct{ indent, head, result, took string }
 	var rows []row
 	width := 0
-	for _, s := range tr.Steps {
-		indent := "  "
-		for parent := s.Parent; parent > 0; parent = tr.Steps[parent-1].Parent {
-			indent += "   "
-		}
+	for i := range tr.Steps {
+		s := &tr.Steps[i]
+		indent := "  " + strings.Repeat("   ", tr.Depth(s))
 		head := fmt.Sprintf("%s%d  %s -> %s: %s", indent, s.Number, s.From, printable.Text(s.To), printable.Text(s.What))
 		width = max(width, utf8.RuneCountInString(head))
 		rows = append(rows, row{indent, head, printable.Text(s.Result), ms(s.Took)})
