@@ -27,7 +27,7 @@ func findServiceManager() serviceManager {
 		}
 	}
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
-		os.Unsetenv(name)
+		_ = os.Unsetenv(name) // these names are valid
 	}
 	return m
 }

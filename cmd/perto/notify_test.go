@@ -14,12 +14,7 @@ import (
 // TestServiceManagerIsTold plays the part of systemd for a node: it receives the start, signs
 // of life, a reload and the end.
 func TestServiceManagerIsTold(t *testing.T) {
-	dir, err := os.MkdirTemp("", "perto") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	socket := filepath.Join(dir, "notify")
+	socket := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		t.Skipf("no datagrams of Unix sockets: %v", err)

@@ -212,7 +212,7 @@ func (p *parent) end(w *child) {
 	if w.ready {
 		io.WriteString(w.commands, commandLeave+"\n") // a worker that has ended ignores it
 	} else {
-		w.process.Kill() // it serves no client yet
+		_ = w.process.Kill() // it serves no client yet, and may have ended
 	}
 	hurry := w.commands.Close
 	for {
