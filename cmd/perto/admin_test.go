@@ -56,7 +56,7 @@ func TestPurgeOverControlSocket(t *testing.T) {
 		{[]string{"purge", "--all", "--api", fmt.Sprintf("127.0.0.1:%d", n.apiPort)}, "this address is read-only (on the node's machine use -c FILE, or --api unix:"},
 		{[]string{"purge", "http://other.example/", "-c", conf}, `the edge serves no host "other.example"`},
 		{[]string{"purge", "-c", conf}, "name exactly one of url, tag and all"},
-		{[]string{"purge", "shop.cdn.example/page", "-c", conf}, `no URL; it takes "http://host/path"`},
+		{[]string{"purge", "gopher://shop.cdn.example/page", "-c", conf}, `no URL; it takes "http://host/path"`},
 		{[]string{"drain", "two", "-c", conf}, "no such edge (perto status lists the edges)"},
 		{[]string{"drain", "-c", conf}, "name one edge or one provider"},
 		{[]string{"drain", "--provider", "acme", "-c", conf}, "no PoP has this provider"},
