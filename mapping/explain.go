@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"perto"
 	"perto/geodata"
@@ -39,7 +40,7 @@ type Candidate struct {
 	Place      string       `json:"place"`
 	Provider   string       `json:"provider,omitempty"`
 	DistanceKm float64      `json:"distance_km"`      // from the client's cell
-	RTT        perto.Millis `json:"rtt_ms"`           // estimated from that distance
+	RTT        perto.Millis `json:"rtt_ms"`           // to that cell, from the map's source
 	Weight     uint16       `json:"weight,omitempty"` // declared share of the clients of its band
 	Band       int          `json:"band"`             // 0 is the best; -1: not ranked
 	Headroom   float64      `json:"headroom"`         // share of clients that it still accepts
@@ -79,10 +80,12 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 // candidates lists the PoPs in the class's order, then the PoPs that the fence removed.
 func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	listed := make(map[uint16]bool)
+	rtt := make([]time.Duration, len(a.Map.Sites))
+	a.Map.rtt(rtt, Clients{e.Cell, e.Place}, a.Map.Sites)
 	add := func(site uint16, band int) {
 		s, st := &a.Map.Sites[site], &a.status[site]
 		km := e.Place.DistanceKm(s.Place)
-		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.Millis(perto.PriorRTT(km)), Band: band,
+		k := Candidate{PoP: s.Name, Place: s.Place.String(), Provider: s.Provider, DistanceKm: km, RTT: perto.Millis(rtt[site]), Band: band,
 			Weight: s.Weight, Headroom: st.headroom, Serving: len(st.members[f]), Replicas: len(st.all[f])}
 		k.Chosen = e.Answer != nil && slices.ContainsFunc(st.all[f], func(c candidate) bool { return slices.Contains(e.Answer.Replicas, c.name) })
 		switch {

@@ -21,6 +21,7 @@ type Map struct {
 	Sites []replicas.Site // the members, by index
 	Geo   *geodata.Map    // the source of the cells
 
+	rtt        RTT
 	classes    []class
 	v4         *lpm.V4[uint32]
 	v6         *lpm.V6[uint32]
@@ -51,7 +52,12 @@ func entry(class uint16, scope int) uint32 { return uint32(class)<<8 | uint32(sc
 // NewMap compiles the map of a set of sites. The policy's PoPs are the members (empty:
 // all sites). Its fences apply only when its chain has the fence step.
 func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
-	m := &Map{Geo: geo}
+	return newMap(geo, sites, p, PriorRTT)
+}
+
+// newMap compiles the map with a source of round-trip times.
+func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, error) {
+	m := &Map{Geo: geo, rtt: rtt}
 	for _, s := range sites {
 		if len(p.PoPs) == 0 || slices.Contains(p.PoPs, s.Name) {
 			m.Sites = append(m.Sites, s)
@@ -94,6 +100,8 @@ func (m *Map) classify() ([]uint16, error) {
 	ofCell := make([]uint16, m.Geo.NumCells())
 	fenceOf := make(map[string]uint16)
 	var everywhere vector
+	row := make([]time.Duration, len(m.Sites))
+	sum := make([]time.Duration, len(m.Sites)) // at most 2^16 cells of 0.4 s: far from overflow
 	for cell := geodata.Cell(1); int(cell) < len(ofCell); cell++ {
 		place := m.Geo.Place(cell)
 		fence, ok := fenceOf[place.Country]
@@ -101,7 +109,11 @@ func (m *Map) classify() ([]uint16, error) {
 			fence = m.fence(place.Country)
 			fenceOf[place.Country] = fence
 		}
-		list := rankSites(place, m.Sites, m.allowed(fence))
+		m.rtt(row, Clients{cell, place}, m.Sites)
+		for i, d := range row {
+			sum[i] += d
+		}
+		list := rankSites(row, m.allowed(fence))
 		key := keyOf(fence, list)
 		g := byKey[key]
 		if g == nil {
@@ -121,13 +133,14 @@ func (m *Map) classify() ([]uint16, error) {
 		ofCell[cell] = g.id
 	}
 	m.classes = make([]class, len(keys))
-	m.classes[unknownClass] = class{rank: m.rankEverywhere(), middle: everywhere.place()}
+	m.classes[unknownClass] = class{rank: m.rankEverywhere(sum), middle: everywhere.place()}
 	for key, g := range byKey {
 		c := class{middle: g.sum.place()}
 		if key.fence > 0 {
 			c.fence = m.fences[key.fence-1].Name
 		}
-		c.rank = withHead(heads[g.id], rankSites(c.middle, m.Sites, m.allowed(key.fence)))
+		m.rtt(row, Clients{Place: c.middle}, m.Sites)
+		c.rank = withHead(heads[g.id], rankSites(row, m.allowed(key.fence)))
 		m.classes[g.id] = c
 	}
 	return ofCell, nil
@@ -154,20 +167,14 @@ func withHead(head, list []ranked) []ranked {
 	return out
 }
 
-// rankEverywhere ranks the sites by their mean round-trip time from all cells.
-func (m *Map) rankEverywhere() []ranked {
-	list := make([]ranked, len(m.Sites))
+// rankEverywhere ranks the sites by their mean round-trip time from all cells. sum has
+// the sum of these times for each site.
+func (m *Map) rankEverywhere(sum []time.Duration) []ranked {
 	cells := max(1, m.Geo.NumCells()-1)
-	for i, s := range m.Sites {
-		var sum time.Duration // at most 2^16 cells of 0.4 s: far from overflow
-		for cell := 1; cell < m.Geo.NumCells(); cell++ {
-			sum += perto.PriorRTT(m.Geo.Place(geodata.Cell(cell)).DistanceKm(s.Place))
-		}
-		list[i] = ranked{site: uint16(i), rtt: sum / time.Duration(cells)}
+	for i := range sum {
+		sum[i] /= time.Duration(cells)
 	}
-	slices.SortFunc(list, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rtt, b.rtt), cmp.Compare(a.site, b.site)) })
-	band(list)
-	return list
+	return rankSites(sum, nil)
 }
 
 // fence returns the index+1 of the fence that applies to a country, or 0.

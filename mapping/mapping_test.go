@@ -517,12 +517,26 @@ func BenchmarkLocate(b *testing.B) {
 	}
 }
 
+// BenchmarkNewMap compiles maps of sites that lie as the cells do.
 func BenchmarkNewMap(b *testing.B) {
 	geo := world(b)
-	for b.Loop() {
-		if _, err := NewMap(geo, tenSites(), standardPolicy()); err != nil {
-			b.Fatal(err)
+	for _, n := range []int{10, 200, 1000} {
+		sites := make([]replicas.Site, n)
+		for i := range sites {
+			sites[i] = replicas.Site{Name: perto.PoP(fmt.Sprintf("p%04d", i)), Place: geo.Place(geodata.Cell(1 + i*(geo.NumCells()-1)/n))}
 		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			var m *Map
+			for b.Loop() {
+				var err error
+				if m, err = NewMap(geo, sites, standardPolicy()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(m.Classes()), "classes")
+			b.ReportMetric(float64(geo.NumCells()-1), "cells")
+		})
 	}
 }
 
@@ -548,5 +562,29 @@ func BenchmarkFlip(b *testing.B) {
 	for b.Loop() {
 		a = Decide(m, p, fleets[i%2], a)
 		i++
+	}
+}
+
+// TestRankingsReadTheSource compiles a map with a source in which the farthest site is
+// the best. The classes, the class of unknown addresses and the explanation must follow
+// it.
+func TestRankingsReadTheSource(t *testing.T) {
+	sites := tenSites()
+	m, err := newMap(world(t), sites, standardPolicy(), func(row []time.Duration, from Clients, sites []replicas.Site) {
+		PriorRTT(row, from, sites)
+		for i := range row {
+			row[i] = 500*time.Millisecond - row[i]
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Decide(m, standardPolicy(), fleetOf(sites, 1), nil)
+	e := a.Explain(netip.MustParseAddr("200.144.248.1"), Subnet{}, IPv4) // São Paulo
+	if e.Answer == nil || e.Answer.PoP != "nrt" || e.Candidates[0].RTT.Duration() > 250*time.Millisecond {
+		t.Errorf("São Paulo gets %+v, want nrt; the first candidate is %+v", e.Answer, e.Candidates[0])
+	}
+	if first := sites[m.classes[unknownClass].rank[0].site].Name; first != "syd" {
+		t.Errorf("unknown addresses get %s first, want syd", first)
 	}
 }

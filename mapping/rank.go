@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"perto"
-	"perto/replicas"
 )
 
 // ranked is one PoP in the ranking of a class.
 type ranked struct {
 	site uint16        // index into Map.Sites
 	band uint8         // 0 is the best; PoPs of one band are equally good
-	rtt  time.Duration // estimated, from the class's middle
+	rtt  time.Duration // from the first cell of the class, or from its middle
 }
 
 // maxBands bounds the band number. All PoPs beyond are in the last band.
@@ -27,13 +26,13 @@ func bandWidth(head time.Duration) time.Duration {
 	return max(5*time.Millisecond, head/10)
 }
 
-// rankSites sorts the allowed sites by estimated round-trip time from a place
-// and divides them into bands. allowed is nil for all.
-func rankSites(from perto.Place, sites []replicas.Site, allowed func(i int) bool) []ranked {
-	out := make([]ranked, 0, len(sites))
-	for i := range sites {
+// rankSites sorts the allowed sites by their round-trip times and divides them into
+// bands. allowed is nil for all.
+func rankSites(rtt []time.Duration, allowed func(i int) bool) []ranked {
+	out := make([]ranked, 0, len(rtt))
+	for i, d := range rtt {
 		if allowed == nil || allowed(i) {
-			out = append(out, ranked{site: uint16(i), rtt: perto.PriorRTT(from.DistanceKm(sites[i].Place))})
+			out = append(out, ranked{site: uint16(i), rtt: d})
 		}
 	}
 	slices.SortFunc(out, func(a, b ranked) int {
