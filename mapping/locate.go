@@ -24,9 +24,11 @@ func (s Subnet) String() string {
 type Located struct {
 	Client netip.Addr // the address that the decision is for
 	ByECS  bool       // it is the client subnet's address, not the resolver's
-	Class  uint16
-	Scope  uint8  // SCOPE PREFIX-LENGTH of the answer, in bits
-	Hash   uint32 // spreads clients over a split: hash of the scope's block or the resolver's group
+	// Learned is set when the class follows from the resolver's clients, not its place.
+	Learned bool
+	Class   uint16
+	Scope   uint8  // SCOPE PREFIX-LENGTH of the answer, in bits
+	Hash    uint32 // spreads clients over a split: hash of the scope's block or the resolver's group
 }
 
 // The longest scopes that Locate returns, in bits (RFC 7871, section 11.1).
@@ -69,7 +71,8 @@ func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
 	class, scope := m.lookup(ecs.Addr)
 	l := Located{Client: ecs.Addr, ByECS: true, Class: class, Scope: clampScope(ecs, scope)}
 	if class == unknownClass {
-		l.Class = m.locateResolver(resolver).Class
+		r := m.locateResolver(resolver)
+		l.Class, l.Learned = r.Class, r.Learned
 	}
 	l.Hash = hashBlock(ecs.Addr, l.Scope)
 	l.Scope += mapped
@@ -85,6 +88,11 @@ func (m *Map) locateResolver(resolver netip.Addr) Located {
 		bits = groupIPv6
 	}
 	l := Located{Client: resolver, Hash: hashBlock(resolver, bits)}
+	if m.learned != nil {
+		if l.Class, l.Learned = m.learned.table.get(GroupOf(resolver)); l.Learned {
+			return l
+		}
+	}
 	l.Class, _ = m.lookup(resolver)
 	for i := range m.exceptions {
 		if m.exceptions[i].prefix.Contains(resolver) {

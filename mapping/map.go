@@ -27,6 +27,7 @@ type Map struct {
 	v6         *lpm.V6[uint32]
 	exceptions []exception // longest prefixes first; usually none
 	fences     []Fence
+	learned    *Learned // nil: nothing is learned
 }
 
 // class is a ranking that many networks share.
