@@ -183,12 +183,15 @@ func (c *checker) pop(b *hcl.Block) {
 	c.once("pop "+b.Labels[0], "PoP "+b.Labels[0], b.LabelRanges[0])
 	pop := PoP{Name: perto.PoP(b.Labels[0]), Place: r.places("place"), Provider: r.text("provider", ""), Weight: uint16(r.integer("weight", 0, 0, maxWeight))}
 	for _, e := range r.content.Blocks {
-		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight", "check"}})
+		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight", "check", "tags"}})
 		c.label(e.Labels[0], e.LabelRanges[0])
 		c.once("edge "+e.Labels[0], "edge "+e.Labels[0], e.LabelRanges[0])
-		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight)), Check: re.addrPort("check")}
+		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight)), Check: re.addrPort("check"), Tags: re.tags("tags")}
 		for _, a := range edge.Addresses {
 			c.address(a, re.rangeOf("addresses"))
+		}
+		if edge.Tags.IsValid() {
+			c.tags(&edge, re.rangeOf("tags"))
 		}
 		if len(edge.Addresses) == 0 && re.has("addresses") {
 			c.fail(re.rangeOf("addresses"), "edge %s has no address", edge.Name)
@@ -199,6 +202,22 @@ func (c *checker) pop(b *hcl.Block) {
 		c.fail(b.DefRange, "PoP %s has no edge", pop.Name)
 	}
 	c.cfg.World.PoPs = append(c.cfg.World.PoPs, pop)
+}
+
+// tags checks the network of an edge's tags. An edge needs an IPv6 address too, for
+// queries with a client subnet, and no other edge may use the network.
+func (c *checker) tags(e *Edge, at hcl.Range) {
+	c.once("tags "+e.Tags.String(), "network of tags "+e.Tags.String(), at)
+	hasIPv6 := false
+	for _, a := range e.Addresses {
+		hasIPv6 = hasIPv6 || a.Is6()
+		if e.Tags.Contains(a) {
+			c.fail(at, "tags %s contain the edge's own address %s; use another /64", e.Tags, a)
+		}
+	}
+	if !hasIPv6 {
+		c.fail(at, "edge %s has tags and needs an IPv6 address too, for queries with a client subnet", e.Name)
+	}
 }
 
 func (c *checker) zone(b *hcl.Block, readFile func(string) ([]byte, error)) {

@@ -302,6 +302,20 @@ func (r reader) addrPort(name string) netip.AddrPort {
 	return a
 }
 
+// tags reads an IPv6 /64.
+func (r reader) tags(name string) netip.Prefix {
+	s := r.text(name, "")
+	if s == "" && !r.has(name) {
+		return netip.Prefix{}
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() != 64 || p != p.Masked() {
+		r.fail(r.rangeOf(name), `%s is %q; it takes an IPv6 /64 such as "2001:db8:5:1::/64"`, name, s)
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // listen checks a "host:port" to listen on.
 func (r reader) listen(name, s string) {
 	host, port, err := net.SplitHostPort(s)

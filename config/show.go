@@ -197,6 +197,9 @@ func (w *shower) pop(p *PoP) {
 				if e.Check.IsValid() {
 					w.text("check", e.Check.String())
 				}
+				if e.Tags.IsValid() {
+					w.text("tags", e.Tags.String())
+				}
 			})
 		}
 	})

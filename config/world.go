@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"perto"
@@ -69,7 +70,13 @@ type Edge struct {
 	// Check is the probe address instead of the first address and the probes' ports. It
 	// is zero when not declared.
 	Check netip.AddrPort
+	// Tags is an IPv6 /64 of which every address reaches the edge. Answers name addresses
+	// of it that reveal the resolver. It is invalid when not declared.
+	Tags netip.Prefix
 }
+
+// Has reports whether an address reaches the edge.
+func (e *Edge) Has(a netip.Addr) bool { return slices.Contains(e.Addresses, a) || e.Tags.Contains(a) }
 
 // Zone is a zone that the DNS nodes are authoritative for.
 type Zone struct {

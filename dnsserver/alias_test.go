@@ -52,7 +52,7 @@ func aliasView(t testing.TB, more string, services ...string) *View {
 	for range services[2:] {
 		answers = append(answers, bothPoPs())
 	}
-	return NewView([]ZoneServices{{Zone: z, Services: answers}}, nil)
+	return NewView([]ZoneServices{{Zone: z, Services: answers}}, nil, nil)
 }
 
 func askView(t testing.TB, v *View, name, qtype string, from netip.Addr) string {
@@ -170,7 +170,7 @@ func TestDSOfChildZoneComesFromParent(t *testing.T) {
 		}
 		zones = append(zones, ZoneServices{Zone: built})
 	}
-	v := NewView(zones, nil)
+	v := NewView(zones, nil, nil)
 	// Compared with BIND 9.18.
 	for _, tt := range []struct{ name, qtype, want string }{
 		{"sub.cdn.example", "DS", "NOERROR | aa | sub DS 1 13 2 " + strings.Repeat("0A", 32)},

@@ -160,6 +160,14 @@ func (s *Server) service(r *wire.Response, svc *service, q *wire.Query, source n
 		return at.Scope
 	}
 	set := &svc.sets[choice]
-	r.AppendAddresses(q.Type, set.ttl, set.rdata, size, !ordered)
+	rdata := set.rdata
+	var buf [maxTagged * 16]byte
+	// With a client subnet, the answer is for one client network, and no group is learned.
+	if set.tagged != nil && !at.ByECS {
+		if keys := s.tagKeys.Load(); keys != nil {
+			rdata = set.withTags(buf[:], keys, source)
+		}
+	}
+	r.AppendAddresses(q.Type, set.ttl, rdata, size, !ordered)
 	return at.Scope
 }

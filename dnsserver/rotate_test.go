@@ -26,7 +26,7 @@ func rotateView(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewView([]ZoneServices{{Zone: z, Services: rotateAnswers()}}, nil)
+	return NewView([]ZoneServices{{Zone: z, Services: rotateAnswers()}}, nil, nil)
 }
 
 var rotateAnswers = sync.OnceValue(func() []*mapping.Answers {

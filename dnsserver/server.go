@@ -13,6 +13,7 @@ import (
 
 	"perto"
 	"perto/internal/netx"
+	"perto/mapping"
 	"perto/metrics"
 )
 
@@ -33,6 +34,8 @@ type Server struct {
 	cfg    Config
 	view   atomic.Pointer[View]
 	limits atomic.Pointer[Limits] // in place of cfg.Limits
+
+	tagKeys atomic.Pointer[mapping.TagKeys]
 
 	packets []net.PacketConn
 	streams []net.Listener
@@ -62,6 +65,9 @@ func New(cfg Config) *Server {
 	cfg.Metrics.Gauge("perto_dns_tcp_connections", "TCP connections that are open.", func() float64 { return float64(s.conns.count()) })
 	return s
 }
+
+// SetTagKeys replaces the keys of tags. Without keys, answers have no tags.
+func (s *Server) SetTagKeys(keys *mapping.TagKeys) { s.tagKeys.Store(keys) }
 
 // SetView replaces the view for all later queries.
 func (s *Server) SetView(v *View) { s.view.Store(v) }

@@ -45,7 +45,7 @@ func testView(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{bothPoPs()}}}, nil)
+	return NewView([]ZoneServices{{Zone: z, Services: []*mapping.Answers{bothPoPs()}}}, nil, nil)
 }
 
 // The answers of testView's service, and the same with one PoP. Both are immutable and

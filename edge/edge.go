@@ -31,6 +31,9 @@ type Config struct {
 	// Module returns the code of a function by its digest, for downloads under
 	// [ModulePath]. When nil, there are no downloads.
 	Module func(digest string) ([]byte, bool)
+	// Accepted is called for each new connection with the address that the client used and
+	// the client's address. It must not block. It may be nil.
+	Accepted func(local, client net.Addr)
 
 	Logger  *slog.Logger      // default: no log
 	Metrics *metrics.Registry // default: a new registry
@@ -296,6 +299,9 @@ func (e *Edge) accept(l net.Listener) {
 			e.reached(limitConnections)
 			nc.Close()
 			continue
+		}
+		if e.cfg.Accepted != nil {
+			e.cfg.Accepted(nc.LocalAddr(), nc.RemoteAddr())
 		}
 		e.serving.Go(c.serve)
 	}

@@ -77,7 +77,7 @@ func (l *Lab) startExternalServer(ctx context.Context, s externalServer) error {
 		return err
 	}
 	server := dnsserver.New(dnsserver.Config{Name: s.name, Network: host, Listen: []string{":53"}, Logger: l.cfg.Logger})
-	server.SetView(dnsserver.NewView(zones, nil))
+	server.SetView(dnsserver.NewView(zones, nil, nil))
 	if err := server.Start(ctx); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type HostConfig struct {
 	Kind    string       // for display: "edge", "dns", "resolver", "vantage"...
 	Addrs   []netip.Addr // its own addresses
 	Anycast []netip.Addr // addresses that it shares with other hosts
+	Network netip.Prefix // an IPv6 /64 of which every address reaches the host; invalid: none
 	End     End
 	// UpBits and DownBits are the rates of its access line, in bits per second. 0 means
 	// no limit.
@@ -83,7 +84,8 @@ func (n *Internet) AddHost(cfg HostConfig) (*Host, error) {
 	h.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
-		HandleLocal:        true,
+		// With HandleLocal, a stack that accepts every address takes all packets for its own.
+		HandleLocal: !cfg.Network.IsValid(),
 	})
 	if err := h.configure(); err != nil {
 		h.stack.Destroy()
@@ -121,6 +123,14 @@ func (h *Host) configure() error {
 		}
 	}
 	h.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, h.handleTCP)
+	if h.Network.IsValid() { // like an AnyIP route of Linux
+		if err := h.stack.SetPromiscuousMode(nic, true); err != nil {
+			return errors.New(err.String())
+		}
+		if err := h.stack.SetSpoofing(nic, true); err != nil {
+			return errors.New(err.String())
+		}
+	}
 	h.stack.SetRouteTable([]tcpip.Route{
 		{Destination: header.IPv4EmptySubnet, NIC: nic},
 		{Destination: header.IPv6EmptySubnet, NIC: nic},

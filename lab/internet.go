@@ -25,6 +25,8 @@ type Internet struct {
 	hosts []*Host
 	at    map[netip.Addr][]*Host // an anycast address has several hosts
 	names map[string][]netip.Addr
+	// networks are those of which every address reaches one host: /64.
+	networks map[netip.Prefix]*Host
 
 	inFlight *delayqueue.Queue[packet]
 	done     chan struct{}
@@ -39,6 +41,7 @@ func NewInternet(paths *Paths) *Internet {
 	n := &Internet{
 		paths:    paths,
 		at:       make(map[netip.Addr][]*Host),
+		networks: make(map[netip.Prefix]*Host),
 		names:    make(map[string][]netip.Addr),
 		inFlight: delayqueue.New[packet](),
 		done:     make(chan struct{}),
@@ -100,7 +103,7 @@ func (n *Internet) HostAt(addr netip.Addr, from *Host) *Host {
 func (n *Internet) route(dst netip.Addr, from *Host) *Host {
 	hosts := n.at[dst]
 	if len(hosts) == 0 {
-		return nil
+		return n.networks[tagNetwork(dst)]
 	}
 	best := hosts[0]
 	for _, h := range hosts[1:] {
@@ -109,6 +112,15 @@ func (n *Internet) route(dst netip.Addr, from *Host) *Host {
 		}
 	}
 	return best
+}
+
+// tagNetwork returns the /64 of an IPv6 address. It is invalid for an IPv4 address.
+func tagNetwork(a netip.Addr) netip.Prefix {
+	if !a.Is6() {
+		return netip.Prefix{}
+	}
+	p, _ := a.Prefix(tagNetworkBits) // an address has this prefix
+	return p
 }
 
 func (n *Internet) attach(h *Host) error {
@@ -126,6 +138,9 @@ func (n *Internet) attach(h *Host) error {
 	}
 	for _, a := range append(h.Addrs, h.Anycast...) {
 		n.at[a] = append(n.at[a], h)
+	}
+	if h.Network.IsValid() {
+		n.networks[h.Network] = h
 	}
 	n.hosts = append(n.hosts, h)
 	return nil

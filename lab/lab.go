@@ -45,7 +45,10 @@ type Config struct {
 	// CacheBytes is the size of each edge's cache, in bytes. 0 means the size in its
 	// node block, or else the default.
 	CacheBytes uint64
-	Logger     *slog.Logger
+	// Tags gives each edge with an IPv6 address a network of tags, so that the name servers
+	// learn where the clients of resolvers are.
+	Tags   bool
+	Logger *slog.Logger
 	// Progress is called at the begin of each step of Up, with a text such as "the
 	// resolvers". It may be nil.
 	Progress func(step string)
@@ -147,6 +150,9 @@ func (l *Lab) up(ctx context.Context) error {
 		if err := l.useSite(); err != nil {
 			return err
 		}
+	}
+	if l.cfg.Tags {
+		l.addTags()
 	}
 	for _, step := range []struct {
 		what string
@@ -296,7 +302,7 @@ func (l *Lab) startNodes(ctx context.Context) error {
 			return &perto.Error{Op: "place machine", Path: local.Name, Kind: perto.KindInvalid,
 				Err: errors.New("the machine has no place"), Hint: "add a place to its node block"}
 		}
-		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: strings.Join(local.Roles.Names(), ", "), Addrs: local.Addresses, End: end})
+		host, err := l.Internet.AddHost(HostConfig{Name: local.Name, Kind: strings.Join(local.Roles.Names(), ", "), Addrs: local.Addresses, Network: l.tagsOf(local.Name), End: end})
 		if err != nil {
 			return err
 		}
@@ -307,6 +313,45 @@ func (l *Lab) startNodes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// addTags gives each edge that has an IPv6 address, and no network of tags, the /64 behind
+// it: the fourth group of the address becomes 7a00 and the edge's number.
+func (l *Lab) addTags() {
+	own := *l.World
+	own.World.PoPs = slices.Clone(own.World.PoPs)
+	number := byte(0)
+	for i := range own.World.PoPs {
+		p := &own.World.PoPs[i]
+		p.Edges = slices.Clone(p.Edges)
+		for k := range p.Edges {
+			e := &p.Edges[k]
+			at := slices.IndexFunc(e.Addresses, func(a netip.Addr) bool { return a.Is6() })
+			if e.Tags.IsValid() || at < 0 {
+				continue
+			}
+			b := e.Addresses[at].As16()
+			b[6], b[7] = 0x7a, number
+			number++
+			e.Tags, _ = netip.AddrFrom16(b).Prefix(tagNetworkBits) // an IPv6 address has this prefix
+		}
+	}
+	l.World = &own
+}
+
+// tagNetworkBits is the length of a network of tags, in bits.
+const tagNetworkBits = 64
+
+// tagsOf returns the network of tags of an edge.
+func (l *Lab) tagsOf(name string) netip.Prefix {
+	for _, p := range l.World.World.PoPs {
+		for _, e := range p.Edges {
+			if string(e.Name) == name {
+				return e.Tags
+			}
+		}
+	}
+	return netip.Prefix{}
 }
 
 // readyWait is the timeout of ready.
@@ -394,6 +439,18 @@ func (l *Lab) startVantages(context.Context) error {
 		v.Client.Resolver = host.Addrs[0]
 	}
 	return nil
+}
+
+// AddClient adds a client that is no vantage of the list: it has no doors, and the page
+// does not show it. kind is that of a shared resolver.
+func (l *Lab) AddClient(name string, place perto.Place, kind ResolverKind, addrs ...netip.Addr) (*Vantage, error) {
+	host, err := l.Internet.AddHost(HostConfig{Name: name, Kind: "client", Addrs: addrs, UpBits: accessBits, DownBits: accessBits,
+		End: End{Place: place, LastMile: l.Internet.paths.DrawLastMile(name, place.Country)}})
+	if err != nil {
+		return nil, err
+	}
+	v := &Vantage{Name: name, Place: place, Kind: kind, Host: host, Client: access.Client{Station: host.Station(), Resolver: anycast[kind]}}
+	return v, nil
 }
 
 // ResolverOf returns the resolver of a vantage: its provider's resolver, or the nearest

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +133,7 @@ func TestWorldAddressesAreOnTheMap(t *testing.T) {
 func popOf(w *config.World, a netip.Addr) perto.PoP {
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
-			if slices.Contains(e.Addresses, a) {
+			if e.Has(a) {
 				return p.Name
 			}
 		}

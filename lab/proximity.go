@@ -24,7 +24,7 @@ func proximityOf(where perto.Place, w *config.World, f *access.Fetched, rtt func
 	allowed := popsOf(w, hostOf(f.URL))
 	for i := range w.PoPs {
 		p := &w.PoPs[i]
-		serves := slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return slices.Contains(e.Addresses, f.Address) })
+		serves := slices.ContainsFunc(p.Edges, func(e config.Edge) bool { return e.Has(f.Address) })
 		if !serves && (len(p.Edges) == 0 || len(allowed) > 0 && !slices.Contains(allowed, p.Name)) {
 			continue
 		}
@@ -80,7 +80,7 @@ func hostOf(target string) string {
 func edgeAt(w *config.World, a netip.Addr) string {
 	for _, p := range w.PoPs {
 		for _, e := range p.Edges {
-			if slices.Contains(e.Addresses, a) {
+			if e.Has(a) {
 				return string(e.Name)
 			}
 		}

@@ -17,7 +17,7 @@ type Explanation struct {
 	Resolver netip.Addr    `json:"resolver"`
 	ECS      string        `json:"ecs,omitempty"` // "200.144.248.0/24", or empty
 	Client   netip.Addr    `json:"client"`        // the address that the decision is for
-	Source   string        `json:"source"`        // "ecs" or "resolver"
+	Source   string        `json:"source"`        // "ecs", "resolver" or "learned"
 	Family   string        `json:"family"`        // "A" or "AAAA"
 
 	Cell  geodata.Cell `json:"cell"`
@@ -27,6 +27,10 @@ type Explanation struct {
 	Scope uint8        `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
 	Slot  int          `json:"slot"`  // one of slots; 0 of 1 when nothing is split
 	Slots int          `json:"slots"`
+
+	// Learned is the state of the resolver's group: where its clients are, and what they
+	// lose. It is nil when too few clients are known, and for a query with a client subnet.
+	Learned *LearnedGroup `json:"learned,omitempty"`
 
 	Steps      []Step      `json:"steps"`
 	Candidates []Candidate `json:"candidates"`
@@ -60,8 +64,14 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		Cell: cell, Place: a.Map.Geo.Place(cell), Class: at.Class, Fence: c.fence, Scope: at.Scope,
 		Slots: len(a.leaves[f][at.Class].slots), Steps: a.Policy.Steps,
 	}
-	if at.ByECS {
+	switch {
+	case at.ByECS:
 		e.Source = "ecs"
+	case at.Learned:
+		e.Source = "learned"
+	}
+	if !at.ByECS {
+		e.Learned = a.Map.learned.Of(resolver)
 	}
 	if ecs.Addr.IsValid() {
 		e.ECS = ecs.String()
@@ -140,6 +150,9 @@ func (a *Answers) whyFirst(e *Explanation) string {
 	switch {
 	case e.Cell == 0 && e.Class == unknownClass:
 		return "the client's place is not known: PoPs by their mean distance from everywhere"
+	}
+	if e.Source == "learned" {
+		return fmt.Sprintf("%s has the least mean round trip from the %d client networks that use these resolvers", e.Answer.PoP, e.Learned.Blocks)
 	}
 	for i, c := range e.Candidates {
 		if c.PoP != e.Answer.PoP {

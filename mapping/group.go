@@ -42,6 +42,20 @@ func (g Group) String() string {
 // MarshalText returns the network.
 func (g Group) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
+// UnmarshalText reads the output of MarshalText.
+func (g *Group) UnmarshalText(text []byte) error {
+	if string(text) == "none" {
+		*g = 0
+		return nil
+	}
+	p, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return err
+	}
+	*g = GroupOf(p.Addr())
+	return nil
+}
+
 // hash mixes the bits of a group (the final steps of splitmix64).
 func (g Group) hash() uint64 { return mix64(uint64(g)) }
 

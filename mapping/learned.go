@@ -3,6 +3,7 @@ package mapping
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type Learned struct {
 	Groups []LearnedGroup // with enough evidence, by group
 
+	version uint64 // another ranking is in use after each change
 	base    *Map
 	classes []class     // behind those of base
 	table   *groupTable // group to class, of the groups that are in use
@@ -117,7 +119,58 @@ func (m *Map) Learn(l *Learner, now time.Time, prev *Learned) (*Learned, error) 
 	for _, u := range inUse {
 		out.table.put(u.group, u.class)
 	}
+	if prev != nil {
+		out.version = prev.version
+		if prev.base != m || !out.ranksLike(prev) {
+			out.version++
+		}
+	}
 	return out, nil
+}
+
+// ranksLike reports whether queries get the same answers with another result for the same
+// map. Groups in use have the same head of their ranking.
+func (l *Learned) ranksLike(prev *Learned) bool {
+	if len(l.Groups) == 0 && len(prev.Groups) == 0 {
+		return true
+	}
+	used := 0
+	for _, g := range l.Groups {
+		if !g.Used {
+			continue
+		}
+		used++
+		a, _ := l.table.get(g.Group)
+		b, ok := prev.table.get(g.Group)
+		if !ok || keyOf(0, l.classes[int(a)-len(l.base.classes)].rank) != keyOf(0, prev.classes[int(b)-len(prev.base.classes)].rank) {
+			return false
+		}
+	}
+	return used == prev.used()
+}
+
+func (l *Learned) used() (n int) {
+	for _, g := range l.Groups {
+		if g.Used {
+			n++
+		}
+	}
+	return n
+}
+
+// Version changes when queries get other answers than with the result before.
+func (l *Learned) Version() uint64 { return l.version }
+
+// Of returns the state of the group of a resolver, or nil when it has too little evidence.
+func (l *Learned) Of(resolver netip.Addr) *LearnedGroup {
+	if l == nil {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(l.Groups, GroupOf(resolver), func(g LearnedGroup, want Group) int { return cmp.Compare(g.Group, want) })
+	if !ok {
+		return nil
+	}
+	return &l.Groups[i]
 }
 
 // rank returns the state of a group, and the ranking of the PoPs for its clients.

@@ -27,7 +27,10 @@ const edgeNameTTL = 300
 type decider struct {
 	zones    []builtZone
 	policies []*mapping.Policy
-	maps     []*mapping.Map // by policy; services with the same members share one
+	maps     []*mapping.Map     // by policy; services with the same members share one
+	learned  []*mapping.Learned // by policy; nil until something is learned
+	current  []*mapping.Map     // maps with what is learned
+	tags     *dnsserver.Tags
 	answers  []*mapping.Answers
 }
 
@@ -76,6 +79,9 @@ func newDecider(w *config.World, geo *geodata.Map) (*decider, error) {
 		d.maps = append(d.maps, m)
 	}
 	d.answers = make([]*mapping.Answers, len(d.policies))
+	d.learned = make([]*mapping.Learned, len(d.policies))
+	d.current = slices.Clone(d.maps)
+	d.tags = tagsOf(w)
 	return d, nil
 }
 
@@ -164,7 +170,7 @@ func buildZone(w *config.World, z *config.Zone) (builtZone, error) {
 // may be nil. Unchanged answers are taken from it.
 func (d *decider) view(f *replicas.Fleet, prev *dnsserver.View) *dnsserver.View {
 	for i, p := range d.policies {
-		d.answers[i] = mapping.Decide(d.maps[i], p, f, d.answers[i])
+		d.answers[i] = mapping.Decide(d.current[i], p, f, d.answers[i])
 	}
 	var zones []dnsserver.ZoneServices
 	for _, z := range d.zones {
@@ -174,7 +180,7 @@ func (d *decider) view(f *replicas.Fleet, prev *dnsserver.View) *dnsserver.View 
 		}
 		zones = append(zones, zs)
 	}
-	return dnsserver.NewView(zones, prev)
+	return dnsserver.NewView(zones, d.tags, prev)
 }
 
 // publisher sets the name server's View for every new Fleet and configuration.

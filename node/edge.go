@@ -49,7 +49,7 @@ func (n *Node) setSites() {
 // edgeConfig returns the configuration of an edge.
 func edgeConfig(cfg *Config, capacity uint64, host *functionHost, n *Node) edge.Config {
 	return edge.Config{Name: perto.Replica(cfg.Local.Name), Network: cfg.Network, Listen: cfg.Local.HTTP,
-		Limits: edgeLimits(&cfg.Local, capacity), Module: host.store.Module, Logger: cfg.Logger, Metrics: n.metrics}
+		Limits: edgeLimits(&cfg.Local, capacity), Module: host.store.Module, Accepted: n.acceptedHook(), Logger: cfg.Logger, Metrics: n.metrics}
 }
 
 // edgeLimits returns the limits of an edge. capacity is in bits a second.

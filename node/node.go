@@ -16,6 +16,7 @@ import (
 	"perto/functions"
 	"perto/geodata"
 	"perto/internal/netx"
+	"perto/mapping"
 	"perto/metrics"
 	"perto/mobility"
 	"perto/origin"
@@ -62,6 +63,7 @@ type Node struct {
 	origin    *origin.Shop // role origin
 
 	functions *functionHost // roles edge and origin
+	learning  learning
 
 	leaving atomic.Pointer[time.Time] // see Leave; nil while the Node stays
 	// oldAnswers is when the answers of earlier configurations have expired, in nanoseconds
@@ -85,6 +87,9 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{metrics: metrics.New()}
+	n.learning.learner = mapping.NewLearner(mapping.LearnerConfig{})
+	n.learning.tags = ownTags(&cfg.World, cfg.Local.Name)
+	n.learning.votes = n.metrics.Counter("perto_learned_votes_total", "Pairs of a resolver and a client block that counted as a vote.")
 	n.use(&cfg)
 	n.measure()
 	if cfg.Local.Roles.Has(config.RoleDNS) {
@@ -163,6 +168,7 @@ func (n *Node) start(ctx, run context.Context) error {
 		}
 		n.running.Go(func() { n.publisher.run(run, registry.Fleet()) })
 	}
+	n.startLearning(run)
 	return nil
 }
 

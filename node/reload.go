@@ -146,6 +146,7 @@ func restartFor(old, cfg *Config) string {
 		{"heartbeat", a.Heartbeat == b.Heartbeat || !a.Roles.Has(config.RoleDNS)},
 		{"api", a.API == b.API},
 		{"the edge's PoP", popBefore == popNow},
+		{"the edge's tags", ownTags(&old.World, a.Name) == ownTags(&cfg.World, b.Name) && (tagsOf(&old.World) == nil) == (tagsOf(&cfg.World) == nil)},
 		{"the node's place", a.Place == b.Place},
 		{"having a key", (len(old.Keys) > 0) == (len(cfg.Keys) > 0)},
 	} {

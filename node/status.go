@@ -27,6 +27,9 @@ type Status struct {
 	Replicas []ReplicaStatus  `json:"replicas"`
 	Events   []replicas.Event `json:"events,omitempty"` // the last changes of replicas, oldest first
 	Edge     *EdgeStatus      `json:"edge,omitempty"`
+	// Learned has the resolver groups whose clients lose most or gain most, the costly ones
+	// first. It is for the first service.
+	Learned []mapping.LearnedGroup `json:"learned,omitempty"`
 	// Leaving is the time until which an edge that ends serves clients with cached answers.
 	Leaving time.Time `json:"leaving_until,omitzero"`
 	// Config is the digest of the configuration that all machines share.
@@ -126,6 +129,7 @@ func (n *Node) status() *Status {
 	for _, a := range n.dns.Addrs() {
 		s.DNS = append(s.DNS, a.String())
 	}
+	s.Learned = n.learning.costly()
 	view := n.dns.View()
 	if view == nil {
 		return s

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"perto/internal/printable"
+	"perto/mapping"
 	"perto/node"
 )
 
@@ -53,6 +54,9 @@ func (c *statusCmd) Run(e *env) error {
 				fmt.Fprintf(w, ", at %d edges: %s", len(o.Failing), o.Failing)
 			}
 		}
+		for _, g := range s.Learned {
+			fmt.Fprintf(w, "\nresolvers %s: %s", g.Group, learnedText(&g))
+		}
 		for _, z := range s.Zones {
 			fmt.Fprintf(w, "\nzone %s: serial %d, %d names", z.Name, z.Serial, z.Names)
 		}
@@ -64,4 +68,15 @@ func (c *statusCmd) Run(e *env) error {
 		}
 		fmt.Fprintln(w)
 	})
+}
+
+// learnedText describes a resolver group and the cost of not knowing its clients.
+func learnedText(g *mapping.LearnedGroup) string {
+	text := fmt.Sprintf("%d client networks", g.Blocks)
+	if g.Used {
+		text += fmt.Sprintf(", served by %s at %s instead of %s at %s", g.Best, ms(g.BestRTT), g.Geo, ms(g.GeoRTT))
+	} else {
+		text += fmt.Sprintf(", served by %s at %s", g.Geo, ms(g.GeoRTT))
+	}
+	return text + fmt.Sprintf("; they cost their users %s", ms(g.Regret))
 }

@@ -178,6 +178,9 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	}
 	fmt.Fprintf(t, "  client subnet\t%s\n", ecs)
 	fmt.Fprintf(t, "  decided by\t%s (%s)\n", x.Client, x.Source)
+	if x.Learned != nil {
+		fmt.Fprintf(t, "  resolvers\t%s: %s\n", x.Learned.Group, learnedText(x.Learned))
+	}
 	fmt.Fprintf(t, "  place\t%s (cell %d)\n", x.Place, x.Cell)
 	fmt.Fprintf(t, "  class\t%d, ECS scope /%d\n", x.Class, x.Scope)
 	if x.Fence != "" {

@@ -50,6 +50,7 @@ type labUpCmd struct {
 	Resolvers   int    `name:"resolver-port" help:"First port of the doors to the resolvers." default:"5320"`
 	SOCKS       int    `name:"socks-port" help:"First port of the SOCKS 5 doors." default:"1080"`
 	Web         int    `name:"web-port" help:"First port of the web doors: the site as each vantage sees it." default:"8100"`
+	Tags        bool   `help:"Tag the IPv6 addresses of edges, so that the name servers learn where the clients of resolvers are."`
 	Cache       string `help:"Cache of each edge, for example 64MiB (default: 256MiB)." placeholder:"SIZE"`
 	Verbose     bool   `short:"v" help:"Write the nodes' log to stderr."`
 }
@@ -73,7 +74,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
+	cfg := lab.Config{Place: place, Seed: c.Seed, Tags: c.Tags, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
 		Logger: logger(&logging, c.Verbose), Progress: p.begin}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {

@@ -23,6 +23,7 @@ pop "gru" {
     capacity  = "10Gbps"
     weight    = 2
     check     = "192.168.7.10:8080"
+    tags      = "2001:db8:7a00:1::/64"
   }
 }
 pop "iad" {

@@ -24,7 +24,7 @@ var layers = map[string]int{
 
 	"dnsserver/wire": 1, "dnsserver/zone": 1,
 	"origin/functions": 1, "edge/http1": 1, "edge/rfc9111": 1, "edge/cache": 1, "edge/fetch": 1,
-	"mapping": 1, "geodata": 1, "replicas": 1, "functions/rewrite": 1, "functions/scaffold": 1,
+	"mapping": 1, "geodata": 1, "replicas": 1, "pairs": 1, "functions/rewrite": 1, "functions/scaffold": 1,
 
 	// The data plane serves, and the control plane decides. Neither imports its own
 	// layer.
@@ -43,6 +43,7 @@ var layers = map[string]int{
 // layer 0 may import each other, and the compiler rejects cycles.
 var sameLayer = map[string]map[string]string{
 	"mapping":        {"replicas": "a map ranks the sites of a Fleet", "geodata": "and asks where networks are"},
+	"pairs":          {"mapping": "a pair names resolver groups", "replicas": "the cluster's keys sign frames"},
 	"dnsserver/zone": {"dnsserver/wire": "answers are packed when the zone is built"},
 	"edge/cache":     {"edge/rfc9111": "an object carries its caching policy"},
 	"edge/fetch": {"edge/http1": "requests to origins are HTTP/1 messages", "edge/rfc9111": "the leader decides what is storable",
@@ -61,6 +62,7 @@ var fences = []struct {
 	{"github.com/miekg/dns", []string{"dnsserver", "dnsserver/zone", "replicas", "lab", "lab/access", "internal/test/expect"}},
 	{"github.com/oschwald/", []string{"geodata"}},
 	{"github.com/maxmind/mmdbwriter", []string{"geodata", "bench/dns/mkmmdb"}},
+	{"github.com/dchest/siphash", []string{"mapping"}},
 	{"github.com/tetratelabs/wazero", []string{"functions"}},
 	{"gvisor.dev/gvisor", []string{"lab"}},
 	{"github.com/vishvananda/netlink", []string{"lab/wan"}},

@@ -1,0 +1,74 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"perto"
+	"perto/mapping"
+	"perto/node"
+)
+
+// TestNameServersLearnAnOffice: an office in Jakarta has its resolver in London. Its
+// clients connect to tagged addresses of the edge in London. After a minute the name
+// servers have learned where they are, and new answers name Singapore. Nothing else
+// changes, and queries with a client subnet have no tags.
+func TestNameServersLearnAnOffice(t *testing.T) {
+	l := startLab(t, func(c *Config) { c.Tags = true })
+	jakarta := perto.Place{Name: "Jakarta", Country: "ID", Lat: -6.21, Lon: 106.85}
+	var clients []*Vantage
+	for i := range 16 {
+		v, err := l.AddClient(fmt.Sprintf("desk-%d", i), jakarta, ResolverOffice, netip.MustParseAddr(fmt.Sprintf("39.224.%d.7", 10+i)), netip.MustParseAddr(fmt.Sprintf("2a11:f900:%x::7", 16+i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, v)
+	}
+	serves := func(v *Vantage) string {
+		v.Client.Forget()
+		f := fetch(t, v, shopURL)
+		return string(popOf(&l.World.World, f.Address))
+	}
+	for _, v := range clients {
+		if got := serves(v); got != "lhr" {
+			t.Fatalf("%s is served by %s at first", v.Name, got)
+		}
+	}
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		l.ResolverOf(clients[0]).Flush()
+		served := make(map[string]int)
+		for _, v := range clients {
+			served[serves(v)]++
+		}
+		if served["sin"] == len(clients) {
+			t.Logf("the whole office is served by Singapore after %s", time.Since(start).Round(time.Second))
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("after two minutes the office is served by %v", served)
+		}
+	}
+	if got := serves(at(t, l, "jakarta-office")); got != "sin" {
+		t.Errorf("the vantage of the same office is served by %s", got)
+	}
+	if got := serves(at(t, l, "london")); got != "lhr" {
+		t.Errorf("London is served by %s", got)
+	}
+	n := l.nameServer()
+	x, err := n.Explain("shop.cdn.example", netip.MustParseAddr("25.32.0.53"), node.ClientSubnet(netip.Addr{}), 0)
+	if err != nil || x.Source != "learned" || x.Learned == nil || x.Learned.Best != "sin" || x.Learned.Geo != "lhr" || x.Learned.Blocks < 8 || x.Answer.PoP != "sin" {
+		t.Errorf("explained as %+v (%+v), %v", x, x.Learned, err)
+	}
+	status := n.Status().(*node.Status)
+	if !slices.ContainsFunc(status.Learned, func(g mapping.LearnedGroup) bool { return g.Group.String() == "25.32.0.0/24" && g.Used }) {
+		t.Errorf("the status has %+v", status.Learned)
+	}
+}
