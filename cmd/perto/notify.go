@@ -32,6 +32,9 @@ func findServiceManager() serviceManager {
 	return m
 }
 
+// tellTimeout is the longest time to wait for a service manager that does not read.
+const tellTimeout = 100 * time.Millisecond
+
 // tell sends lines such as "READY=1". A manager that cannot be reached does not matter to
 // the service.
 func (m *serviceManager) tell(lines ...string) {
@@ -43,6 +46,7 @@ func (m *serviceManager) tell(lines ...string) {
 		return
 	}
 	defer conn.Close()
+	conn.SetWriteDeadline(time.Now().Add(tellTimeout)) // a manager that hangs must not stop the service
 	conn.Write([]byte(strings.Join(lines, "\n")))
 }
 
