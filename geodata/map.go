@@ -49,17 +49,18 @@ type Exception struct {
 	Cell   Cell
 }
 
-// Lookup returns the cell of an address, or 0 when its place is unknown. IPv4-mapped
-// IPv6 addresses are looked up as IPv4, zones are ignored, and the zero Addr has cell
-// 0. Lookup does not allocate.
+// Lookup returns the cell of an address, or 0 when its place is unknown. An IPv6
+// address with an IPv4 address inside has the cell of the latter (see [Embedded]).
+// Zones are ignored, and the zero Addr has cell 0. Lookup does not allocate.
 func (m *Map) Lookup(a netip.Addr) Cell {
+	a, _ = Embedded(a)
 	if m.fine != nil {
-		if c, ok := m.fine.Lookup(a.Unmap().WithZone("")); ok {
+		if c, ok := m.fine.Lookup(a); ok {
 			return c
 		}
 	}
 	switch {
-	case a.Is4() || a.Is4In6():
+	case a.Is4():
 		return m.v4.Lookup(a)
 	case a.IsValid():
 		return m.v6.Lookup(a)
@@ -107,10 +108,20 @@ func (m *Map) All6() iter.Seq[lpm.Range6[Cell]] { return m.v6.All() }
 func (m *Map) Exceptions() []Exception { return m.exceptions }
 
 // Prefix returns the largest aligned network around an address in which every address
-// has the same cell. It takes microseconds and is for explanations. The result for the
-// zero Addr is the zero Prefix.
+// has the same cell. For 6to4, Teredo and NAT64 it is a network of that form. It takes
+// microseconds and is for explanations. The result for the zero Addr is the zero
+// Prefix.
 func (m *Map) Prefix(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
+	inner, form := Embedded(a)
+	p := m.prefix(inner)
+	if form == Native || form == Mapped {
+		return p
+	}
+	return netip.PrefixFrom(a.WithZone(""), int(form.Bits())+p.Bits()).Masked()
+}
+
+// prefix is Prefix for an address without an IPv4 address inside.
+func (m *Map) prefix(a netip.Addr) netip.Prefix {
 	var bits int
 	var value Cell // from the table, without exceptions
 	switch {

@@ -119,9 +119,15 @@ func checkOverrides(overrides []Override) ([]Override, error) {
 			o.Prefix = netip.PrefixFrom(o.Prefix.Addr().Unmap(), o.Prefix.Bits()-96)
 		}
 		p := o.Prefix
+		form := Native
+		if p.IsValid() {
+			_, form = Embedded(p.Addr())
+		}
 		switch {
 		case !p.IsValid():
 			return fail(p, perto.KindInvalid, "write address/length", "not a network")
+		case form != Native && p.Bits() >= form.Prefix().Bits():
+			return fail(p, perto.KindInvalid, "override the network of that IPv4 address", "the IPv4 address inside a %s address decides its place", form)
 		case p != p.Masked():
 			return fail(p, perto.KindInvalid, "write "+p.Masked().String(), "bits are set beyond the length")
 		case !validPoint(o.Place.Lat, o.Place.Lon) || math.IsNaN(o.Place.Lat+o.Place.Lon):
