@@ -18,7 +18,10 @@ type Explanation struct {
 	ECS      string        `json:"ecs,omitempty"` // "200.144.248.0/24", or empty
 	Client   netip.Addr    `json:"client"`        // the address that the decision is for
 	Source   string        `json:"source"`        // "ecs", "resolver" or "learned"
-	Family   string        `json:"family"`        // "A" or "AAAA"
+	// Inside is "6to4", "Teredo", "NAT64" or "IPv4-mapped" when Client is the IPv4 address
+	// inside such an address.
+	Inside string `json:"inside,omitempty"`
+	Family string `json:"family"` // "A" or "AAAA"
 
 	Cell  geodata.Cell `json:"cell"`
 	Place perto.Place  `json:"place"`
@@ -64,15 +67,18 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		Cell: cell, Place: a.Map.Geo.Place(cell), Class: at.Class, Fence: c.fence, Scope: at.Scope,
 		Slots: len(a.leaves[f][at.Class].slots), Steps: a.Policy.Steps,
 	}
+	_, form := geodata.Embedded(resolver)
 	switch {
 	case at.ByECS:
 		e.Source = "ecs"
+		_, form = ecs.embedded()
 	case at.Learned:
 		e.Source = "learned"
 	}
 	if !at.ByECS {
 		e.Learned = a.Map.learned.Of(resolver)
 	}
+	e.Inside = form.String()
 	if ecs.Addr.IsValid() {
 		e.ECS = ecs.String()
 	}

@@ -1,6 +1,10 @@
 package mapping
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"perto/geodata"
+)
 
 // Group is a resolver group: the /24 of an IPv4 address or the /48 of an IPv6 address. The
 // resolvers of one provider in one place share it. The zero Group is none.
@@ -9,9 +13,10 @@ type Group uint64
 // groupV4 marks groups of IPv4.
 const groupV4 Group = 1 << 63
 
-// GroupOf returns the group of an address. It allocates nothing.
+// GroupOf returns the group of an address. The IPv4 address inside an IPv6 address decides
+// ([geodata.Embedded]). It allocates nothing.
 func GroupOf(a netip.Addr) Group {
-	a = a.Unmap()
+	a, _ = geodata.Embedded(a)
 	switch {
 	case a.Is4():
 		b := a.As4()

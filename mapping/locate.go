@@ -1,8 +1,11 @@
 package mapping
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"perto/geodata"
 )
 
 // Subnet is a client subnet from a query (RFC 7871), as far as mapping needs it.
@@ -14,7 +17,7 @@ type Subnet struct {
 // String returns the subnet in the form of the query. IPv4-mapped subnets keep their
 // length.
 func (s Subnet) String() string {
-	if s.Addr.Is4In6() && s.Bits < mappedBits {
+	if s.Addr.Is4In6() && s.Bits < geodata.Mapped.Bits() {
 		s.Addr = s.Addr.Unmap()
 	}
 	return fmt.Sprintf("%s/%d", s.Addr, s.Bits)
@@ -48,39 +51,49 @@ const (
 // The scope is 0 for source 0 (RFC 7871, section 7.1.2) and without a subnet. It is
 // never longer than the source, /24 and /56. Locate allocates nothing.
 //
-// An IPv4-mapped subnet (::ffff:192.0.2.0/120) is an IPv4 subnet. Its lengths include
-// the 96 bits in front of it.
+// The IPv4 address inside an IPv6 address decides (see [geodata.Embedded]). The scope
+// then includes the bits in front of it. For example, the scope of a 6to4 client is 16
+// bits longer than that of its IPv4 address.
 func (m *Map) Locate(resolver netip.Addr, ecs Subnet) Located {
-	resolver = resolver.Unmap()
+	resolver, _ = geodata.Embedded(resolver)
 	if !ecs.Addr.IsValid() || ecs.Bits == 0 {
 		return m.locateResolver(resolver)
 	}
-	mapped := uint8(0)
-	if ecs.Addr.Is4In6() && ecs.Bits >= mappedBits {
-		mapped = mappedBits
-		ecs.Bits -= mappedBits
-	}
-	ecs.Addr = ecs.Addr.Unmap()
-	if ecs.Bits == 0 || !isPublic(ecs.Addr) {
+	inner, form := ecs.embedded()
+	if inner.Bits == 0 || !isPublic(inner.Addr) {
 		// The subnet has no place. Its answer must not be cached for all clients of the
 		// resolver, so its scope is the subnet.
 		l := m.locateResolver(resolver)
-		l.Scope = mapped + clampScope(ecs, ecs.Bits)
+		if l.Scope = form.Bits() + clampScope(inner, inner.Bits); ecs.Bits < form.Bits() {
+			l.Scope = clampScope(ecs, ecs.Bits)
+		}
 		return l
 	}
-	class, scope := m.lookup(ecs.Addr)
-	l := Located{Client: ecs.Addr, ByECS: true, Class: class, Scope: clampScope(ecs, scope)}
+	class, scope := m.lookup(inner.Addr)
+	l := Located{Client: inner.Addr, ByECS: true, Class: class, Scope: clampScope(inner, scope)}
 	if class == unknownClass {
 		r := m.locateResolver(resolver)
 		l.Class, l.Learned = r.Class, r.Learned
 	}
-	l.Hash = hashBlock(ecs.Addr, l.Scope)
-	l.Scope += mapped
+	l.Hash = hashBlock(inner.Addr, l.Scope)
+	l.Scope += form.Bits()
 	return l
 }
 
-// mappedBits is the length of ::ffff:0:0/96, in bits (RFC 4291, section 2.5.5.2).
-const mappedBits = 96
+// embedded returns the IPv4 subnet inside an IPv6 subnet, and its form. The subnet has
+// no bits when it ends before the IPv4 address begins. Other subnets are returned as
+// they are.
+func (s Subnet) embedded() (Subnet, geodata.Transition) {
+	addr, form := geodata.Embedded(s.Addr)
+	if form == geodata.Native || form == geodata.Mapped && s.Bits < form.Bits() {
+		return Subnet{addr, s.Bits}, geodata.Native
+	}
+	bits := min(max(s.Bits, form.Bits())-form.Bits(), 32)
+	b := addr.As4()
+	masked := binary.BigEndian.Uint32(b[:]) &^ uint32(uint64(1)<<(32-bits)-1) // Teredo inverts the zeros too
+	binary.BigEndian.PutUint32(b[:], masked)
+	return Subnet{netip.AddrFrom4(b), bits}, form
+}
 
 func (m *Map) locateResolver(resolver netip.Addr) Located {
 	bits := uint8(groupIPv4)

@@ -177,7 +177,11 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 		ecs = "none"
 	}
 	fmt.Fprintf(t, "  client subnet\t%s\n", ecs)
-	fmt.Fprintf(t, "  decided by\t%s (%s)\n", x.Client, x.Source)
+	source := x.Source
+	if x.Inside != "" {
+		source += ", inside its " + x.Inside + " address"
+	}
+	fmt.Fprintf(t, "  decided by\t%s (%s)\n", x.Client, source)
 	if x.Learned != nil {
 		fmt.Fprintf(t, "  resolvers\t%s: %s\n", x.Learned.Group, learnedText(x.Learned))
 	}

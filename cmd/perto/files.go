@@ -174,6 +174,7 @@ type located struct {
 	Network netip.Prefix `json:"network"` // all its addresses have the same cell
 	Cell    geodata.Cell `json:"cell"`
 	Place   perto.Place  `json:"place"`
+	IPv4    string       `json:"ipv4,omitempty"` // the address inside a 6to4, Teredo or NAT64 address
 }
 
 // Run looks addresses up.
@@ -189,15 +190,23 @@ func (c *geodataLookupCmd) Run(e *env) error {
 			return &perto.Error{Op: "look up", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf("no IP address")}
 		}
 		cell := m.Lookup(a)
-		results = append(results, located{a, m.Prefix(a), cell, m.Place(cell)})
+		l := located{Address: a, Network: m.Prefix(a), Cell: cell, Place: m.Place(cell)}
+		if inner, form := geodata.Embedded(a); form != geodata.Native {
+			l.IPv4 = fmt.Sprintf("%s in %s", inner, form)
+		}
+		results = append(results, l)
 	}
 	return e.print(results, func(w io.Writer) {
 		for _, r := range results {
+			inside := ""
+			if r.IPv4 != "" {
+				inside = "; " + r.IPv4
+			}
 			if r.Cell == 0 {
-				fmt.Fprintf(w, "%s\tunknown (%s)\n", r.Address, r.Network)
+				fmt.Fprintf(w, "%s\tunknown (%s%s)\n", r.Address, r.Network, inside)
 				continue
 			}
-			fmt.Fprintf(w, "%s\t%s (%.2f, %.2f; cell %d, %s)\n", r.Address, r.Place, r.Place.Lat, r.Place.Lon, r.Cell, r.Network)
+			fmt.Fprintf(w, "%s\t%s (%.2f, %.2f; cell %d, %s%s)\n", r.Address, r.Place, r.Place.Lat, r.Place.Lon, r.Cell, r.Network, inside)
 		}
 	})
 }
