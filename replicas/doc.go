@@ -19,7 +19,8 @@
 //     of life: the kernel completes it also for a process that hangs.
 //   - It comes back after three heartbeats in a row, one heartbeat of a new process,
 //     or as many good probes as configured. A replica that is removed again within
-//     a minute is held down for 10 s, then 20 s, up to a minute.
+//     10 minutes is held down for a minute. From its third removal on, it returns
+//     after 10 minutes without a further one.
 //   - When no heartbeat or probe arrives at all, this node's own network is the
 //     likely cause. Silence then removes no replica, and states become unknown.
 //     When this process was stalled, it extends all leases by that time.

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,19 +44,34 @@ func TestHysteresis(t *testing.T) {
 	}
 }
 
-func TestHoldDownGrowsWithEachRemoval(t *testing.T) {
+func TestHoldDownGrowsWithEachDeath(t *testing.T) {
 	now := time.Unix(0, 0)
-	var f holdDown
-	for i, want := range []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
-		now = now.Add(want + time.Second)
-		f.removed(now)
-		if got := f.until.Sub(now); got != want {
-			t.Errorf("removal %d: held for %v, want %v", i+1, got, want)
+	var h holdDown
+	for i, tt := range []struct {
+		after, want time.Duration
+		reason      string
+	}{
+		{0, 0, "1st"}, {time.Second, shortHold, "2nd"}, {time.Second, flapWindow, "3rd"}, {9 * time.Minute, flapWindow, "4th"},
+		{11 * time.Minute, 0, "1st"}, {9 * time.Minute, shortHold, "2nd"}, {9 * time.Minute, shortHold, "2nd"},
+	} {
+		now = now.Add(tt.after)
+		h.died(now)
+		if got := h.until.Sub(now); got != tt.want {
+			t.Errorf("death %d: held for %v, want %v", i+1, got, tt.want)
+		}
+		if got := h.reason(); !strings.Contains(got, "its "+tt.reason+" death in 10 minutes") {
+			t.Errorf("death %d: got %q", i+1, got)
 		}
 	}
-	now = now.Add(3 * time.Minute)
-	f.removed(now)
-	if got := f.until.Sub(now); got != 0 {
-		t.Errorf("after a quiet time: held for %v, want 0", got)
+	for range 3 * maxDeaths {
+		h.died(now)
+	}
+	if len(h.deaths) != maxDeaths || h.until.Sub(now) != flapWindow {
+		t.Errorf("got %d deaths, held for %v", len(h.deaths), h.until.Sub(now))
+	}
+	for n, want := range map[int]string{1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 12: "12th", 13: "13th", 21: "21st"} {
+		if got := ordinal(n); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -262,24 +262,28 @@ func (m *member) judgeUnheard(c circumstances) (State, string) {
 func (m *member) update(c circumstances) (removal time.Duration) {
 	removal = -1
 	state, reason := m.judge(c)
+	held := !m.held.IsZero()
 	m.held = time.Time{}
 	switch {
 	case m.judged == StateDown && state != StateDown:
-		if !m.recovered() {
-			state, reason = StateDown, m.why
-		} else if c.now.Before(m.hold.until) {
+		switch recovered := m.recovered(); {
+		case (held || recovered) && c.now.Before(m.hold.until):
 			m.held = m.hold.until
-			state, reason = StateDown, fmt.Sprintf("held down until %s: it went down %d times", m.hold.until.UTC().Format("15:04:05 UTC"), m.hold.count)
-		} else {
+			state, reason = StateDown, m.hold.reason()
+		case recovered:
 			m.dead, m.restored, m.renewed = "", false, false
+		case held:
+			state, reason = StateDown, "was held down, and is not well enough to return"
+		default:
+			state, reason = StateDown, m.why
 		}
-	case m.judged != StateDown && state == StateDown:
+	case state == StateDown && (m.judged != StateDown || held):
 		if !m.farewell {
-			m.hold.removed(c.now)
+			m.hold.died(c.now)
 		}
 		m.run = 0
 		m.renewed = false
-		if !m.heard.IsZero() && !m.farewell {
+		if m.judged != StateDown && !m.heard.IsZero() && !m.farewell {
 			removal = c.now.Sub(later(m.heard, m.sign))
 		}
 	}
