@@ -110,6 +110,7 @@ type siteStatus struct {
 	headroom float64               // share of clients that the site still accepts, 0..1
 	uneasy   bool                  // some member is suspect, draining or shedding
 	weight   uint16
+	held     []string // "NAME: REASON" of replicas that are held down, for explanations
 }
 
 // candidate is a replica with an address of one family.

@@ -115,6 +115,9 @@ func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 			k.Verdict = "has no " + f.String() + " address"
 		case k.Serving == 0:
 			k.Verdict = "removed by up: no replica serves"
+			if len(st.held) > 0 {
+				k.Verdict += " (" + strings.Join(st.held, "; ") + ")"
+			}
 		case k.Headroom < 1 && a.Policy.has(StepShed):
 			k.Verdict = "sheds load"
 		default:

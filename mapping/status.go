@@ -34,6 +34,9 @@ func statusOf(m *Map, p *Policy, fleet *replicas.Fleet) []siteStatus {
 			serves := member.State.Serves() || !p.has(StepUp)
 			s.uneasy = s.uneasy || member.State == replicas.StateSuspect || member.State == replicas.StateDraining ||
 				p.has(StepShed) && c.headroom < 1
+			if !member.HeldUntil.IsZero() && !serves {
+				s.held = append(s.held, string(member.Name)+": "+member.Reason)
+			}
 			for f := range families {
 				c.addr = addrOf(member.Addresses, f)
 				if !c.addr.IsValid() {
