@@ -110,11 +110,11 @@ func (s *Server) whoami(r *wire.Response, q *wire.Query, source netip.Addr, serv
 	} else {
 		lines = append(lines, "ecs=none")
 	}
-	scope := min(q.ECS.Source, 24)
+	scope := min(q.ECS.Source, mapping.MaxScopeIPv4)
 	if ecs.Addr.Is4In6() {
 		scope = q.ECS.Source
 	} else if ecs.Addr.Is6() {
-		scope = min(q.ECS.Source, 56)
+		scope = min(q.ECS.Source, mapping.MaxScopeIPv6)
 	}
 	for _, svc := range services {
 		e := svc.answers.Explain(source, ecs, mapping.IPv4)

@@ -117,7 +117,7 @@ func (l *Lab) consoleState(ctx context.Context) *console.State {
 			v.ResolverPlace = r.Host.End.Place
 			var ecs mapping.Subnet
 			if r.SendECS {
-				ecs = node.ClientSubnet(info.Addrs[0])
+				ecs = mapping.ClientSubnet(info.Addrs[0])
 			}
 			if ns != nil {
 				x, _ = ns.Explain(service, r.Host.Addrs[0], ecs, mapping.IPv4) // without a service nothing serves it

@@ -34,11 +34,25 @@ type Located struct {
 	Hash    uint32 // spreads clients over a split: hash of the scope's block or the resolver's group
 }
 
-// The longest scopes that Locate returns, in bits (RFC 7871, section 11.1).
+// The longest client subnets that resolvers send, and the longest scopes of answers, in
+// bits (RFC 7871, section 11.1).
 const (
-	maxScopeIPv4 = 24
-	maxScopeIPv6 = 56
+	MaxScopeIPv4 = 24
+	MaxScopeIPv6 = 56
 )
+
+// ClientSubnet returns the subnet that a resolver sends for a client: its /24 or /56.
+func ClientSubnet(client netip.Addr) Subnet {
+	bits := MaxScopeIPv4
+	if client.Is6() {
+		bits = MaxScopeIPv6
+	}
+	p, err := client.Prefix(bits)
+	if err != nil {
+		return Subnet{}
+	}
+	return Subnet{Addr: p.Addr(), Bits: uint8(bits)}
+}
 
 // groupIPv4 and groupIPv6 are the prefix lengths of a resolver group, in bits.
 const (
@@ -117,9 +131,9 @@ func (m *Map) locateResolver(resolver netip.Addr) Located {
 }
 
 func clampScope(ecs Subnet, scope uint8) uint8 {
-	limit := uint8(maxScopeIPv6)
+	limit := uint8(MaxScopeIPv6)
 	if ecs.Addr.Is4() {
-		limit = maxScopeIPv4
+		limit = MaxScopeIPv4
 	}
 	return min(scope, limit, ecs.Bits)
 }

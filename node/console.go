@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"math"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -126,19 +125,6 @@ func Serve(v *console.Vantage, x *mapping.Explanation, st *console.State) {
 			v.Km = v.Place.DistanceKm(p.Place)
 		}
 	}
-}
-
-// ClientSubnet returns the ECS option that a resolver sends for a client: its /24 or /56.
-func ClientSubnet(client netip.Addr) mapping.Subnet {
-	bits := 24
-	if client.Is6() {
-		bits = 56
-	}
-	p, err := client.Prefix(bits)
-	if err != nil {
-		return mapping.Subnet{}
-	}
-	return mapping.Subnet{Addr: p.Addr(), Bits: uint8(bits)}
 }
 
 // Console returns the read-only web console of a Node. The caller closes it before the

@@ -134,9 +134,9 @@ func parseSubnet(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	if a.Is4() {
-		return a.Prefix(24)
+		return a.Prefix(mapping.MaxScopeIPv4)
 	}
-	return a.Prefix(56)
+	return a.Prefix(mapping.MaxScopeIPv6)
 }
 
 // Failure is the body of an error response.

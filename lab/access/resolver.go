@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"perto/mapping"
 )
 
 // Resolver is a caching DNS resolver of an Internet provider, an enterprise or a public
@@ -34,13 +36,6 @@ type Resolver struct {
 	ctx   context.Context
 	busy  sync.WaitGroup
 }
-
-// The longest client subnets that resolvers send, in bits: the recommended limits of
-// RFC 7871, section 11.1.
-const (
-	ecsSourceIPv4 = 24
-	ecsSourceIPv6 = 56
-)
 
 const (
 	maxReferrals   = 12 // delegations followed for one name
@@ -202,9 +197,9 @@ func (r *Resolver) subnetOf(client netip.Addr, opt *dns.OPT) netip.Prefix {
 }
 
 func clampSubnet(a netip.Addr, bits int) netip.Prefix {
-	limit := ecsSourceIPv6
+	limit := mapping.MaxScopeIPv6
 	if a.Is4() {
-		limit = ecsSourceIPv4
+		limit = mapping.MaxScopeIPv4
 	}
 	p, _ := a.Prefix(min(bits, limit))
 	return p
