@@ -63,7 +63,7 @@ func TestNameServersLearnAnOffice(t *testing.T) {
 		t.Errorf("London is served by %s", got)
 	}
 	n := l.nameServer()
-	x, err := n.Explain("shop.cdn.example", netip.MustParseAddr("25.32.0.53"), node.ClientSubnet(netip.Addr{}), 0)
+	x, err := n.Explain("shop.cdn.example", netip.MustParseAddr("25.32.0.53"), mapping.Subnet{}, 0)
 	if err != nil || x.Source != "learned" || x.Learned == nil || x.Learned.Best != "sin" || x.Learned.Geo != "lhr" || x.Learned.Blocks < 8 || x.Answer.PoP != "sin" {
 		t.Errorf("explained as %+v (%+v), %v", x, x.Learned, err)
 	}
