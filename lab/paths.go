@@ -3,12 +3,12 @@ package lab
 import (
 	"hash/fnv"
 	"io"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"perto"
+	"perto/lab/model"
 )
 
 // End is one end of a path: its place and its access line.
@@ -37,11 +37,8 @@ type Paths struct {
 	rtt map[[2]endKey]time.Duration
 }
 
-// longWayShare is the share of pairs that have a path with a detour.
-const longWayShare = 0.04
-
 // NewPaths returns the model with the parameters of the lab.
-func NewPaths(seed uint64) *Paths { return &Paths{Seed: seed, LongWay: longWayShare} }
+func NewPaths(seed uint64) *Paths { return &Paths{Seed: seed, LongWay: model.DetourShare} }
 
 type endKey struct {
 	lat, lon float64
@@ -49,19 +46,8 @@ type endKey struct {
 	last     time.Duration
 }
 
-// Parameters of the model, fitted to published end-user mapping figures
-// (F. Chen, R. Sitaraman, M. Torres, "End-User Mapping", SIGCOMM 2015).
-const (
-	pathBase       = 4 * time.Millisecond
-	pathJitter     = 3 * time.Millisecond
-	pathSigma      = 0.22
-	sameSiteRTT    = 200 * time.Microsecond
-	detourMin      = 20 * time.Millisecond
-	detourMax      = 110 * time.Millisecond
-	lastMileMedian = 38 * time.Millisecond
-	lastMileSigma  = 0.7
-	lastMileFar    = 1.9 // where paths are inflated by more than 1.5
-)
+// sameSiteRTT is the delay between two ends of one site.
+const sameSiteRTT = 200 * time.Microsecond
 
 // RTT returns the round-trip time between two ends. It is symmetric.
 func (p *Paths) RTT(a, b End) time.Duration {
@@ -88,13 +74,13 @@ func (p *Paths) compute(a, b End) time.Duration {
 		return sameSiteRTT + last
 	}
 	draw := p.draws(a.Place, b.Place)
-	f := (inflation(a.Place.Country) + inflation(b.Place.Country)) / 2
-	factor := math.Exp(pathSigma * draw.NormFloat64())
+	f := (model.Inflation(a.Place.Country) + model.Inflation(b.Place.Country)) / 2
+	factor := model.Factor(draw.NormFloat64())
 	km := a.Place.DistanceKm(b.Place)
-	rtt := pathBase + time.Duration(draw.Float64()*float64(pathJitter))
-	rtt += time.Duration(2 * km * f * factor / perto.FibreKmPerMs * float64(time.Millisecond))
+	rtt := model.PathBase + time.Duration(draw.Float64()*float64(model.PathJitter))
+	rtt += model.RoundTrip(km, f, factor)
 	if draw.Float64() < p.LongWay && km > 0 {
-		rtt += detourMin + time.Duration(draw.Float64()*float64(detourMax-detourMin))
+		rtt += model.Detour(draw.Float64())
 	}
 	return rtt + last
 }
@@ -122,29 +108,5 @@ func (p *Paths) DrawLastMile(name, country string) time.Duration {
 	h := fnv.New64a()
 	io.WriteString(h, name)
 	draw := rand.New(rand.NewPCG(p.Seed, h.Sum64()))
-	ms := float64(lastMileMedian) * math.Exp(lastMileSigma*draw.NormFloat64())
-	if inflation(country) > inflationDeveloped {
-		ms *= lastMileFar
-	}
-	return time.Duration(ms)
-}
-
-// The mean path inflation over the great circle, by the density of a country's
-// networks.
-const (
-	inflationDeveloped = 1.5
-	inflationMiddle    = 2.3
-	inflationElse      = 2.5
-)
-
-func inflation(country string) float64 {
-	switch country {
-	case "US", "CA", "GB", "IE", "DE", "FR", "NL", "BE", "LU", "CH", "AT", "DK", "SE", "NO", "FI", "IS", "ES", "PT", "IT",
-		"CZ", "PL", "HU", "SK", "SI", "EE", "LV", "LT", "GR", "JP", "KR", "SG", "HK", "TW", "AU", "NZ", "IL", "AE", "QA":
-		return inflationDeveloped
-	case "BR", "MX", "AR", "CL", "UY", "CO", "PE", "CR", "PA", "ZA", "TR", "RU", "UA", "RO", "BG", "RS", "HR", "CN", "IN",
-		"MY", "TH", "ID", "PH", "VN", "SA", "KZ", "MA", "TN", "EG", "KE":
-		return inflationMiddle
-	}
-	return inflationElse
+	return model.LastMile(draw.NormFloat64(), country)
 }

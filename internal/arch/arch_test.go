@@ -31,7 +31,7 @@ var layers = map[string]int{
 	"dnsserver": 2, "edge": 2, "origin": 2, "functions": 2,
 	"console": 2, "internal/api": 2, "config": 2, "mobility": 2,
 
-	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/report": 4, "lab/vantage": 4, "lab/wan": 4, "cmd/perto": 5,
+	"node": 3, "lab": 4, "lab/access": 4, "lab/compose": 4, "lab/model": 4, "lab/report": 4, "lab/vantage": 4, "lab/wan": 4, "cmd/perto": 5,
 
 	"internal/test/expect": 4, // compares a lab or containers with a list of expectations
 
@@ -49,7 +49,7 @@ var sameLayer = map[string]map[string]string{
 	"edge/fetch": {"edge/http1": "requests to origins are HTTP/1 messages", "edge/rfc9111": "the leader decides what is storable",
 		"edge/cache": "a fetch fills the cache"},
 	"mobility":    {"functions": "a release names the settings of a function"},
-	"lab":         {"lab/access": "clients and resolvers of the lab", "lab/vantage": "the lab serves their API"},
+	"lab":         {"lab/access": "clients and resolvers of the lab", "lab/vantage": "the lab serves their API", "lab/model": "delays of paths"},
 	"lab/vantage": {"lab/access": "the API shows fetches"},
 	"lab/report":  {"lab": "a report runs a lab"},
 }
