@@ -33,6 +33,8 @@ type Map struct {
 	exceptions []Exception // the content of fine, by address
 
 	info Info
+
+	overridden Cell // the first cell of an override; 0: there is none
 }
 
 // Info describes the source of a map.
@@ -86,6 +88,10 @@ func (m *Map) LookupPlace(a netip.Addr) perto.Place { return m.Place(m.Lookup(a)
 // below it.
 func (m *Map) NumCells() int { return len(m.places) }
 
+// Overridden reports whether a cell is the place of an [Override]. It is not stored in
+// files.
+func (m *Map) Overridden(c Cell) bool { return m.overridden > 0 && c >= m.overridden }
+
 // Info returns the source of the map.
 func (m *Map) Info() Info { return m.info }
 
@@ -102,6 +108,9 @@ func (m *Map) All4() iter.Seq[lpm.Range4[Cell]] { return m.v4.All() }
 
 // All6 yields the ranges of [Map.Ranges6].
 func (m *Map) All6() iter.Seq[lpm.Range6[Cell]] { return m.v6.All() }
+
+// NumRanges returns at least the number of ranges of each family.
+func (m *Map) NumRanges() (v4, v6 int) { return m.v4.NumRanges(), m.v6.NumRanges() }
 
 // Exceptions returns the networks that are too long for the ranges, by address and then
 // by length. The caller must not change the slice.

@@ -37,7 +37,7 @@ func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &Map{v4: m.v4, v6: m.v6, info: m.info, places: slices.Clip(m.places)}
+	next := &Map{v4: m.v4, v6: m.v6, info: m.info, places: slices.Clip(m.places), overridden: cmp.Or(m.overridden, Cell(len(m.places)))}
 	cells := make(map[perto.Place]Cell)
 	var r4 []lpm.Range4[Cell]
 	var r6 []lpm.Range6[Cell]

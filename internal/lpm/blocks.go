@@ -21,7 +21,7 @@ func Blocks4[V Value](ranges []Range4[V]) iter.Seq2[netip.Prefix, V] {
 				end = uint64(ranges[i].Start)
 			}
 			for start < end {
-				n := widest(start, end, Bits4)
+				n := Widest(start, end, Bits4)
 				if !yield(Prefix4(uint32(start), Bits4-n), v) {
 					return
 				}
@@ -43,7 +43,7 @@ func Blocks6[V Value](ranges []Range6[V]) iter.Seq2[netip.Prefix, V] {
 				end = ranges[i].Start
 			}
 			for start < end {
-				n := widest(start, end, Bits6)
+				n := Widest(start, end, Bits6)
 				if !yield(Prefix6(start, Bits6-n), v) {
 					return
 				}
@@ -53,9 +53,9 @@ func Blocks6[V Value](ranges []Range6[V]) iter.Seq2[netip.Prefix, V] {
 	}
 }
 
-// widest returns the logarithm of the size of the widest aligned block that starts at
+// Widest returns the logarithm of the size of the widest aligned block that starts at
 // start and does not pass end (exclusive). The result is at most width.
-func widest(start, end uint64, width int) int {
+func Widest(start, end uint64, width int) int {
 	n := width
 	if start != 0 {
 		n = min(n, bits.TrailingZeros64(start))

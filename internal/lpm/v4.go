@@ -162,6 +162,10 @@ func (t *V4[V]) Run(key uint32) (first, last uint32) {
 	return first, last
 }
 
+// NumRanges returns the number of ranges that the table was compiled from. Equal
+// neighbours among them count, so [V4.Ranges] may be shorter.
+func (t *V4[V]) NumRanges() int { return t.given }
+
 // Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V4[V]) Ranges() []Range4[V] {
 	return slices.AppendSeq(make([]Range4[V], 0, t.given), t.All())

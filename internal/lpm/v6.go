@@ -283,6 +283,10 @@ func (t *V6[V]) piece(key uint64) (first, last uint64) {
 	return first, last
 }
 
+// NumRanges returns the number of ranges that the table was compiled from. Equal
+// neighbours among them count, so [V6.Ranges] may be shorter.
+func (t *V6[V]) NumRanges() int { return t.given }
+
 // Ranges returns the table as the shortest list of ranges, to edit and compile again.
 func (t *V6[V]) Ranges() []Range6[V] {
 	return slices.AppendSeq(make([]Range6[V], 0, t.given), t.All())
