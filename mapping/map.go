@@ -28,6 +28,7 @@ type Map struct {
 	exceptions []exception // longest prefixes first; usually none
 	fences     []Fence
 	learned    *Learned // nil: nothing is learned
+	scopes     [families]Scopes
 }
 
 // class is a ranking that many networks share.
@@ -73,24 +74,29 @@ func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, 
 	if p.has(StepFence) {
 		m.fences = p.Fences
 	}
-	ofCell, err := m.classify()
+	c, err := m.classify(p.ScopeRegret > 0)
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", p.Service, err)
 	}
 	var compiling sync.WaitGroup
-	compiling.Go(func() { m.v4 = lpm.CompileV4(joined4(geo.All4(), ofCell)) })
-	m.v6 = lpm.CompileV6(joined6(geo.All6(), ofCell))
+	compiling.Go(func() {
+		blocks, scopes := c.join(c.rows4(geo), lpm.Bits4, p.ScopeRegret)
+		m.v4, m.scopes[IPv4] = lpm.CompileV4(blocks.blocks4), scopes
+	})
+	blocks, scopes := c.join(c.rows6(geo), lpm.Bits6, p.ScopeRegret)
+	m.v6, m.scopes[IPv6] = lpm.CompileV6(blocks.blocks6), scopes
 	compiling.Wait()
 	for _, e := range geo.Exceptions() {
-		m.exceptions = append(m.exceptions, exception{e.Prefix, ofCell[e.Cell]})
+		m.exceptions = append(m.exceptions, exception{e.Prefix, c.profiles[c.of[e.Cell]].class})
 	}
 	slices.SortFunc(m.exceptions, func(a, b exception) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
 	return m, nil
 }
 
 // classify assigns a class to every cell. Cells of a class share the head of its
-// ranking. The rest of the ranking is computed from the class's middle.
-func (m *Map) classify() ([]uint16, error) {
+// ranking. The rest of the ranking is computed from the class's middle. With joins, the
+// profiles have the options for joining scopes.
+func (m *Map) classify(joins bool) (*cells, error) {
 	type gathering struct {
 		id  uint16
 		sum vector
@@ -98,12 +104,13 @@ func (m *Map) classify() ([]uint16, error) {
 	byKey := make(map[classKey]*gathering)
 	keys := make([]classKey, 1) // by class; the unknown class has none
 	heads := make([][]ranked, 1)
-	ofCell := make([]uint16, m.Geo.NumCells())
+	c := newCells(m.Geo.NumCells())
+	profiles := make(map[profile]uint16)
 	fenceOf := make(map[string]uint16)
 	var everywhere vector
 	row := make([]time.Duration, len(m.Sites))
 	sum := make([]time.Duration, len(m.Sites)) // at most 2^16 cells of 0.4 s: far from overflow
-	for cell := geodata.Cell(1); int(cell) < len(ofCell); cell++ {
+	for cell := geodata.Cell(1); int(cell) < len(c.of); cell++ {
 		place := m.Geo.Place(cell)
 		fence, ok := fenceOf[place.Country]
 		if !ok {
@@ -131,20 +138,36 @@ func (m *Map) classify() ([]uint16, error) {
 			g.sum[i] += v[i]
 			everywhere[i] += v[i]
 		}
-		ofCell[cell] = g.id
+		p := profile{class: g.id, fence: fence}
+		if joins && !m.Geo.Overridden(cell) {
+			p = profileOf(g.id, fence, list)
+		}
+		index, ok := profiles[p]
+		if !ok {
+			index = uint16(len(c.profiles))
+			profiles[p] = index
+			c.profiles = append(c.profiles, p)
+		}
+		c.of[cell] = index
 	}
 	m.classes = make([]class, len(keys))
 	m.classes[unknownClass] = class{rank: m.rankEverywhere(sum), middle: everywhere.place()}
+	c.bands = make([][]uint16, len(keys))
 	for key, g := range byKey {
-		c := class{middle: g.sum.place()}
-		if key.fence > 0 {
-			c.fence = m.fences[key.fence-1].Name
+		for _, r := range heads[g.id] {
+			if r.band == heads[g.id][0].band {
+				c.bands[g.id] = append(c.bands[g.id], r.site)
+			}
 		}
-		m.rtt(row, Clients{Place: c.middle}, m.Sites)
-		c.rank = withHead(heads[g.id], rankSites(row, m.allowed(key.fence)))
-		m.classes[g.id] = c
+		group := class{middle: g.sum.place()}
+		if key.fence > 0 {
+			group.fence = m.fences[key.fence-1].Name
+		}
+		m.rtt(row, Clients{Place: group.middle}, m.Sites)
+		group.rank = withHead(heads[g.id], rankSites(row, m.allowed(key.fence)))
+		m.classes[g.id] = group
 	}
-	return ofCell, nil
+	return c, nil
 }
 
 // withHead puts a class's common head before the rest of its middle's ranking. The
@@ -199,6 +222,9 @@ func (m *Map) allowed(fence uint16) func(int) bool {
 
 // Classes returns how many classes the map has.
 func (m *Map) Classes() int { return len(m.classes) }
+
+// Scopes returns the number of ECS scopes of a family, and the regret that they cost.
+func (m *Map) Scopes(f Family) Scopes { return m.scopes[f] }
 
 // lookup returns the class of an address. It also returns the length, in bits, of the
 // largest block around it in which the class is constant.

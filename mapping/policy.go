@@ -137,6 +137,9 @@ type Policy struct {
 	TTL     time.Duration // time to live of answers in the normal state
 	TTLMin  time.Duration // the same while a named replica is suspect, draining or shedding
 	AllDown AllDown
+	// ScopeRegret bounds how much RTT clients lose on average because ECS scopes with
+	// different answers are joined; 0: none is.
+	ScopeRegret time.Duration
 }
 
 func (p *Policy) has(s Step) bool { return slices.Contains(p.Steps, s) }
