@@ -32,13 +32,14 @@ func (p Place) String() string {
 }
 
 // DistanceKm returns the great-circle distance between two places in kilometres
-// (haversine formula on a sphere of [EarthRadiusKm]).
+// (haversine formula on a sphere of [EarthRadiusKm]). Maps call it for each PoP and each
+// cell, so the product of the two cosines is written with the cosine of the sum.
 func (p Place) DistanceKm(q Place) float64 {
 	const rad = math.Pi / 180
-	dLat, dLon := (q.Lat-p.Lat)*rad/2, (q.Lon-p.Lon)*rad/2
-	h := math.Sin(dLat)*math.Sin(dLat) +
-		math.Cos(p.Lat*rad)*math.Cos(q.Lat*rad)*math.Sin(dLon)*math.Sin(dLon)
-	return 2 * EarthRadiusKm * math.Asin(math.Sqrt(min(1, h)))
+	sinLat, sinLon := math.Sin((q.Lat-p.Lat)*rad/2), math.Sin((q.Lon-p.Lon)*rad/2)
+	cosines := (1-2*sinLat*sinLat+math.Cos((p.Lat+q.Lat)*rad))/2 // cos(p.Lat) cos(q.Lat)
+	h := sinLat*sinLat + cosines*sinLon*sinLon
+	return 2 * EarthRadiusKm * math.Asin(math.Sqrt(min(1, max(0, h))))
 }
 
 // FibreKmPerMs is the distance that light travels in optical fibre in one millisecond:
