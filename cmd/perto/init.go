@@ -78,10 +78,7 @@ func (c *initCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	result := struct {
-		Wrote []string   `json:"wrote"`
-		Ports []openPort `json:"ports"`
-	}{wrote, ports(cfg)}
+	result := wroteFiles{wrote, ports(cfg)}
 	return e.print(result, func(w io.Writer) {
 		for _, path := range wrote {
 			fmt.Fprintln(w, "wrote", path)
@@ -89,6 +86,18 @@ func (c *initCmd) Run(e *env) error {
 		fmt.Fprintf(w, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
 		printPorts(w, result.Ports)
 	})
+}
+
+// wroteFiles is the result of init.
+type wroteFiles struct {
+	Wrote []string   `json:"wrote"`
+	Ports []openPort `json:"ports"` // that firewalls must let pass
+}
+
+// addedMachines is the result of init --add.
+type addedMachines struct {
+	Added []string   `json:"added"`
+	Ports []openPort `json:"ports"`
 }
 
 // machines reads machines in the form of the flags.
@@ -136,10 +145,7 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 	if err := writeFile(c.Config, src); err != nil {
 		return err
 	}
-	result := struct {
-		Added []string   `json:"added"`
-		Ports []openPort `json:"ports"`
-	}{Ports: ports(cfg)}
+	result := addedMachines{Ports: ports(cfg)}
 	for _, m := range added {
 		result.Added = append(result.Added, m.Name)
 	}
