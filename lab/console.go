@@ -183,9 +183,10 @@ func (v *visitors) start(l *Lab) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
-	for i, from := range l.vantages {
+	all := slices.Concat(l.vantages, l.crowd)
+	for i, from := range all {
 		v.running.Go(func() {
-			first := time.NewTimer(visitEvery * time.Duration(i) / time.Duration(len(l.vantages)))
+			first := time.NewTimer(visitEvery * time.Duration(i) / time.Duration(len(all)))
 			defer first.Stop()
 			select {
 			case <-first.C:

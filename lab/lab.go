@@ -60,6 +60,7 @@ type Lab struct {
 	Internet *Internet
 	World    *config.Config
 	vantages []*Vantage
+	crowd    []*Vantage // more clients of shared resolvers, so that there is something to learn
 	machines []*machine
 	external []*dnsserver.Server // name servers outside the CDN: the root, the shop's
 	extra    []*Resolver         // of the public services and the enterprise
@@ -427,6 +428,11 @@ func (l *Lab) startVantages(context.Context) error {
 		l.vantages = append(l.vantages, v)
 		if s.resolver != ResolverISP {
 			v.Client.Resolver = anycast[s.resolver]
+			if l.cfg.Tags && s.resolver != ResolverPublicECS {
+				if err := l.addCrowd(&s); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		host, err := l.Internet.AddHost(HostConfig{Name: "isp-" + s.name, Kind: "resolver", Addrs: s.resolverAddrs(), End: End{Place: s.place}})
@@ -451,6 +457,22 @@ func (l *Lab) AddClient(name string, place perto.Place, kind ResolverKind, addrs
 	}
 	v := &Vantage{Name: name, Place: place, Kind: kind, Host: host, Client: access.Client{Station: host.Station(), Resolver: anycast[kind]}}
 	return v, nil
+}
+
+// crowdSize is the number of clients that share the resolver of a vantage. Name servers
+// learn from at least eight networks.
+const crowdSize = 15
+
+// addCrowd adds clients in the networks of a vantage.
+func (l *Lab) addCrowd(s *vantageSpec) error {
+	for i := range byte(crowdSize) {
+		v, err := l.AddClient(fmt.Sprintf("%s-%d", s.name, i+1), s.place, s.resolver, hostIn(s.v4.Addr(), 1+i, 7), hostIn(s.v6.Addr(), 1+i, 7))
+		if err != nil {
+			return err
+		}
+		l.crowd = append(l.crowd, v)
+	}
+	return nil
 }
 
 // ResolverOf returns the resolver of a vantage: its provider's resolver, or the nearest
