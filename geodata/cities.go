@@ -196,3 +196,7 @@ func (c *Cities) near(country string, at vec, maxKm float64) (City, bool) {
 	}
 	return c.list[i], true
 }
+
+// All returns the cities in descending order of population. The caller must not change
+// the slice.
+func (c *Cities) All() []City { return c.list }

@@ -72,3 +72,6 @@ func (c *Costs) Mean(row []Cost, samples []Sample, sites []uint16) {
 		row[site] = Cost(math.Round(sum[i] / total))
 	}
 }
+
+// Rows returns the number of rows.
+func (c *Costs) Rows() int { return len(c.table) / max(1, c.sites) }
