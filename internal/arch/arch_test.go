@@ -51,7 +51,7 @@ var sameLayer = map[string]map[string]string{
 	"mobility":    {"functions": "a release names the settings of a function"},
 	"lab":         {"lab/access": "clients and resolvers of the lab", "lab/vantage": "the lab serves their API", "lab/model": "delays of paths"},
 	"lab/vantage": {"lab/access": "the API shows fetches"},
-	"lab/report":  {"lab": "a report runs a lab"},
+	"lab/report":  {"lab": "a report runs a lab", "lab/model": "or computes with its model"},
 }
 
 // fences lists the packages that may use an outside library. Tests may use any library.
