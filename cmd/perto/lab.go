@@ -27,7 +27,7 @@ type labCmd struct {
 	Compare  labCompareCmd  `cmd:"" help:"Fetch a page from every city."`
 	Trace    labTraceCmd    `cmd:"" help:"Show the numbered steps of a request."`
 	Browse   labBrowseCmd   `cmd:"" help:"Open a browser as a client in a city."`
-	Run      labRunCmd      `cmd:"" help:"Run an experiment and report: moved-code."`
+	Run      labRunCmd      `cmd:"" help:"Run an experiment and report: moved-code or end-user-mapping."`
 	Kill     labKillCmd     `cmd:"" help:"Kill an edge's process."`
 	Freeze   labFreezeCmd   `cmd:"" help:"Freeze a host, as SIGSTOP does."`
 	Cut      labCutCmd      `cmd:"" help:"Disconnect a host from the network without a message."`

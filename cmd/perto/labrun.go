@@ -6,40 +6,46 @@ import (
 	"os"
 
 	"perto"
+	"perto/geodata"
 	"perto/lab"
 	"perto/lab/report"
 	"perto/node"
 )
 
 type labRunCmd struct {
-	Report string `arg:"" enum:"moved-code" help:"The experiment: moved-code (the same page with its code at the origin and at the edges)." placeholder:"REPORT"`
-	Rounds int    `default:"3" help:"Number of fetches by every vantage." placeholder:"N"`
-	Seed   uint64 `help:"Seed of the paths' delays." default:"1"`
+	Report string `arg:"" enum:"moved-code,end-user-mapping" help:"The experiment: moved-code (the same page with its code at the origin and at the edges) or end-user-mapping (the SIGCOMM paper of 2015 and cures without client subnets, in a model)." placeholder:"REPORT"`
+	Rounds int    `default:"3" help:"Number of fetches by every vantage (moved-code)." placeholder:"N"`
+	Orders int    `default:"100" help:"Number of random orders of the sites (end-user-mapping)." placeholder:"N"`
+	Seed   uint64 `help:"Seed of the random draws." default:"1"`
 	HTML   string `name:"html" help:"Also write the report as a page with plots." placeholder:"FILE"`
 }
 
-// Run starts worlds of its own, measures, and stops them.
+// labReport is a report in the three forms that the command writes. The fourth, JSON, is
+// the value itself.
+type labReport interface {
+	WriteText(w io.Writer) error
+	WriteHTML(w io.Writer) error
+}
+
+// Run runs the experiment and writes its report.
 func (c *labRunCmd) Run(e *env) error {
-	if c.Rounds < 1 {
-		return &perto.Error{Op: "run report", Path: c.Report, Kind: perto.KindInvalid, Err: fmt.Errorf("--rounds must be 1 or more")}
+	for flag, n := range map[string]int{"--rounds": c.Rounds, "--orders": c.Orders} {
+		if n < 1 {
+			return &perto.Error{Op: "run report", Path: c.Report, Kind: perto.KindInvalid, Err: fmt.Errorf("%s must be 1 or more", flag)}
+		}
 	}
-	place, err := places()
-	if err != nil {
-		return err
+	run := c.movedCode
+	if c.Report == "end-user-mapping" {
+		run = c.endUser
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Logger: logger(e, false)}
-	if cfg.Geo, err = node.OpenMap(""); err != nil {
-		return err
-	}
-	fmt.Fprintln(e.err, "two worlds, one after the other: about a minute")
-	m, err := report.MovedCode(e.ctx, cfg, c.Rounds)
+	r, err := run(e)
 	if err != nil {
 		return err
 	}
 	if c.HTML != "" {
 		f, err := os.Create(c.HTML)
 		if err == nil {
-			err = m.WriteHTML(f)
+			err = r.WriteHTML(f)
 			if cerr := f.Close(); err == nil {
 				err = cerr
 			}
@@ -49,5 +55,28 @@ func (c *labRunCmd) Run(e *env) error {
 		}
 		fmt.Fprintln(e.err, "wrote", c.HTML)
 	}
-	return e.print(m, func(w io.Writer) { m.WriteText(w) })
+	return e.print(r, func(w io.Writer) { r.WriteText(w) })
+}
+
+// movedCode starts worlds of its own, measures, and stops them.
+func (c *labRunCmd) movedCode(e *env) (labReport, error) {
+	place, err := places()
+	if err != nil {
+		return nil, err
+	}
+	cfg := lab.Config{Place: place, Seed: c.Seed, Logger: logger(e, false)}
+	if cfg.Geo, err = node.OpenMap(""); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(e.err, "two worlds, one after the other: about a minute")
+	return report.MovedCode(e.ctx, cfg, c.Rounds)
+}
+
+// endUser computes the model.
+func (c *labRunCmd) endUser(e *env) (labReport, error) {
+	cities, err := geodata.LoadCities()
+	if err != nil {
+		return nil, err
+	}
+	return report.RunEndUser(e.ctx, report.EndUserConfig{Cities: cities, Seed: c.Seed, Orders: c.Orders})
 }

@@ -60,7 +60,7 @@ var printed = map[string][]any{
 	"labCompareCmd.Run":    {lab.Fetched{}},
 	"labTraceCmd.Run":      {lab.Trace{}},
 	"labFaultCmd.apply":    {lab.FaultResult{}},
-	"labRunCmd.Run":        {report.Moved{}},
+	"labRunCmd.Run":        {report.Moved{}, report.EndUser{}},
 	"wanShowCmd.Run":       {wan.State{}},
 	"labWANCmd.change":     {wan.Pair{}},
 	"API":                  {api.Failure{}, lab.DoorInfo{}, lab.FunctionNode{}, mobility.Function{}, mobility.Signed{}},

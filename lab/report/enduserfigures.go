@@ -198,7 +198,7 @@ func endUserInputs(w *model.World) []Input {
 		{"blocks of clients", strconv.Itoa(len(w.Blocks)) + " draws of a city, by population and demand of the country", false},
 		{"demand of an inhabitant", "by country, 0.03 to 1", true},
 		{"weight of a block", "lognormal, sigma 1", true},
-		{"share of public resolvers", "by country, read from the paper's plots", false},
+		{"share of public resolvers", "by country, 1 to 36 %, for 2014", true},
 		{"sites of the public resolver", "12, as in 2014; the next nearest with probability 0.3 at each step", true},
 		{"other resolvers", "36 % local, 14 % at 70 to 240 km, 26 % at 250 to 540 km, 20.5 % national, 3.5 % abroad", true},
 		{"possible sites", strconv.Itoa(len(w.Sites)) + " cities, by population^0.6 and demand^0.8", true},
