@@ -113,14 +113,18 @@ func (p *parser) geodata(b *hcl.Block, g *Geodata) {
 
 // Limits and defaults. Limits of resolver caches bound the times to live.
 const (
-	defaultTTL        = 20 * time.Second
-	defaultTTLMin     = 5 * time.Second
-	maxTTL            = 24 * time.Hour
-	defaultAnswers    = 2
-	maxAnswers        = 8
-	defaultCacheBytes = 256 << 20
-	minMemoryKey      = 64 << 20 // bytes of a process
-	maxWeight         = 1000
+	defaultTTL     = 20 * time.Second
+	defaultTTLMin  = 5 * time.Second
+	maxTTL         = 24 * time.Hour
+	defaultAnswers = 2
+	// defaultScopeRegret costs less than 0.1 ms in fact
+	// (bench/results/2026-11-25-ecs-scopes.txt).
+	defaultScopeRegret = time.Millisecond
+	maxScopeRegret     = 5 * time.Millisecond // PoPs within it count as equally near
+	maxAnswers         = 8
+	defaultCacheBytes  = 256 << 20
+	minMemoryKey       = 64 << 20 // bytes of a process
+	maxWeight          = 1000
 )
 
 func defaultHTTP() []string { return []string{":80"} }
@@ -250,7 +254,7 @@ func (c *checker) service(b *hcl.Block, readFile func(string) ([]byte, error)) {
 	name := c.domain(b.Labels[0], b.LabelRanges[0])
 	c.once("service "+name, "service "+name, b.LabelRanges[0])
 	c.once("host "+name, "name "+name, b.LabelRanges[0])
-	s := Service{Name: perto.Service(name), Map: Map{Policy: defaultPolicy, Answers: defaultAnswers, TTL: defaultTTL, TTLMin: defaultTTLMin, AllDown: "last"},
+	s := Service{Name: perto.Service(name), Map: Map{Policy: defaultPolicy, Answers: defaultAnswers, TTL: defaultTTL, TTLMin: defaultTTLMin, AllDown: "last", ScopeRegret: defaultScopeRegret},
 		Cookies: r.oneOf("cookies", "pass", "pass", "strip")}
 	for _, e := range r.elements("aliases") {
 		alias := c.domain(e.text, e.at)
@@ -347,7 +351,7 @@ func (c *checker) origin(b *hcl.Block) Origin {
 }
 
 func (c *checker) mapping(b *hcl.Block, m *Map) {
-	r := c.read(b.Body, b.DefRange, shape{optional: []string{"pops", "policy", "answers", "ttl", "ttl_min", "all_down"}, blocks: []hcl.BlockHeaderSchema{block("fence", "name")}})
+	r := c.read(b.Body, b.DefRange, shape{optional: []string{"pops", "policy", "answers", "ttl", "ttl_min", "all_down", "scope_regret"}, blocks: []hcl.BlockHeaderSchema{block("fence", "name")}})
 	m.PoPs = c.pops(r, "pops")
 	m.Policy = r.texts("policy", defaultPolicy)
 	if _, err := mapping.ParseSteps(m.Policy); err != nil {
@@ -360,6 +364,7 @@ func (c *checker) mapping(b *hcl.Block, m *Map) {
 		c.fail(r.rangeOf("ttl_min"), "ttl_min (%s) is longer than ttl (%s)", m.TTLMin, m.TTL)
 	}
 	m.AllDown = r.oneOf("all_down", "last", "last", "all", "none")
+	m.ScopeRegret = r.duration("scope_regret", defaultScopeRegret, 0, maxScopeRegret)
 	for _, f := range r.content.Blocks {
 		rf := c.read(f.Body, f.DefRange, shape{required: []string{"countries", "pops"}})
 		fence := Fence{Name: f.Labels[0], PoPs: c.pops(rf, "pops")}

@@ -229,6 +229,7 @@ func (w *shower) service(s *Service) {
 			w.span("ttl", s.Map.TTL)
 			w.span("ttl_min", s.Map.TTLMin)
 			w.text("all_down", s.Map.AllDown)
+			w.span("scope_regret", s.Map.ScopeRegret)
 			for _, f := range s.Map.Fences {
 				w.block("fence", f.Name, func() {
 					list(w, "countries", f.Countries)

@@ -132,7 +132,10 @@ type Map struct {
 	TTL     time.Duration
 	TTLMin  time.Duration
 	AllDown string // "last", "all" or "none"
-	Fences  []Fence
+	// ScopeRegret bounds how much RTT clients lose on average because ECS scopes with
+	// different answers are joined; 0: none is.
+	ScopeRegret time.Duration
+	Fences      []Fence
 }
 
 // Fence restricts the clients of some countries to some PoPs.

@@ -10,7 +10,8 @@
 //
 // A class is an interned ranking of a service's PoPs. All networks of a class get the
 // same answers, independent of health. Scopes come from joining neighbouring networks
-// of one class, so they do not change when an edge dies.
+// of one class, or of several within a bound of regret. They do not change when an edge
+// dies.
 //
 // A policy is a chain of steps. Filters (up, fence) remove PoPs. The rank (nearest)
 // sorts them into bands of equally good ones. Splits (shed, weight) divide a band's

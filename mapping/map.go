@@ -29,6 +29,7 @@ type Map struct {
 	fences     []Fence
 	learned    *Learned // nil: nothing is learned
 	scopes     [families]Scopes
+	regret     time.Duration // bound of the mean regret
 }
 
 // class is a ranking that many networks share.
@@ -71,6 +72,7 @@ func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, 
 	if len(m.Sites) > 1<<16-1 {
 		return nil, fmt.Errorf("service %s has %d PoPs; the limit is %d", p.Service, len(m.Sites), 1<<16-1)
 	}
+	m.regret = p.ScopeRegret
 	if p.has(StepFence) {
 		m.fences = p.Fences
 	}

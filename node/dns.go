@@ -67,7 +67,7 @@ func newDecider(w *config.World, geo *geodata.Map) (*decider, error) {
 	sites := sitesOf(w)
 	shared := make(map[string]*mapping.Map)
 	for _, p := range d.policies {
-		key := fmt.Sprint(p.PoPs, p.Fences, slices.Contains(p.Steps, mapping.StepFence))
+		key := fmt.Sprint(p.PoPs, p.Fences, slices.Contains(p.Steps, mapping.StepFence), p.ScopeRegret)
 		m := shared[key]
 		if m == nil {
 			var err error
@@ -99,7 +99,7 @@ func policyOf(s *config.Service) (*mapping.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
 	}
-	p := &mapping.Policy{Service: s.Name, PoPs: s.Map.PoPs, Steps: steps, Answers: s.Map.Answers, TTL: s.Map.TTL, TTLMin: s.Map.TTLMin, AllDown: allDown}
+	p := &mapping.Policy{Service: s.Name, PoPs: s.Map.PoPs, Steps: steps, Answers: s.Map.Answers, TTL: s.Map.TTL, TTLMin: s.Map.TTLMin, AllDown: allDown, ScopeRegret: s.Map.ScopeRegret}
 	for _, f := range s.Map.Fences {
 		p.Fences = append(p.Fences, mapping.Fence(f))
 	}

@@ -53,6 +53,7 @@ service "*.tenants.cdn.example" {
     ttl      = "60s"
     ttl_min  = "10s"
     all_down = "none"
+    scope_regret = "200us"
     fence "br" {
       countries = ["BR"]
       pops      = ["gru"]
