@@ -28,8 +28,15 @@ type Explanation struct {
 	Class uint16       `json:"class"`
 	Fence string       `json:"fence,omitempty"`
 	Scope uint8        `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
-	Slot  int          `json:"slot"`  // one of slots; 0 of 1 when nothing is split
-	Slots int          `json:"slots"`
+	// Regret is by how much the RTT to the first PoP of the class exceeds that to the
+	// nearest PoP, because the scope is joined. RegretBound is the limit of its mean over
+	// all networks, and RegretMax the limit for one. All are 0 without joining.
+	Regret      perto.Millis `json:"regret_ms"`
+	RegretBound perto.Millis `json:"regret_bound_ms"`
+	RegretMax   perto.Millis `json:"regret_max_ms"`
+
+	Slot  int `json:"slot"` // one of slots; 0 of 1 when nothing is split
+	Slots int `json:"slots"`
 
 	// Learned is the state of the resolver's group: where its clients are, and what they
 	// lose. It is nil when too few clients are known, and for a query with a client subnet.
@@ -89,8 +96,25 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		e.Answer = &a.Sets[i]
 	}
 	a.candidates(e, c, f)
+	if a.Map.regret > 0 {
+		e.RegretBound, e.RegretMax = perto.Millis(a.Map.regret), perto.Millis(maxRegret)
+		if near := e.nearest(); near != nil && e.Class != unknownClass && e.Cell != 0 {
+			e.Regret = max(0, e.Candidates[0].RTT-near.RTT)
+		}
+	}
 	e.Why = a.why(e)
 	return e
+}
+
+// nearest returns the ranked candidate with the least RTT, or nil.
+func (e *Explanation) nearest() *Candidate {
+	var near *Candidate
+	for i := range e.Candidates {
+		if c := &e.Candidates[i]; c.Band >= 0 && (near == nil || c.RTT < near.RTT) {
+			near = c
+		}
+	}
+	return near
 }
 
 // candidates lists the PoPs in the class's order, then the PoPs that the fence removed.
@@ -172,6 +196,9 @@ func (a *Answers) whyFirst(e *Explanation) string {
 			return "no replica of any PoP serves: the last resort (all_down) answers"
 		case a.splits(e, c.Band):
 			return fmt.Sprintf("%s is in a band of equally near PoPs, which divides its clients by weight", c.PoP)
+		case i == 0 && e.Regret > 0:
+			return fmt.Sprintf("%s serves the whole scope /%d: %.0f km, about %d ms; %s is nearer to this client by %.1f ms (scope_regret)",
+				c.PoP, e.Scope, c.DistanceKm, c.RTT.Duration().Milliseconds(), e.nearest().PoP, e.Regret.Float())
 		case i == 0:
 			return fmt.Sprintf("%s is nearest: %.0f km, about %d ms", c.PoP, c.DistanceKm, c.RTT.Duration().Milliseconds())
 		case c.Band == e.Candidates[0].Band:

@@ -423,3 +423,40 @@ func entriesOf(m *Map, n int) int {
 	}
 	return len(seen)
 }
+
+// TestExplainStatesRegret looks for a client that is not served by its nearest PoP.
+func TestExplainStatesRegret(t *testing.T) {
+	geo, sites := world(t), tenSites()
+	p := standardPolicy()
+	p.ScopeRegret = time.Millisecond
+	m, err := NewMap(geo, sites, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Decide(m, p, fleetOf(sites, 2), nil)
+	found := 0
+	for i := uint32(0); found < 20 && i < 1<<20; i++ {
+		addr := lpm.Prefix4(i*2654435761>>8, lpm.Bits4).Addr()
+		class, scope := m.lookup(addr)
+		if first := m.Sites[m.classes[class].rank[0].site]; class == unknownClass || first.Name == nearestOf(sites, geo.LookupPlace(addr)) {
+			continue
+		}
+		found++
+		e := a.Explain(addr, Subnet{addr, 24}, IPv4)
+		if e.Scope != scope || e.Regret <= 0 || e.Regret > e.RegretMax || e.RegretBound.Duration() != p.ScopeRegret {
+			t.Errorf("%s: got %+v", addr, e)
+		}
+		if !strings.Contains(e.Why, "is nearer to this client by") || !strings.Contains(e.Why, fmt.Sprintf("scope /%d", scope)) {
+			t.Errorf("%s: explained as %q", addr, e.Why)
+		}
+	}
+	if found == 0 {
+		t.Error("every client has its nearest PoP: nothing was joined")
+	}
+}
+
+func nearestOf(sites []replicas.Site, at perto.Place) perto.PoP {
+	return slices.MinFunc(sites, func(a, b replicas.Site) int {
+		return cmp.Compare(at.DistanceKm(a.Place), at.DistanceKm(b.Place))
+	}).Name
+}

@@ -187,6 +187,9 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	}
 	fmt.Fprintf(t, "  place\t%s (cell %d)\n", x.Place, x.Cell)
 	fmt.Fprintf(t, "  class\t%d, ECS scope /%d\n", x.Class, x.Scope)
+	if x.RegretBound > 0 {
+		fmt.Fprintf(t, "  scope regret\t%.1f ms for this client, at most %.0f ms; mean at most %.1f ms\n", x.Regret.Float(), x.RegretMax.Float(), x.RegretBound.Float())
+	}
 	if x.Fence != "" {
 		fmt.Fprintf(t, "  fence\t%s\n", x.Fence)
 	}
