@@ -41,7 +41,7 @@ func (m *serviceManager) tell(lines ...string) {
 	if m.socket == "" {
 		return
 	}
-	conn, err := net.Dial("unixgram", strings.Replace(m.socket, "@", "\x00", 1)) // "@" marks an abstract name
+	conn, err := net.Dial("unixgram", m.socket) // a name that begins with "@" is abstract
 	if err != nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 // TestServiceManagerIsTold plays the part of systemd for a node: it receives the start, signs
 // of life, a reload and the end.
 func TestServiceManagerIsTold(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
+	socket := filepath.Join(t.TempDir(), "perto@gru-1") // as in the path of a unit's instance
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		t.Skipf("no datagrams of Unix sockets: %v", err)
