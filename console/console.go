@@ -93,7 +93,6 @@ func New(cfg Config) (*Console, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Console{cfg: cfg, pages: pages, done: make(chan struct{}), cancel: cancel}
-	c.series.grown = make(chan struct{})
 	c.running.Go(func() { c.sample(ctx) })
 	return c, nil
 }
@@ -253,7 +252,7 @@ func (c *Console) serveOverview(w http.ResponseWriter, r *http.Request) {
 	v := c.view(r, "overview")
 	v.Heading = v.Title
 	v.Map = template.HTML(worldMap(v.State))
-	v.Samples, _ = c.series.after(0)
+	v.Samples = c.series.after(0)
 	v.Asked = &visitForm{URL: "/"}
 	c.render(w, v, http.StatusOK)
 }

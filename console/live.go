@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -42,7 +43,6 @@ type series struct {
 	samples []Sample            // oldest first
 	last    map[string]Counters // of each node
 	lastAt  time.Time
-	grown   chan struct{} // closed at the next sample
 }
 
 // add makes a sample from the totals of all nodes at a time. A node that appears counts
@@ -73,20 +73,17 @@ func (s *series) add(at time.Time, totals map[string]Counters, firstByte float64
 		s.samples = append(s.samples[:0:0], s.samples[1:]...)
 	}
 	s.samples = append(s.samples, x)
-	close(s.grown)
-	s.grown = make(chan struct{})
 }
 
-// after returns the samples later than a time in Unix ms, and a channel that is closed
-// when there are more.
-func (s *series) after(ms int64) ([]Sample, <-chan struct{}) {
+// after returns the samples later than a time in Unix ms.
+func (s *series) after(ms int64) []Sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := len(s.samples)
 	for i > 0 && s.samples[i-1].At > ms {
 		i--
 	}
-	return append([]Sample{}, s.samples[i:]...), s.grown
+	return slices.Clone(s.samples[i:])
 }
 
 // sample makes the series until the context ends.
@@ -134,7 +131,7 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		samples, _ := c.series.after(last)
+		samples := c.series.after(last)
 		if len(samples) > 0 {
 			last = samples[len(samples)-1].At
 			if !send("samples", samples) {
@@ -155,7 +152,7 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 // a reason to send the state at once.
 func withoutTraffic(s *State) *State {
 	out := *s
-	out.At, out.Total = time.Time{}, Counters{}
+	out.At = time.Time{}
 	out.Edges = append([]Edge{}, s.Edges...)
 	for i := range out.Edges {
 		e := &out.Edges[i]

@@ -20,8 +20,7 @@ type State struct {
 	Vantages []Vantage `json:"vantages"`
 	Services []Service `json:"services"`
 	Origins  []Origin  `json:"origins"`
-	Events   []Event   `json:"events"` // newest first
-	Total    Counters  `json:"total"`
+	Events   []Event   `json:"events"`   // newest first
 	Visiting bool      `json:"visiting"` // vantages load the site all the time
 
 	// The following follow from the others (derive).
@@ -156,9 +155,6 @@ func (c Counters) since(before Counters) Counters {
 
 // derive sets the fields that follow from others, so that pages and scripts agree.
 func (s *State) derive() {
-	for i := range s.Edges {
-		s.Total.Add(s.Edges[i].Count)
-	}
 	for i := range s.PoPs {
 		s.PoPs[i].State = s.stateOf(s.PoPs[i].Name)
 	}

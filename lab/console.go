@@ -99,9 +99,6 @@ func (l *Lab) consoleState(ctx context.Context) *console.State {
 			}
 		case m.local.Roles.Has(config.RoleDNS):
 			st.Servers = append(st.Servers, console.Server{Name: m.local.Name, Role: "name server", Place: m.local.Place, Fault: fault})
-			if n != nil {
-				st.Total.Add(console.Counters{Queries: n.Counters().Queries})
-			}
 		}
 	}
 	st.Servers = append(st.Servers, console.Server{Name: l.origin.host.Name, Role: "origin", Place: l.origin.host.End.Place, Fault: faultOf(l.origin, l.origin.host)})

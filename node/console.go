@@ -132,9 +132,8 @@ func Serve(v *console.Vantage, x *mapping.Explanation, st *console.State) {
 func (n *Node) Console() (*console.Console, error) {
 	return console.New(console.Config{
 		State: func(context.Context) *console.State {
-			st := ConsoleState(n.status(), &n.cfg().World, n.cfg().Local.Name)
-			st.Total = console.Counters{Queries: n.Counters().Queries}
-			return st
+			cfg := n.cfg()
+			return ConsoleState(n.status(), &cfg.World, cfg.Local.Name)
 		},
 		Totals: func(context.Context) map[string]console.Counters {
 			return map[string]console.Counters{n.cfg().Local.Name: ConsoleCounters(n.Counters())}
