@@ -166,6 +166,37 @@ func TestPagesWithoutScripts(t *testing.T) {
 	}
 }
 
+// TestUnreportedEdges: the page of an edge has no report of the other edges. It does not
+// count them as serving, and their state has no age.
+func TestUnreportedEdges(t *testing.T) {
+	state := &State{Title: "gru-1", PoPs: []PoP{{Name: "gru"}, {Name: "fra"}},
+		Edges: []Edge{{Name: "gru-1", PoP: "gru", State: "up", Since: time.Now()}, {Name: "fra-1", PoP: "fra", State: "unknown"}}}
+	page := func() string {
+		c := testConsole(t, Config{State: func(context.Context) *State { return state }})
+		r, err := http.Get(serve(t, c).URL + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	if got := page(); !strings.Contains(got, "1 of 1 edges serve, the state of 1 more is unknown here") || strings.Contains(got, " days<") {
+		t.Errorf("one of two: got %s", got)
+	}
+	state.Edges = state.Edges[1:]
+	if got := page(); !strings.Contains(got, "the state of the edges is unknown here") {
+		t.Errorf("none: got %s", got)
+	}
+	state.Edges = nil
+	if got := page(); !strings.Contains(got, "there are no edges") {
+		t.Errorf("without edges: got %s", got)
+	}
+}
+
 // TestReadOnly: without actions and vantages there are no buttons, and requests to act
 // are rejected.
 func TestReadOnly(t *testing.T) {

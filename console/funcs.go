@@ -14,7 +14,12 @@ func pageFuncs() template.FuncMap {
 		"km":    func(x float64) string { return fmt.Sprintf("%.0f km", x) },
 		"size":  size,
 		"share": func(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) },
-		"ago":   func(t time.Time) string { return ago(time.Since(t)) },
+		"ago": func(t time.Time) string {
+			if t.IsZero() {
+				return "–"
+			}
+			return ago(time.Since(t))
+		},
 		"clock": func(t time.Time) string { return t.Format("15:04:05") },
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
 		"lower": strings.ToLower,

@@ -43,7 +43,7 @@ type Edge struct {
 	PoP     string    `json:"pop"`
 	State   string    `json:"state"` // of the registry: up, unknown, suspect, draining, down
 	Reason  string    `json:"reason"`
-	Since   time.Time `json:"since"`
+	Since   time.Time `json:"since"`           // zero: the node of this page has no report of it
 	Load    float64   `json:"load"`            // 1 is full
 	Fault   string    `json:"fault,omitempty"` // of the lab: killed, frozen, cut off
 	Address string    `json:"address"`
@@ -199,13 +199,24 @@ func (s *State) originFault() string {
 
 // summary returns the state of the world in one line.
 func (s *State) summary() string {
-	serving := 0
+	serving, reported := 0, 0
 	for i := range s.Edges {
-		if s.Edges[i].Serves() {
+		if s.Edges[i].Since.IsZero() {
+			continue
+		}
+		if reported++; s.Edges[i].Serves() {
 			serving++
 		}
 	}
-	text := fmt.Sprintf("%d of %d edges serve", serving, len(s.Edges))
+	text := fmt.Sprintf("%d of %d edges serve", serving, reported)
+	switch {
+	case len(s.Edges) == 0:
+		text = "there are no edges"
+	case reported == 0:
+		text = "the state of the edges is unknown here"
+	case reported < len(s.Edges):
+		text += fmt.Sprintf(", the state of %d more is unknown here", len(s.Edges)-reported)
+	}
 	if s.OriginFault != "" {
 		return text + ", the origin fails: " + s.OriginFault
 	}

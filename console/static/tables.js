@@ -20,6 +20,7 @@ function size(n) {
 }
 
 function ago(time) {
+	if (time.startsWith("0001-")) return "–"; // Go's zero time
 	const s = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
 	if (s < 60) return `${Math.round(s)} s`;
 	if (s < 3600) return `${Math.round(s / 60)} min`;
