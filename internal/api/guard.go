@@ -48,7 +48,8 @@ const LivePath = "/healthz"
 func RequireToken(next http.Handler, token func() string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want := token()
-		got, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		bearer := strings.EqualFold(scheme, "Bearer")
 		switch {
 		case want == "" || r.URL.Path == LivePath || bearer && sameToken(got, want):
 		case r.URL.Path == LoginPath:
@@ -56,7 +57,7 @@ func RequireToken(next http.Handler, token func() string) http.Handler {
 			return
 		case !bearer && hasSession(r, want):
 		case !bearer && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
-			http.Redirect(w, r, LoginPath, http.StatusSeeOther)
+			toLogin(w, r)
 			return
 		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="perto"`)

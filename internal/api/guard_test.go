@@ -38,7 +38,7 @@ func TestRequireToken(t *testing.T) {
 		want                int
 	}{
 		{"/metrics", "", 401}, {"/api/status", "Bearer wrong", 401}, {"/api/status", token, 401}, {"/api/status", "Basic " + token, 401},
-		{"/healthz/", "", 401}, {"/metrics", "Bearer " + token, 200}, {LivePath, "", 200},
+		{"/healthz/", "", 401}, {"/metrics", "Bearer " + token, 200}, {"/metrics", "bearer " + token, 200}, {"/metrics", "Bearer", 401}, {LivePath, "", 200},
 	} {
 		if got := ask(tt.path, tt.authorization); got != tt.want {
 			t.Errorf("%s with %q: got %d, want %d", tt.path, tt.authorization, got, tt.want)

@@ -4,9 +4,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"html"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -14,19 +17,42 @@ import (
 // permits the same as the token, until the token changes.
 const LoginPath = "/login"
 
-// sessionCookie is the name of the cookie. Its value follows from the token, but the token
-// does not follow from it.
-const sessionCookie = "perto_session"
+// SessionCookie is the beginning of the cookie's name. The name continues with a part that
+// follows from the token: browsers keep one set of cookies for all ports of a host, and
+// nodes with different tokens may have the same host, for example in tunnels of SSH.
+const SessionCookie = "perto_session_"
 
-func sessionOf(token string) string {
-	mac := hmac.New(sha256.New, []byte(token))
-	io.WriteString(mac, "perto: session of a browser")
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+// sessionOf returns the cookie's name and value. They follow from the token, but the token
+// does not follow from them.
+func sessionOf(token string) (name, value string) {
+	derive := func(what string) []byte {
+		mac := hmac.New(sha256.New, []byte(token))
+		io.WriteString(mac, what)
+		return mac.Sum(nil)
+	}
+	name = SessionCookie + hex.EncodeToString(derive("perto: name of a cookie")[:8])
+	return name, base64.RawURLEncoding.EncodeToString(derive("perto: session of a browser"))
 }
 
 func hasSession(r *http.Request, token string) bool {
-	c, err := r.Cookie(sessionCookie)
-	return err == nil && sameToken(c.Value, sessionOf(token))
+	name, value := sessionOf(token)
+	return slices.ContainsFunc(r.CookiesNamed(name), func(c *http.Cookie) bool { return sameToken(c.Value, value) })
+}
+
+// toLogin redirects a browser to the form, which returns to the page of the request.
+func toLogin(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, LoginPath+"?"+url.Values{"next": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+}
+
+// nextPage returns the page after the log-in. It is a path of this server: browsers read
+// "//host" and "/\\host" as another server, and ignore tabs and newlines.
+func nextPage(r *http.Request) string {
+	next := r.URL.Query().Get("next")
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsFunc(next, func(c rune) bool { return c <= ' ' || c == '\\' }) {
+		return "/"
+	}
+	return next
 }
 
 // maxLoginBytes is the longest form that login reads.
@@ -38,8 +64,11 @@ func login(w http.ResponseWriter, r *http.Request, token string) {
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxLoginBytes)
 		if sameToken(strings.TrimSpace(r.PostFormValue("token")), token) {
-			http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: sessionOf(token), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-			http.Redirect(w, r, "/", http.StatusSeeOther)
+			// Lax lets links on other pages, for example in an alert, reach a page. Guard
+			// rejects what other pages could change.
+			name, value := sessionOf(token)
+			http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+			http.Redirect(w, r, nextPage(r), http.StatusSeeOther)
 			return
 		}
 		problem = "This is not the token of this node."
