@@ -41,7 +41,7 @@ func (l *Lab) openConsole(context.Context) (err error) {
 	return err
 }
 
-// visitFrom is visit from a vantage with a name. Without remember, the client looks up the
+// visitFrom is Visit from a vantage with a name. Without remember, the client looks up the
 // addresses again.
 func (l *Lab) visitFrom(ctx context.Context, from, url string, remember bool) (*Fetched, error) {
 	v, err := l.Vantage(from)
@@ -51,11 +51,11 @@ func (l *Lab) visitFrom(ctx context.Context, from, url string, remember bool) (*
 	if !remember {
 		v.Client.Forget()
 	}
-	return l.visit(ctx, v, url)
+	return l.Visit(ctx, v, url)
 }
 
-// visit fetches a URL from a vantage and records its wait for the console.
-func (l *Lab) visit(ctx context.Context, v *Vantage, url string) (*Fetched, error) {
+// Visit fetches a URL from a vantage and records its wait for the console.
+func (l *Lab) Visit(ctx context.Context, v *Vantage, url string) (*Fetched, error) {
 	f, err := v.Fetch(ctx, url)
 	if err == nil {
 		f.Proximity = l.proximity(v, f)
@@ -146,9 +146,9 @@ func (l *Lab) act(ctx context.Context, host, action string) error {
 		_, err := l.Purge(ctx, api.Purge{All: true})
 		return err
 	case "visitors":
-		return l.visitors.start(l)
+		return l.StartVisitors()
 	case "no-visitors":
-		l.visitors.stop()
+		l.StopVisitors()
 		return nil
 	}
 	if host == "" {
@@ -156,6 +156,23 @@ func (l *Lab) act(ctx context.Context, host, action string) error {
 	}
 	return l.Do(ctx, host, Fault(action))
 }
+
+// Learned reports whether every name server that runs ranks PoPs for the clients of some
+// resolvers.
+func (l *Lab) Learned() bool {
+	for _, m := range l.machines {
+		if n := m.node.Load(); n != nil && len(n.DNSAddrs()) > 0 && !slices.ContainsFunc(n.Status().(*node.Status).Learned, func(g mapping.LearnedGroup) bool { return g.Used }) {
+			return false
+		}
+	}
+	return true
+}
+
+// StartVisitors lets every client load the front page again and again.
+func (l *Lab) StartVisitors() error { return l.visitors.start(l) }
+
+// StopVisitors ends these visits.
+func (l *Lab) StopVisitors() { l.visitors.stop() }
 
 // visitEvery is the interval at which each visitor loads the page.
 const visitEvery = 2 * time.Second
@@ -180,7 +197,7 @@ func (v *visitors) start(l *Lab) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	v.cancel = cancel
-	all := slices.Concat(l.vantages, l.crowd)
+	all := l.Clients()
 	for i, from := range all {
 		v.running.Go(func() {
 			first := time.NewTimer(visitEvery * time.Duration(i) / time.Duration(len(all)))
@@ -193,7 +210,7 @@ func (v *visitors) start(l *Lab) error {
 			tick := time.NewTicker(visitEvery)
 			defer tick.Stop()
 			for {
-				_, _ = l.visit(ctx, from, "http://"+site+"/") // failures are seen in the series
+				_, _ = l.Visit(ctx, from, "http://"+site+"/") // failures are seen in the series
 				select {
 				case <-tick.C:
 				case <-ctx.Done():

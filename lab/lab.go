@@ -47,7 +47,9 @@ type Config struct {
 	CacheBytes uint64
 	// Tags gives each edge with an IPv6 address a network of tags, so that the name servers
 	// learn where the clients of resolvers are.
-	Tags   bool
+	Tags bool
+	// Crowd adds clients to each vantage with a shared resolver.
+	Crowd  bool
 	Logger *slog.Logger
 	// Progress is called at the begin of each step of Up, with a text such as "the
 	// resolvers". It may be nil.
@@ -428,7 +430,7 @@ func (l *Lab) startVantages(context.Context) error {
 		l.vantages = append(l.vantages, v)
 		if s.resolver != ResolverISP {
 			v.Client.Resolver = anycast[s.resolver]
-			if l.cfg.Tags && s.resolver != ResolverPublicECS {
+			if l.cfg.Crowd {
 				if err := l.addCrowd(&s); err != nil {
 					return err
 				}
@@ -462,6 +464,9 @@ func (l *Lab) AddClient(name string, place perto.Place, kind ResolverKind, addrs
 // crowdSize is the number of clients that share the resolver of a vantage. Name servers
 // learn from at least eight networks.
 const crowdSize = 15
+
+// Clients returns the vantages and the crowd.
+func (l *Lab) Clients() []*Vantage { return slices.Concat(l.vantages, l.crowd) }
 
 // addCrowd adds clients in the networks of a vantage.
 func (l *Lab) addCrowd(s *vantageSpec) error {

@@ -15,7 +15,7 @@ import (
 // servers have learned where they are, and new answers name Singapore. Nothing else
 // changes, and queries with a client subnet have no tags.
 func TestNameServersLearnAnOffice(t *testing.T) {
-	l := startLab(t, func(c *Config) { c.Tags = true })
+	l := startLab(t, func(c *Config) { c.Tags, c.Crowd = true, true })
 	var clients []*Vantage
 	for _, v := range l.crowd {
 		if v.Kind == ResolverOffice {

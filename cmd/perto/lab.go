@@ -74,7 +74,7 @@ func (c *labUpCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := lab.Config{Place: place, Seed: c.Seed, Tags: c.Tags, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
+	cfg := lab.Config{Place: place, Seed: c.Seed, Tags: c.Tags, Crowd: c.Tags, Origin: c.Origin, OriginHost: c.OriginHost, Ports: lab.Ports{DNS: c.DNSPort, Resolvers: c.Resolvers, SOCKS: c.SOCKS, Web: c.Web},
 		Logger: logger(&logging, c.Verbose), Progress: p.begin}
 	if c.Cache != "" {
 		if cfg.CacheBytes, err = config.ParseSize(c.Cache); err != nil || cfg.CacheBytes == 0 {

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"perto"
@@ -46,6 +47,9 @@ const (
 	plotTop, plotBottom   = 10.0, 40.0
 )
 
+// labelHeight is the height of a line's name.
+const labelHeight = 15
+
 // series is a line of a plot.
 type series struct {
 	class, name string
@@ -76,6 +80,7 @@ func linePlot(label, below string, x []string, lines []series) template.HTML {
 		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, at(i), plotHeight-plotBottom+16, template.HTMLEscapeString(name))
 	}
 	fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%.1f" text-anchor="middle">%s</text>`, (plotLeft+plotWidth-plotRight)/2, plotHeight-6, template.HTMLEscapeString(below))
+	var labels []float64 // y of the names, which must not cover each other
 	for _, l := range lines {
 		fmt.Fprintf(&b, `<polyline class="series %s" points="`, l.class)
 		for i, y := range l.y {
@@ -85,7 +90,12 @@ func linePlot(label, below string, x []string, lines []series) template.HTML {
 		for i, y := range l.y {
 			fmt.Fprintf(&b, `<circle class="dot %s" cx="%.1f" cy="%.1f" r="3.5"><title>%s, %s: %s</title></circle>`, l.class, at(i), up(y), l.name, template.HTMLEscapeString(x[i]), number(y))
 		}
-		fmt.Fprintf(&b, `<text class="label text %s" x="%.1f" y="%.1f">%s</text>`, l.class, plotWidth-plotRight+8, up(l.y[len(l.y)-1])+4, l.name)
+		y := up(l.y[len(l.y)-1]) + 4
+		for slices.ContainsFunc(labels, func(other float64) bool { return math.Abs(other-y) < labelHeight }) {
+			y += labelHeight
+		}
+		labels = append(labels, y)
+		fmt.Fprintf(&b, `<text class="label text %s" x="%.1f" y="%.1f">%s</text>`, l.class, plotWidth-plotRight+8, y, l.name)
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String())
