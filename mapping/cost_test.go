@@ -1,8 +1,15 @@
 package mapping
 
 import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	"perto"
+	"perto/geodata"
+	"perto/replicas"
 )
 
 func TestCostRoundsAndSaturates(t *testing.T) {
@@ -32,5 +39,54 @@ func TestCostsMeanAndNearest(t *testing.T) {
 	}
 	if got := Nearest([]Cost{5, 5}, []uint16{1, 0}); got != 1 {
 		t.Errorf("of equal sites the nearest is %d, want the first, 1", got)
+	}
+}
+
+// TestPriorIsThatOfTheGreatCircle compares the fast form with perto.PriorRTT.
+func TestPriorIsThatOfTheGreatCircle(t *testing.T) {
+	geo := world(t)
+	var sites []replicas.Site
+	for cell := 1; cell < geo.NumCells(); cell += 97 {
+		sites = append(sites, replicas.Site{Place: geo.Place(geodata.Cell(cell))})
+	}
+	// The other side of the earth is where the series for the angle ends.
+	p := sites[0].Place
+	sites = append(sites, replicas.Site{Place: perto.Place{Lat: -p.Lat, Lon: p.Lon + 180}})
+	rtt, row := PriorRTT(sites), make([]time.Duration, len(sites))
+	for cell := 1; cell < geo.NumCells(); cell += 101 {
+		place := geo.Place(geodata.Cell(cell))
+		rtt(row, Clients{geodata.Cell(cell), place})
+		for i, got := range row {
+			if want := perto.PriorRTT(place.DistanceKm(sites[i].Place)); (got - want).Abs() > 2*time.Microsecond {
+				t.Fatalf("%s to %s: got %s, want %s", place, sites[i].Place, got, want)
+			}
+		}
+	}
+}
+
+// TestRankHeadIsTheHead compares both kinds of ranking with a simple sort, for short and
+// long lists, with equal times, and with times that the radix sort does not take.
+func TestRankHeadIsTheHead(t *testing.T) {
+	draw := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 2, 3, 100, 128, 1000} {
+		for _, most := range []int64{10, 300_000, 5_000_000} {
+			row, sites := make([]time.Duration, n), make([]uint16, 0, n)
+			for i := range row {
+				row[i] = time.Duration(draw.Int64N(most)) * time.Microsecond
+				if i == 0 || draw.IntN(10) > 0 {
+					sites = append(sites, uint16(i))
+				}
+			}
+			got := rankSites(row, sites)
+			want := slices.SortedStableFunc(slices.Values(sites), func(a, b uint16) int { return cmp.Compare(row[a], row[b]) })
+			for i, r := range got {
+				if r.site != want[i] || r.time() != row[want[i]] || i > 0 && r.band < got[i-1].band {
+					t.Fatalf("%d sites below %d us: entry %d is %+v, want site %d", n, most, i, r, want[i])
+				}
+			}
+			if head := rankHead(nil, row, sites, 8); !slices.Equal(head, got[:min(8, len(got))]) {
+				t.Errorf("%d sites below %d us: the head is %v, want %v", n, most, head, got[:min(8, len(got))])
+			}
+		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package mapping decides which replicas serve which clients. It consists of pure
 // functions of the geodata, the policy of a service and the [replicas.Fleet]. It has no
-// sockets, no clock and no goroutines.
+// sockets and no clock, and no goroutine outlives a call.
 //
 // Three tables change at three speeds:
 //

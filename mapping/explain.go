@@ -121,7 +121,7 @@ func (e *Explanation) nearest() *Candidate {
 func (a *Answers) candidates(e *Explanation, c *class, f Family) {
 	listed := make(map[uint16]bool)
 	rtt := make([]time.Duration, len(a.Map.Sites))
-	a.Map.rtt(rtt, Clients{e.Cell, e.Place}, a.Map.Sites)
+	a.Map.rtt(rtt, Clients{e.Cell, e.Place})
 	add := func(site uint16, band int) {
 		s, st := &a.Map.Sites[site], &a.status[site]
 		km := e.Place.DistanceKm(s.Place)

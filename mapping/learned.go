@@ -64,7 +64,7 @@ func (c *costs) row(cell geodata.Cell) []time.Duration {
 	row, ok := c.rows[cell]
 	if !ok {
 		row = make([]time.Duration, len(c.m.Sites))
-		c.m.rtt(row, Clients{cell, c.m.Geo.Place(cell)}, c.m.Sites)
+		c.m.rtt(row, Clients{cell, c.m.Geo.Place(cell)})
 		c.rows[cell] = row
 	}
 	return row
@@ -205,17 +205,18 @@ func (c *costs) rank(g Group, blocks int, clients *groupClients, before *Learned
 	if own != nil {
 		prior = pseudoClients * weight / float64(blocks)
 	}
-	allowed := make([]bool, len(m.Sites))
+	allowed := make([]uint16, 0, len(geo))
 	for _, r := range geo {
 		s := r.site
-		allowed[s] = true
+		allowed = append(allowed, s)
 		mean[s] = time.Duration(sums[s] / weight)
 		score[s] = mean[s]
 		if own != nil {
 			score[s] = time.Duration((prior*float64(own[s]) + sums[s]) / (prior + weight))
 		}
 	}
-	list := rankSites(score, func(i int) bool { return allowed[i] })
+	slices.Sort(allowed)
+	list := rankSites(score, allowed)
 	best := list[0].site
 	x := LearnedGroup{Group: g, Blocks: blocks, Geo: m.Sites[geo[0].site].Name, GeoRTT: perto.Millis(mean[geo[0].site]),
 		Best: m.Sites[best].Name, BestRTT: perto.Millis(mean[best]), Since: now}

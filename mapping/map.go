@@ -59,8 +59,8 @@ func NewMap(geo *geodata.Map, sites []replicas.Site, p *Policy) (*Map, error) {
 }
 
 // newMap compiles the map with a source of round-trip times.
-func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, error) {
-	m := &Map{Geo: geo, rtt: rtt}
+func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, source Source) (*Map, error) {
+	m := &Map{Geo: geo}
 	for _, s := range sites {
 		if len(p.PoPs) == 0 || slices.Contains(p.PoPs, s.Name) {
 			m.Sites = append(m.Sites, s)
@@ -73,6 +73,7 @@ func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, 
 		return nil, fmt.Errorf("service %s has %d PoPs; the limit is %d", p.Service, len(m.Sites), 1<<16-1)
 	}
 	m.regret = p.ScopeRegret
+	m.rtt = source(m.Sites)
 	if p.has(StepFence) {
 		m.fences = p.Fences
 	}
@@ -95,114 +96,6 @@ func newMap(geo *geodata.Map, sites []replicas.Site, p *Policy, rtt RTT) (*Map, 
 	return m, nil
 }
 
-// classify assigns a class to every cell. Cells of a class share the head of its
-// ranking. The rest of the ranking is computed from the class's middle. With joins, the
-// profiles have the options for joining scopes.
-func (m *Map) classify(joins bool) (*cells, error) {
-	type gathering struct {
-		id  uint16
-		sum vector
-	}
-	byKey := make(map[classKey]*gathering)
-	keys := make([]classKey, 1) // by class; the unknown class has none
-	heads := make([][]ranked, 1)
-	c := newCells(m.Geo.NumCells())
-	profiles := make(map[profile]uint16)
-	fenceOf := make(map[string]uint16)
-	var everywhere vector
-	row := make([]time.Duration, len(m.Sites))
-	sum := make([]time.Duration, len(m.Sites)) // at most 2^16 cells of 0.4 s: far from overflow
-	for cell := geodata.Cell(1); int(cell) < len(c.of); cell++ {
-		place := m.Geo.Place(cell)
-		fence, ok := fenceOf[place.Country]
-		if !ok {
-			fence = m.fence(place.Country)
-			fenceOf[place.Country] = fence
-		}
-		m.rtt(row, Clients{cell, place}, m.Sites)
-		for i, d := range row {
-			sum[i] += d
-		}
-		list := rankSites(row, m.allowed(fence))
-		key := keyOf(fence, list)
-		g := byKey[key]
-		if g == nil {
-			if len(keys) == 1<<16 {
-				return nil, fmt.Errorf("more than %d classes", 1<<16)
-			}
-			g = &gathering{id: uint16(len(keys))}
-			byKey[key] = g
-			keys = append(keys, key)
-			heads = append(heads, list[:key.n])
-		}
-		v := toVector(place)
-		for i := range v {
-			g.sum[i] += v[i]
-			everywhere[i] += v[i]
-		}
-		p := profile{class: g.id, fence: fence}
-		if joins && !m.Geo.Overridden(cell) {
-			p = profileOf(g.id, fence, list)
-		}
-		index, ok := profiles[p]
-		if !ok {
-			index = uint16(len(c.profiles))
-			profiles[p] = index
-			c.profiles = append(c.profiles, p)
-		}
-		c.of[cell] = index
-	}
-	m.classes = make([]class, len(keys))
-	m.classes[unknownClass] = class{rank: m.rankEverywhere(sum), middle: everywhere.place()}
-	c.bands = make([][]uint16, len(keys))
-	for key, g := range byKey {
-		for _, r := range heads[g.id] {
-			if r.band == heads[g.id][0].band {
-				c.bands[g.id] = append(c.bands[g.id], r.site)
-			}
-		}
-		group := class{middle: g.sum.place()}
-		if key.fence > 0 {
-			group.fence = m.fences[key.fence-1].Name
-		}
-		m.rtt(row, Clients{Place: group.middle}, m.Sites)
-		group.rank = withHead(heads[g.id], rankSites(row, m.allowed(key.fence)))
-		m.classes[g.id] = group
-	}
-	return c, nil
-}
-
-// withHead puts a class's common head before the rest of its middle's ranking. The
-// bands of the rest begin behind the head's last band.
-func withHead(head, list []ranked) []ranked {
-	out := slices.Clone(head)
-	if len(head) == 0 {
-		return out
-	}
-	last := head[len(head)-1]
-	var rest []ranked
-	for _, r := range list {
-		if !slices.ContainsFunc(head, func(h ranked) bool { return h.site == r.site }) {
-			rest = append(rest, r)
-		}
-	}
-	for _, r := range rest {
-		r.band = uint8(min(maxBands, int(last.band)+1+int(r.band)))
-		out = append(out, r)
-	}
-	return out
-}
-
-// rankEverywhere ranks the sites by their mean round-trip time from all cells. sum has
-// the sum of these times for each site.
-func (m *Map) rankEverywhere(sum []time.Duration) []ranked {
-	cells := max(1, m.Geo.NumCells()-1)
-	for i := range sum {
-		sum[i] /= time.Duration(cells)
-	}
-	return rankSites(sum, nil)
-}
-
 // fence returns the index+1 of the fence that applies to a country, or 0.
 func (m *Map) fence(country string) uint16 {
 	for i, f := range m.fences {
@@ -213,13 +106,18 @@ func (m *Map) fence(country string) uint16 {
 	return 0
 }
 
-// allowed returns the filter of a fence, or nil when there is none.
-func (m *Map) allowed(fence uint16) func(int) bool {
-	if fence == 0 {
-		return nil
+// allowed returns the sites that may serve under each fence. Index 0 has all sites.
+func (m *Map) allowed() [][]uint16 {
+	out := make([][]uint16, 1+len(m.fences))
+	for i := range m.Sites {
+		out[0] = append(out[0], uint16(i))
+		for k, f := range m.fences {
+			if slices.Contains(f.PoPs, m.Sites[i].Name) {
+				out[k+1] = append(out[k+1], uint16(i))
+			}
+		}
 	}
-	f := m.fences[fence-1]
-	return func(i int) bool { return slices.Contains(f.PoPs, m.Sites[i].Name) }
+	return out
 }
 
 // Classes returns how many classes the map has.

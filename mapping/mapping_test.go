@@ -570,10 +570,13 @@ func BenchmarkFlip(b *testing.B) {
 // it.
 func TestRankingsReadTheSource(t *testing.T) {
 	sites := tenSites()
-	m, err := newMap(world(t), sites, standardPolicy(), func(row []time.Duration, from Clients, sites []replicas.Site) {
-		PriorRTT(row, from, sites)
-		for i := range row {
-			row[i] = 500*time.Millisecond - row[i]
+	m, err := newMap(world(t), sites, standardPolicy(), func(sites []replicas.Site) RTT {
+		prior := PriorRTT(sites)
+		return func(row []time.Duration, from Clients) {
+			prior(row, from)
+			for i := range row {
+				row[i] = 500*time.Millisecond - row[i]
+			}
 		}
 	})
 	if err != nil {

@@ -58,7 +58,7 @@ const regretUnit = 100 * time.Microsecond
 func profileOf(class, fence uint16, list []ranked) profile {
 	p := profile{class: class, fence: fence}
 	for _, r := range list {
-		extra := r.rtt - list[0].rtt
+		extra := r.time() - list[0].time()
 		if extra > maxRegret || p.n == maxAlternatives {
 			break
 		}

@@ -93,9 +93,10 @@ type regrets struct {
 // add counts n networks of a place that have a class.
 func (g *regrets) add(m *Map, at perto.Place, class uint16, n float64) {
 	rtt := make([]float64, len(m.Sites))
+	allowed := m.allowed()[m.fence(at.Country)]
 	for i, s := range m.Sites {
 		rtt[i] = math.Inf(1)
-		if fence := m.fence(at.Country); m.allowed(fence) == nil || m.allowed(fence)(i) {
+		if slices.Contains(allowed, uint16(i)) {
 			rtt[i] = float64(perto.PriorRTT(at.DistanceKm(s.Place))) / float64(time.Millisecond)
 		}
 	}
