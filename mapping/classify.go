@@ -158,8 +158,7 @@ func withHead(head, list []ranked) []ranked {
 	last := int(head[len(head)-1].band)
 	// The entries of the head leave room for it, from the back.
 	to := len(list)
-	for i := len(list) - 1; i >= 0; i-- {
-		r := list[i]
+	for _, r := range slices.Backward(list) {
 		if slices.ContainsFunc(head, func(h ranked) bool { return h.site == r.site }) {
 			continue
 		}

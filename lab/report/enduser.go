@@ -174,7 +174,7 @@ func RunEndUser(ctx context.Context, cfg EndUserConfig) (*EndUser, error) {
 		return nil, err
 	}
 	e := &EndUser{Seed: cfg.Seed, Orders: cfg.Orders, Blocks: len(w.Blocks), Resolvers: len(w.Resolvers), Universe: len(w.Sites)}
-	e.merge(s, orders)
+	e.merge(orders)
 	e.Figures = append(e.Figures, s.figures(e)...)
 	e.Inputs = endUserInputs(w)
 	e.judge()

@@ -10,7 +10,7 @@ import (
 )
 
 // merge sets the results to the means over the orders.
-func (e *EndUser) merge(s *endUserRun, orders []order) {
+func (e *EndUser) merge(orders []order) {
 	n := len(orders)
 	first := orders[0]
 	spread := func(of func(o *order) Spread) Spread {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"perto"
@@ -120,7 +121,7 @@ func (e *EndUser) sitesPlot(name string, of func(s *Spread) float64) template.HT
 	var x []string
 	for i := range e.Deployment {
 		d := &e.Deployment[i]
-		x = append(x, fmt.Sprint(d.Sites))
+		x = append(x, strconv.Itoa(d.Sites))
 		for k, s := range []*Spread{&d.NS, &d.CANS, &d.EU} {
 			lines[k].y = append(lines[k].y, of(s))
 		}
@@ -132,7 +133,7 @@ func (e *EndUser) learnedPlot() template.HTML {
 	line := series{"cans", "CANS", nil}
 	var x []string
 	for _, l := range e.Learned {
-		x, line.y = append(x, fmt.Sprint(l.Clients)), append(line.y, l.Spread.P99.Float())
+		x, line.y = append(x, strconv.Itoa(l.Clients)), append(line.y, l.Spread.P99.Float())
 	}
 	return linePlot("99th percentile of the round trip by sampled clients of each resolver", "sampled clients of each resolver", x, []series{line})
 }
