@@ -37,6 +37,7 @@ type cli struct {
 	Purge   purgeCmd   `cmd:"" help:"Remove stored responses: of a URL, with a tag, or all."`
 	Run     runCmd     `cmd:"" help:"Run a node."`
 	Init    initCmd    `cmd:"" help:"Write a configuration for your machines."`
+	Plan    planCmd    `cmd:"" help:"Find the cities where new machines save users most time."`
 	Key     keyCmd     `cmd:"" help:"Make keys."`
 	Health  healthCmd  `cmd:"" help:"Check the health of the node or lab on this machine."`
 	Config  configCmd  `cmd:"" help:"Check or format a configuration."`

@@ -60,6 +60,7 @@ var printed = map[string][]any{
 	"labCompareCmd.Run":    {lab.Fetched{}},
 	"labTraceCmd.Run":      {lab.Trace{}},
 	"labFaultCmd.apply":    {lab.FaultResult{}},
+	"planCmd.Run":          {plan{}},
 	"labRunCmd.Run":        {report.Moved{}, report.EndUser{}},
 	"wanShowCmd.Run":       {wan.State{}},
 	"labWANCmd.change":     {wan.Pair{}},
