@@ -71,7 +71,7 @@ func TestTransitionAddressesAreWhereTheirIPv4Is(t *testing.T) {
 		t.Errorf("a local-use prefix has cell %d", c)
 	}
 	for _, p := range []string{"2002:c890::/32", "2001::/32", "64:ff9b::/96"} {
-		if _, err := m.WithOverrides([]Override{{netip.MustParsePrefix(p), perto.Place{Country: "PT"}}}); err == nil {
+		if _, err := m.WithOverrides([]Override{{Prefix: netip.MustParsePrefix(p), Place: perto.Place{Country: "PT"}}}); err == nil {
 			t.Errorf("an override of %s was accepted", p)
 		}
 	}

@@ -152,7 +152,9 @@ func TestOverrides(t *testing.T) {
 	rio := perto.Place{Name: "Rio", Country: "BR", Lat: -22.9, Lon: -43.2}
 	oslo := perto.Place{Name: "Oslo", Country: "NO", Lat: 59.9, Lon: 10.7}
 	lab := perto.Place{Name: "Lab", Country: "PT", Lat: 40.2, Lon: -8.4}
-	o := func(prefix string, p perto.Place) Override { return Override{netip.MustParsePrefix(prefix), p} }
+	o := func(prefix string, p perto.Place) Override {
+		return Override{Prefix: netip.MustParsePrefix(prefix), Place: p}
+	}
 	n, err := m.WithOverrides([]Override{o("198.18.1.7/32", lab), o("198.18.0.0/15", rio), o("198.18.1.0/24", oslo), o("2001:db8::/32", oslo), o("2001:db8:1:2::/64", lab)})
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +195,7 @@ func TestOverrides(t *testing.T) {
 
 func TestWriteReadsBack(t *testing.T) {
 	m := loadWorld(t)
-	n, err := m.WithOverrides([]Override{{netip.MustParsePrefix("198.18.1.7/32"), perto.Place{Country: "PT", Lat: 40.2, Lon: -8.4}}})
+	n, err := m.WithOverrides([]Override{{Prefix: netip.MustParsePrefix("198.18.1.7/32"), Place: perto.Place{Country: "PT", Lat: 40.2, Lon: -8.4}}})
 	if err != nil {
 		t.Fatal(err)
 	}

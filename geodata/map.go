@@ -34,7 +34,8 @@ type Map struct {
 
 	info Info
 
-	overridden Cell // the first cell of an override; 0: there is none
+	anycast    []netip.Prefix // of overrides
+	overridden Cell           // the first cell of an override; 0: there is none
 }
 
 // Info describes the source of a map.
@@ -203,6 +204,13 @@ const maxPages6 = 1024
 func newMap(info Info, places []perto.Place, r4 []lpm.Range4[Cell], r6 []lpm.Range6[Cell]) (*Map, error) {
 	if err := checkPages6(slices.Values(r6)); err != nil {
 		return nil, err
+	}
+	for _, p := range publicResolvers {
+		if p.Addr().Is4() {
+			r4 = paint4(r4, p, 0)
+		} else {
+			r6 = paint6(r6, p, 0)
+		}
 	}
 	m := &Map{places: places, info: info}
 	done := make(chan struct{})

@@ -18,6 +18,15 @@ import (
 type Override struct {
 	Prefix netip.Prefix
 	Place  perto.Place
+	// Anycast marks a network whose users may be anywhere. It has no place.
+	Anycast bool
+}
+
+func (o *Override) target() string {
+	if o.Anycast {
+		return "anycast"
+	}
+	return o.Place.String()
 }
 
 // maxOverrides bounds the exceptions of a map.
@@ -37,14 +46,18 @@ func (m *Map) WithOverrides(overrides []Override) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &Map{v4: m.v4, v6: m.v6, info: m.info, places: slices.Clip(m.places), overridden: cmp.Or(m.overridden, Cell(len(m.places)))}
+	next := &Map{v4: m.v4, v6: m.v6, info: m.info, places: slices.Clip(m.places), overridden: cmp.Or(m.overridden, Cell(len(m.places))), anycast: slices.Clip(m.anycast)}
 	cells := make(map[perto.Place]Cell)
 	var r4 []lpm.Range4[Cell]
 	var r6 []lpm.Range6[Cell]
 	exceptions := slices.Clone(m.exceptions)
 	for _, o := range overrides { // in ascending order of length: later ones override
 		c, ok := cells[o.Place]
-		if !ok {
+		switch {
+		case o.Anycast:
+			c = 0
+			next.anycast = append(next.anycast, o.Prefix)
+		case !ok:
 			if len(next.places) == maxCells {
 				return nil, &perto.Error{Op: "override geodata", Path: o.Prefix.String(), Kind: perto.KindInvalid,
 					Err: fmt.Errorf("more than %d cells", maxCells-1), Hint: "use fewer distinct places"}
@@ -142,8 +155,8 @@ func checkOverrides(overrides []Override) ([]Override, error) {
 		return cmp.Or(cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), a.Prefix.Compare(b.Prefix))
 	})
 	for i := 1; i < len(out); i++ {
-		if a, b := out[i-1], out[i]; a.Prefix == b.Prefix && a.Place != b.Place {
-			return fail(a.Prefix, perto.KindConflict, "keep one", "given both to %s and to %s", a.Place, b.Place)
+		if a, b := out[i-1], out[i]; a.Prefix == b.Prefix && (a.Place != b.Place || a.Anycast != b.Anycast) {
+			return fail(a.Prefix, perto.KindConflict, "keep one", "given both to %s and to %s", a.target(), b.target())
 		}
 	}
 	return out, nil

@@ -195,11 +195,12 @@ func openRanges(raw []byte, width, cells int) (*packedRanges, error) {
 	return r, nil
 }
 
-// all yields the ranges in order. The first range starts at 0, and all are below
+// all yields the ranges in order, with public resolvers erased. The first range starts at 0, and all are below
 // 1<<width. It ends at a mistake and sets err.
 func (r *packedRanges) all(yield func(start uint64, c Cell) bool) {
 	p := &plane{b: r.gaps}
 	at := uint64(0)
+	e := newEraser(publicKeys(r.width))
 	for i := range r.low {
 		gap := p.uvarint()
 		if at += gap; (gap == 0) != (i == 0) || gap >= 1<<r.width || at >= 1<<r.width {
@@ -213,11 +214,18 @@ func (r *packedRanges) all(yield func(start uint64, c Cell) bool) {
 			r.err = p.err
 			return
 		}
-		if !yield(at, c) {
+		if at < e.next {
+			e.last = c
+			if !yield(at, c) {
+				return
+			}
+		} else if !e.add(at, c, yield) {
 			return
 		}
 	}
-	r.err = p.end()
+	if r.err = p.end(); r.err == nil {
+		e.upTo(1<<r.width, yield)
+	}
 }
 
 func decodeTable4(raw []byte, cells int) (*lpm.V4[Cell], error) {
