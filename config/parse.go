@@ -99,16 +99,24 @@ func (c *checker) trust(b *hcl.Block) {
 }
 
 func (p *parser) geodata(b *hcl.Block, g *Geodata) {
-	r := p.read(b.Body, b.DefRange, shape{optional: []string{"database"}, blocks: []hcl.BlockHeaderSchema{block("override", "prefix")}})
+	r := p.read(b.Body, b.DefRange, shape{optional: []string{"database", "anycast"}, blocks: []hcl.BlockHeaderSchema{block("override", "prefix")}})
 	g.Database = r.text("database", "")
 	for _, o := range r.content.Blocks {
 		ro := p.read(o.Body, o.DefRange, shape{required: []string{"place"}})
-		prefix, err := netip.ParsePrefix(o.Labels[0])
-		if err != nil || prefix != prefix.Masked() {
-			p.fail(o.LabelRanges[0], `%q is no network; it takes a prefix such as "198.18.1.0/24" with zeros behind it`, o.Labels[0])
-		}
-		g.Overrides = append(g.Overrides, Override{prefix, ro.places("place")})
+		g.Overrides = append(g.Overrides, Override{p.network(o.Labels[0], o.LabelRanges[0]), ro.places("place")})
 	}
+	for _, e := range r.elements("anycast") {
+		g.Anycast = append(g.Anycast, p.network(e.text, e.at))
+	}
+}
+
+// network reads a prefix.
+func (p *parser) network(text string, at hcl.Range) netip.Prefix {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix != prefix.Masked() {
+		p.fail(at, `%q is no network; it takes a prefix such as "198.18.1.0/24" with zeros behind it`, text)
+	}
+	return prefix
 }
 
 // Limits and defaults. Limits of resolver caches bound the times to live.

@@ -135,11 +135,14 @@ func (w *shower) table(name string, m map[string]string) {
 }
 
 func (w *shower) geodata(g *Geodata) {
-	if g.Database == "" && len(g.Overrides) == 0 {
+	if g.Database == "" && len(g.Overrides) == 0 && len(g.Anycast) == 0 {
 		return
 	}
 	w.block("geodata", "", func() {
 		w.unless("database", g.Database)
+		if len(g.Anycast) > 0 {
+			list(w, "anycast", g.Anycast)
+		}
 		for _, o := range g.Overrides {
 			w.block("override", o.Prefix.String(), func() { w.places("place", o.Place) })
 		}

@@ -43,6 +43,9 @@ func (w *World) Site() string {
 type Geodata struct {
 	Database  string // path of an MMDB or compiled map; "": the embedded world map
 	Overrides []Override
+	// Anycast are networks of resolvers that have users everywhere, so they have no place.
+	// Those of large public resolvers are built in.
+	Anycast []netip.Prefix
 }
 
 // Override sets the place of a network. The most specific override applies, and all of

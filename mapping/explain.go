@@ -25,9 +25,11 @@ type Explanation struct {
 
 	Cell  geodata.Cell `json:"cell"`
 	Place perto.Place  `json:"place"`
-	Class uint16       `json:"class"`
-	Fence string       `json:"fence,omitempty"`
-	Scope uint8        `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
+	// Anycast is set when Client is an anycast address, which has no place.
+	Anycast bool   `json:"anycast,omitempty"`
+	Class   uint16 `json:"class"`
+	Fence   string `json:"fence,omitempty"`
+	Scope   uint8  `json:"scope"` // SCOPE PREFIX-LENGTH of the answer, in bits
 	// Regret is by how much the RTT to the first PoP of the class exceeds that to the
 	// nearest PoP, because the scope is joined. RegretBound is the limit of its mean over
 	// all networks, and RegretMax the limit for one. All are 0 without joining.
@@ -86,6 +88,7 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		e.Learned = a.Map.learned.Of(resolver)
 	}
 	e.Inside = form.String()
+	e.Anycast = a.Map.Geo.Anycast(at.Client)
 	if ecs.Addr.IsValid() {
 		e.ECS = ecs.String()
 	}
@@ -181,6 +184,8 @@ func (a *Answers) why(e *Explanation) string {
 
 func (a *Answers) whyFirst(e *Explanation) string {
 	switch {
+	case e.Anycast && e.Class == unknownClass:
+		return fmt.Sprintf("%s is an anycast address, with users everywhere: PoPs by their mean distance from everywhere", e.Client)
 	case e.Cell == 0 && e.Class == unknownClass:
 		return "the client's place is not known: PoPs by their mean distance from everywhere"
 	}

@@ -32,12 +32,15 @@ func OpenMap(file string) (*geodata.Map, error) {
 
 // WithOverrides returns the map with the World's overrides applied.
 func WithOverrides(m *geodata.Map, g *config.Geodata) (*geodata.Map, error) {
-	if len(g.Overrides) == 0 {
+	if len(g.Overrides)+len(g.Anycast) == 0 {
 		return m, nil
 	}
 	var overrides []geodata.Override
 	for _, o := range g.Overrides {
 		overrides = append(overrides, geodata.Override{Prefix: o.Prefix, Place: o.Place})
+	}
+	for _, p := range g.Anycast {
+		overrides = append(overrides, geodata.Override{Prefix: p, Anycast: true})
 	}
 	return m.WithOverrides(overrides)
 }

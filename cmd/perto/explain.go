@@ -185,7 +185,14 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 	if x.Learned != nil {
 		fmt.Fprintf(t, "  resolvers\t%s: %s\n", x.Learned.Group, learnedText(x.Learned))
 	}
-	fmt.Fprintf(t, "  place\t%s (cell %d)\n", x.Place, x.Cell)
+	switch {
+	case x.Anycast:
+		fmt.Fprintln(t, "  place\tunknown (anycast)")
+	case x.Cell == 0:
+		fmt.Fprintln(t, "  place\tunknown")
+	default:
+		fmt.Fprintf(t, "  place\t%s (cell %d)\n", x.Place, x.Cell)
+	}
 	fmt.Fprintf(t, "  class\t%d, ECS scope /%d\n", x.Class, x.Scope)
 	if x.RegretBound > 0 {
 		fmt.Fprintf(t, "  scope regret\t%.1f ms for this client, at most %.0f ms; mean at most %.1f ms\n", x.Regret.Float(), x.RegretMax.Float(), x.RegretBound.Float())

@@ -174,6 +174,7 @@ type located struct {
 	Network netip.Prefix `json:"network"` // all its addresses have the same cell
 	Cell    geodata.Cell `json:"cell"`
 	Place   perto.Place  `json:"place"`
+	Anycast bool         `json:"anycast,omitempty"`
 	IPv4    string       `json:"ipv4,omitempty"` // the address inside a 6to4, Teredo or NAT64 address
 }
 
@@ -191,6 +192,7 @@ func (c *geodataLookupCmd) Run(e *env) error {
 		}
 		cell := m.Lookup(a)
 		l := located{Address: a, Network: m.Prefix(a), Cell: cell, Place: m.Place(cell)}
+		l.Anycast = m.Anycast(a)
 		if inner, form := geodata.Embedded(a); form != geodata.Native {
 			l.IPv4 = fmt.Sprintf("%s in %s", inner, form)
 		}
@@ -201,6 +203,9 @@ func (c *geodataLookupCmd) Run(e *env) error {
 			inside := ""
 			if r.IPv4 != "" {
 				inside = "; " + r.IPv4
+			}
+			if r.Anycast {
+				inside += "; anycast"
 			}
 			if r.Cell == 0 {
 				fmt.Fprintf(w, "%s\tunknown (%s%s)\n", r.Address, r.Network, inside)

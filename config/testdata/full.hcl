@@ -1,5 +1,6 @@
 geodata {
   database = "/var/lib/perto/city.mmdb"
+  anycast  = ["203.0.113.53/32", "2001:db8:53::/48"]
   override "198.18.1.0/24" {
     place = "São Paulo"
   }
