@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -189,16 +190,25 @@ func (c *checker) domain(s string, at hcl.Range) string {
 	return name
 }
 
+// noteWeight notes a declared weight of 0, which does not mean "no clients".
+func (c *checker) noteWeight(r reader, weight uint16, name, instead string) {
+	if r.has("weight") && weight == 0 {
+		c.cfg.notes = append(c.cfg.notes, fmt.Sprintf("%s: weight = 0 counts as 1 beside a declared weight; to give it no clients, %s", name, instead))
+	}
+}
+
 func (c *checker) pop(b *hcl.Block) {
 	r := c.read(b.Body, b.DefRange, shape{required: []string{"place"}, optional: []string{"provider", "weight"}, blocks: []hcl.BlockHeaderSchema{block("edge", "name")}})
 	c.label(b.Labels[0], b.LabelRanges[0])
 	c.once("pop "+b.Labels[0], "PoP "+b.Labels[0], b.LabelRanges[0])
 	pop := PoP{Name: perto.PoP(b.Labels[0]), Place: r.places("place"), Provider: r.text("provider", ""), Weight: uint16(r.integer("weight", 0, 0, maxWeight))}
+	c.noteWeight(r, pop.Weight, "pop "+b.Labels[0], "leave it out of the pops of a map block")
 	for _, e := range r.content.Blocks {
 		re := c.read(e.Body, e.DefRange, shape{required: []string{"addresses"}, optional: []string{"capacity", "weight", "check", "tags"}})
 		c.label(e.Labels[0], e.LabelRanges[0])
 		c.once("edge "+e.Labels[0], "edge "+e.Labels[0], e.LabelRanges[0])
 		edge := Edge{Name: perto.Replica(e.Labels[0]), Addresses: re.addresses("addresses"), Capacity: re.rate("capacity"), Weight: uint16(re.integer("weight", 0, 0, maxWeight)), Check: re.addrPort("check"), Tags: re.tags("tags")}
+		c.noteWeight(re, edge.Weight, "edge "+e.Labels[0], "use perto drain")
 		for _, a := range edge.Addresses {
 			c.address(a, re.rangeOf("addresses"))
 		}

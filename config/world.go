@@ -13,7 +13,13 @@ import (
 type Config struct {
 	World World
 	Nodes []Local // in the order of the file
+
+	notes []string
 }
+
+// Notes returns a text for each setting of the file that is valid and does less than it
+// seems to.
+func (c *Config) Notes() []string { return c.notes }
 
 // World is the part of the configuration that all machines share.
 type World struct {

@@ -13,7 +13,7 @@ import (
 // Warnings returns a text for each setting that is valid but often a mistake, for example
 // a fence without addresses of a family. "perto config check" prints them.
 func Warnings(cfg *config.Config) []string {
-	var out []string
+	out := slices.Clone(cfg.Notes())
 	for i := range cfg.World.Services {
 		out = append(out, fenceWarnings(&cfg.World, &cfg.World.Services[i])...)
 	}

@@ -39,6 +39,9 @@ func jsonValue(v reflect.Value) any {
 		out := make(map[string]any)
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
+			if !field.IsExported() {
+				continue
+			}
 			key := snakeCase(field.Name)
 			switch x := v.Field(i).Interface().(type) {
 			case []byte:
