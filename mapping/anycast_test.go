@@ -29,6 +29,11 @@ func TestAnycastResolversHaveNoPlace(t *testing.T) {
 			t.Errorf("%s: got %s, %q; want %s", s, e.Answer.PoP, e.Why, unknown.Answer.PoP)
 		}
 	}
+	for i, c := range unknown.Candidates {
+		if c.DistanceKm != 0 || i > 0 && c.RTT < unknown.Candidates[i-1].RTT {
+			t.Errorf("an unknown place is %.0f km and %v from %s, behind %v", c.DistanceKm, c.RTT, c.PoP, unknown.Candidates[i-1].RTT)
+		}
+	}
 	e := a.Explain(netip.MustParseAddr("8.8.8.8"), Subnet{netip.MustParseAddr("200.144.248.0"), 24}, IPv4)
 	if e.Anycast || e.Source != "ecs" || e.Answer.PoP != "gru" {
 		t.Errorf("with a client subnet: got %s by %s", e.Answer.PoP, e.Source)

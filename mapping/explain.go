@@ -55,8 +55,8 @@ type Candidate struct {
 	PoP        perto.PoP    `json:"pop"`
 	Place      string       `json:"place"`
 	Provider   string       `json:"provider,omitempty"`
-	DistanceKm float64      `json:"distance_km"`      // from the client's cell
-	RTT        perto.Millis `json:"rtt_ms"`           // to that cell, from the map's source
+	DistanceKm float64      `json:"distance_km"`      // from the client's cell; 0 without a place
+	RTT        perto.Millis `json:"rtt_ms"`           // estimated from that distance, or the mean of the class
 	Weight     uint16       `json:"weight,omitempty"` // declared share of the clients of its band
 	Band       int          `json:"band"`             // 0 is the best; -1: not ranked
 	Headroom   float64      `json:"headroom"`         // share of clients that it still accepts
@@ -99,9 +99,17 @@ func (a *Answers) Explain(resolver netip.Addr, ecs Subnet, f Family) *Explanatio
 		e.Answer = &a.Sets[i]
 	}
 	a.candidates(e, c, f)
-	if a.Map.regret > 0 {
+	switch {
+	case e.Cell == 0: // no distance is known: the class has mean RTTs
+		for i := range e.Candidates {
+			e.Candidates[i].DistanceKm, e.Candidates[i].RTT = 0, 0
+		}
+		for i, r := range c.rank {
+			e.Candidates[i].RTT = perto.Millis(r.time())
+		}
+	case a.Map.regret > 0:
 		e.RegretBound, e.RegretMax = perto.Millis(a.Map.regret), perto.Millis(maxRegret)
-		if near := e.nearest(); near != nil && e.Class != unknownClass && e.Cell != 0 {
+		if near := e.nearest(); near != nil {
 			e.Regret = max(0, e.Candidates[0].RTT-near.RTT)
 		}
 	}
@@ -183,14 +191,16 @@ func (a *Answers) why(e *Explanation) string {
 }
 
 func (a *Answers) whyFirst(e *Explanation) string {
+	if e.Source == "learned" {
+		return fmt.Sprintf("%s has the least mean round trip from the %d client networks that use these resolvers", e.Answer.PoP, e.Learned.Blocks)
+	}
 	switch {
 	case e.Anycast && e.Class == unknownClass:
 		return fmt.Sprintf("%s is an anycast address, with users everywhere: PoPs by their mean distance from everywhere", e.Client)
 	case e.Cell == 0 && e.Class == unknownClass:
 		return "the client's place is not known: PoPs by their mean distance from everywhere"
-	}
-	if e.Source == "learned" {
-		return fmt.Sprintf("%s has the least mean round trip from the %d client networks that use these resolvers", e.Answer.PoP, e.Learned.Blocks)
+	case e.Cell == 0:
+		return "the place of the client subnet is not known: PoPs by their distance from the resolver"
 	}
 	for i, c := range e.Candidates {
 		if c.PoP != e.Answer.PoP {

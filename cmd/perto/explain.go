@@ -224,7 +224,11 @@ func printExplanation(w io.Writer, x *mapping.Explanation) {
 		if c.Band >= 0 {
 			band = strconv.Itoa(c.Band)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f\t%d ms\t%s\t%s%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), c.DistanceKm, c.RTT.Duration().Milliseconds(), band, weight(weightText(c.Weight)), c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
+		km := "-"
+		if x.Cell != 0 {
+			km = fmt.Sprintf("%.0f", c.DistanceKm)
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%d ms\t%s\t%s%d/%d\t%.0f %%\t%s\n", c.PoP, c.Place, cmp.Or(c.Provider, "-"), km, c.RTT.Duration().Milliseconds(), band, weight(weightText(c.Weight)), c.Serving, c.Replicas, 100*c.Headroom, c.Verdict)
 	}
 	t.Flush()
 	fmt.Fprintf(w, "\n%s\n", x.Why)
