@@ -37,7 +37,7 @@ func (p Place) String() string {
 func (p Place) DistanceKm(q Place) float64 {
 	const rad = math.Pi / 180
 	sinLat, sinLon := math.Sin((q.Lat-p.Lat)*rad/2), math.Sin((q.Lon-p.Lon)*rad/2)
-	cosines := (1-2*sinLat*sinLat+math.Cos((p.Lat+q.Lat)*rad))/2 // cos(p.Lat) cos(q.Lat)
+	cosines := (1 - 2*sinLat*sinLat + math.Cos((p.Lat+q.Lat)*rad)) / 2 // cos(p.Lat) cos(q.Lat)
 	h := sinLat*sinLat + cosines*sinLon*sinLon
 	return 2 * EarthRadiusKm * math.Asin(math.Sqrt(min(1, max(0, h))))
 }
