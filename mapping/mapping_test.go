@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,10 +18,12 @@ import (
 	"perto/replicas"
 )
 
+var worldOnce = sync.OnceValues(geodata.World)
+
 // world decodes the embedded map once for all tests of the package.
 func world(t testing.TB) *geodata.Map {
 	t.Helper()
-	m, err := geodata.World()
+	m, err := worldOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
