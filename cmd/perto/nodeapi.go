@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +25,26 @@ import (
 // apiAccess decides which requests reach the API on TCP. A reload replaces names and token.
 type apiAccess struct {
 	names atomic.Pointer[[]string]
-	token atomic.Pointer[string]
+	token atomic.Pointer[apiToken]
+}
+
+// apiToken is a token and its time in force.
+type apiToken struct {
+	text    string // "" means that no token is needed
+	inForce context.Context
+	end     context.CancelFunc
+}
+
+func newToken(text string) *apiToken {
+	t := &apiToken{text: text}
+	t.inForce, t.end = context.WithCancel(context.Background())
+	return t
 }
 
 func newAPIAccess(local *config.Local) *apiAccess {
 	a := &apiAccess{}
 	a.names.Store(&[]string{local.Name})
-	a.token.Store(new(string))
+	a.token.Store(newToken(""))
 	return a
 }
 
@@ -49,7 +63,9 @@ func (a *apiAccess) use(local *config.Local) error {
 		names = append(names, perto.CanonicalName(host))
 	}
 	a.names.Store(&names)
-	a.token.Store(&token)
+	if token != a.token.Load().text {
+		a.token.Swap(newToken(token)).end()
+	}
 	return nil
 }
 
@@ -59,7 +75,18 @@ func checkToken(local *config.Local) error { return newAPIAccess(local).use(loca
 // guard protects a handler.
 func (a *apiAccess) guard(h http.Handler) http.Handler {
 	allowed := func(host string) bool { return slices.Contains(*a.names.Load(), host) }
-	return api.GuardNames(api.RequireToken(h, func() string { return *a.token.Load() }), allowed)
+	return api.GuardNames(a.whileInForce(api.RequireToken(h, func() string { return a.token.Load().text })), allowed)
+}
+
+// whileInForce ends requests at the end of the token that permitted them. The events of the
+// web console else stay open for days.
+func (a *apiAccess) whileInForce(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(a.token.Load().inForce, cancel)()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // serveAPI serves the node's API at its address. It also serves the API with changes at
@@ -110,7 +137,7 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 // whenToken passes requests to protected while the API needs a token, and else to open.
 func (a *apiAccess) whenToken(protected, open http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if *a.token.Load() == "" {
+		if a.token.Load().text == "" {
 			open.ServeHTTP(w, r)
 			return
 		}

@@ -120,6 +120,14 @@ func TestPageOfANode(t *testing.T) {
 			_ = os.WriteFile(filepath.Join(dir, "node.png"), shot, 0o644)
 		}
 	}
+
+	// Another token ends the sessions, also their streams of events. The page asks for it.
+	n.write("token", "9876543210-abcdefghij\n")
+	n.process.Process.Signal(syscall.SIGHUP)
+	n.log.waitForMany(t, "the configuration is reloaded", 2)
+	if err := chromedp.Do(ctx, chromedp.WaitVisible("input[name=token]")); err != nil {
+		t.Error(err)
+	}
 	n.process.Process.Signal(syscall.SIGTERM)
 	n.process.Wait()
 }
