@@ -133,23 +133,51 @@ async function act(data, button) {
 // Frames of the live page are drawn at most once for each event.
 const charts = document.getElementById("charts");
 const samples = [];
-const events = new EventSource("/events");
-events.addEventListener("state", ({data}) => {
-	const state = JSON.parse(data);
-	draw(state);
-	tables(state);
-	renew(state);
-	document.body.dataset.live = "yes";
-});
-events.addEventListener("samples", ({data}) => {
-	samples.push(...JSON.parse(data));
-	samples.splice(0, samples.length - 900);
-	if (charts) {
-		charts.hidden = false;
-		chart(charts, samples);
-	}
-});
-events.onerror = () => { document.body.dataset.live = "no"; };
+
+// names returns the names in a state. The server draws the page with them, so a page with
+// other names is loaded again, for example after a reload of the configuration.
+const names = state => JSON.stringify([state.title, ...["pops", "edges", "vantages", "servers", "services"].map(list => state[list].map(x => x.name))]);
+let drawn = "";
+
+function listen() {
+	const events = new EventSource("/events");
+	events.onopen = () => { samples.length = 0; }; // each stream begins with all samples
+	events.addEventListener("state", ({data}) => {
+		const state = JSON.parse(data);
+		drawn ||= names(state);
+		if (drawn !== names(state)) {
+			location.reload();
+			return;
+		}
+		draw(state);
+		tables(state);
+		renew(state);
+		document.body.dataset.live = "yes";
+	});
+	events.addEventListener("samples", ({data}) => {
+		samples.push(...JSON.parse(data));
+		samples.splice(0, samples.length - 900);
+		if (charts) {
+			charts.hidden = false;
+			chart(charts, samples);
+		}
+	});
+	events.onerror = () => {
+		document.body.dataset.live = "no";
+		document.getElementById("summary").textContent = "No connection to perto: this is an earlier state.";
+		if (events.readyState === EventSource.CLOSED) setTimeout(listenAgain, 2_000); // else the browser tries again
+	};
+}
+
+// listenAgain follows a response that is no stream. When the session has ended, the page
+// loads again, which leads to the log-in.
+async function listenAgain() {
+	const reply = await fetch("/", {method: "HEAD", cache: "no-store"}).catch(() => null);
+	if (reply?.status === 401) location.reload();
+	else listen();
+}
+
+listen();
 
 const table = document.getElementById("samples");
 if (table) table.open = false; // the charts show the same
