@@ -37,7 +37,7 @@ func AddMachine(src []byte, filename string, m Machine) ([]byte, error) {
 			}
 			lastNode = b
 		case "pop":
-			if name == m.pop() {
+			if name == m.PoP() {
 				pop = b
 			}
 			lastPoP = b
@@ -66,7 +66,7 @@ func AddMachine(src []byte, filename string, m Machine) ([]byte, error) {
 		edge()
 		edits = append(edits, insertion{pop.CloseBraceRange.Start.Byte, "  " + strings.ReplaceAll(w.take(), "\n", "\n  ") + "\n"})
 	} else {
-		w.block("pop", m.pop(), func() {
+		w.block("pop", m.PoP(), func() {
 			w.text("place", m.Place)
 			edge()
 		})

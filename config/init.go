@@ -16,8 +16,8 @@ type Machine struct {
 	Addresses []netip.Addr
 }
 
-// pop returns the name of the machine's PoP.
-func (m *Machine) pop() string {
+// PoP returns the name of the machine's PoP.
+func (m *Machine) PoP() string {
 	if i := strings.LastIndexByte(m.Name, '-'); i > 0 {
 		return m.Name[:i]
 	}
@@ -42,7 +42,7 @@ func (o *InitOptions) ZoneFile() string { return o.Domain + ".zone" }
 func (o *InitOptions) pops() (names []string, of map[string][]Machine) {
 	of = make(map[string][]Machine)
 	for _, m := range o.Machines {
-		pop := m.pop()
+		pop := m.PoP()
 		if of[pop] == nil {
 			names = append(names, pop)
 		}
@@ -53,6 +53,14 @@ func (o *InitOptions) pops() (names []string, of map[string][]Machine) {
 
 // nameServers is how many machines serve DNS: with two, one may fail.
 const nameServers = 2
+
+// NameServers returns the names of the name servers in the zone.
+func (o *InitOptions) NameServers() (out []string) {
+	for i := range min(nameServers, len(o.Machines)) {
+		out = append(out, fmt.Sprintf("ns%d.%s", i+1, o.Domain))
+	}
+	return out
+}
 
 // Init writes a configuration for some machines. Each is an edge, and the first two
 // also serve DNS. The result is valid when the zone file of InitZone is in the same
@@ -117,6 +125,9 @@ func ParseMachine(s string) (Machine, error) {
 		return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: fmt.Errorf(`it takes "NAME=PLACE=ADDRESS[,ADDRESS]"`)}
 	}
 	m := Machine{Name: parts[0], Place: parts[1]}
+	if err := CheckLabel(m.Name); err != nil {
+		return Machine{}, &perto.Error{Op: "read machine", Path: s, Kind: perto.KindInvalid, Err: err}
+	}
 	for a := range strings.SplitSeq(parts[2], ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(a))
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
@@ -168,26 +169,48 @@ func (c *checker) address(a netip.Addr, at hcl.Range) {
 
 // label checks that a block's label may be part of a DNS name.
 func (c *checker) label(s string, at hcl.Range) {
+	if err := CheckLabel(s); err != nil {
+		c.fail(at, "%v", err)
+	}
+}
+
+// CheckLabel returns an error for a name that a node, an edge or a PoP must not have.
+func CheckLabel(s string) error {
 	ok := s != "" && len(s) <= 63 && s[0] != '-'
 	for _, ch := range s {
 		ok = ok && (ch == '-' || ch >= '0' && ch <= '9' || ch >= 'a' && ch <= 'z')
 	}
 	if !ok {
-		c.fail(at, "%q: a name takes lower-case letters, digits and hyphens, at most 63", s)
+		return fmt.Errorf("%q: a name takes lower-case letters, digits and hyphens, at most 63", s)
 	}
+	return nil
 }
 
 // domain checks a DNS name and returns it in canonical form.
 func (c *checker) domain(s string, at hcl.Range) string {
+	if err := CheckDomain(s); err != nil {
+		c.fail(at, "%v", err)
+	}
+	return perto.CanonicalName(s)
+}
+
+func isControl(r rune) bool { return r <= ' ' || r == 0x7f }
+
+// CheckDomain returns an error for a text that is not a DNS name. A first label "*" is
+// permitted.
+func CheckDomain(s string) error {
 	name := perto.CanonicalName(s)
+	if i := strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		return fmt.Errorf("%q is no domain name: DNS has letters such as ö in the form that begins with xn--", s)
+	}
 	ok := name != "" && len(name) <= 253
 	for i, label := range strings.Split(name, ".") {
-		ok = ok && label != "" && len(label) <= 63 && (label == "*" && i == 0 || !strings.ContainsAny(label, " */:@\\\"'"))
+		ok = ok && label != "" && len(label) <= 63 && (label == "*" && i == 0 || !strings.ContainsAny(label, "*/:@\\\"'") && !strings.ContainsFunc(label, isControl))
 	}
 	if !ok {
-		c.fail(at, "%q is no domain name", s)
+		return fmt.Errorf("%q is no domain name", s)
 	}
-	return name
+	return nil
 }
 
 // noteWeight notes a declared weight of 0, which does not mean "no clients".
