@@ -45,7 +45,12 @@ func (c *initCmd) Run(e *env) error {
 	if o.Service == "" {
 		o.Service = "www." + o.Domain
 	}
-	if o.Machines, err = machines(c.Machine, place); err != nil {
+	for i, name := range append([]string{o.Domain, o.Service}, o.Aliases...) {
+		if err := config.CheckDomain(name); err != nil {
+			return &perto.Error{Op: "read", Path: []string{"--domain", "--service", "--alias"}[min(i, 2)], Kind: perto.KindInvalid, Err: err}
+		}
+	}
+	if o.Machines, err = machines(c.Machine, place, nil); err != nil {
 		return err
 	}
 	files := []struct {
@@ -61,6 +66,9 @@ func (c *initCmd) Run(e *env) error {
 		if _, err := os.Lstat(filepath.Join(c.Out, f.name)); err == nil {
 			return &perto.Error{Op: "write", Path: filepath.Join(c.Out, f.name), Kind: perto.KindConflict, Err: fmt.Errorf("the file exists"), Hint: "choose another folder with --out"}
 		}
+	}
+	if _, err := config.Parse(files[0].data, files[0].name, place, nil); err != nil {
+		return err // a mistake in a flag; nothing is written
 	}
 	var wrote []string
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
@@ -83,7 +91,7 @@ func (c *initCmd) Run(e *env) error {
 		for _, path := range wrote {
 			fmt.Fprintln(w, "wrote", path)
 		}
-		fmt.Fprintf(w, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to ns1.%[2]s and ns2.%[2]s.\n", files[0].name, o.Domain)
+		fmt.Fprintf(w, "\nNext: copy the three files to every machine, run there\n  perto run -c %s --node NAME\nand let %s's parent zone delegate to %s.\n", files[0].name, o.Domain, strings.Join(o.NameServers(), " and "))
 		printPorts(w, result.Ports)
 	})
 }
@@ -100,8 +108,17 @@ type addedMachines struct {
 	Ports []openPort `json:"ports"`
 }
 
-// machines reads machines in the form of the flags.
-func machines(flags []string, place config.PlaceResolver) (out []config.Machine, err error) {
+// samePlaceKm is the distance up to which two places may be those of one PoP. A city and
+// the coordinates of a building in it differ.
+const samePlaceKm = 100
+
+// machines reads machines in the form of the flags. pops are the PoPs that exist. Machines
+// of one PoP must be at one place.
+func machines(flags []string, place config.PlaceResolver, pops []config.PoP) (out []config.Machine, err error) {
+	places := make(map[string]perto.Place)
+	for _, p := range pops {
+		places[string(p.Name)] = p.Place
+	}
 	for _, text := range flags {
 		m, err := config.ParseMachine(text)
 		if err != nil {
@@ -111,6 +128,11 @@ func machines(flags []string, place config.PlaceResolver) (out []config.Machine,
 		if err != nil {
 			return nil, err
 		}
+		if at, ok := places[m.PoP()]; ok && at.DistanceKm(p) > samePlaceKm {
+			return nil, &perto.Error{Op: "read machine", Path: text, Kind: perto.KindInvalid, Err: fmt.Errorf("its PoP %s is in %s", m.PoP(), at),
+				Hint: "the part of a name before the last hyphen is the PoP; choose another one for another city, for example nrt-1"}
+		}
+		places[m.PoP()] = p
 		m.Place = p.String()
 		out = append(out, m)
 	}
@@ -122,11 +144,12 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 	if len(c.Add) == 0 || c.Config == "" {
 		return &perto.Error{Op: "add machines", Kind: perto.KindInvalid, Err: errors.New("--add and -c FILE belong together")}
 	}
-	added, err := machines(c.Add, place)
+	old, _, err := check(c.Config)
 	if err != nil {
 		return err
 	}
-	if _, _, err := check(c.Config); err != nil {
+	added, err := machines(c.Add, place, old.World.PoPs)
+	if err != nil {
 		return err
 	}
 	src, err := os.ReadFile(c.Config)

@@ -123,9 +123,14 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 	question := fmt.Sprintf("Name of machine %d (for example gru-1; the part before the hyphen is its PoP)", n+1)
 	var name string
 	if n == 0 {
-		name = d.ask(question, "", nonEmpty)
+		name = d.ask(question, "", config.CheckLabel)
 	} else {
-		name = d.ask(question+", or Enter to end", "", nil)
+		name = d.ask(question+", or Enter to end", "", func(s string) error {
+			if s == "" {
+				return nil
+			}
+			return config.CheckLabel(s)
+		})
 	}
 	if name == "" {
 		return ""
@@ -151,16 +156,12 @@ func (d *dialogue) machine(n int, place config.PlaceResolver) string {
 	return name + "=" + where + "=" + strings.ReplaceAll(addresses, " ", "")
 }
 
-func nonEmpty(s string) error {
-	if s == "" {
-		return errors.New("an answer is required")
-	}
-	return nil
-}
-
 func domainName(s string) error {
-	if name := perto.CanonicalName(s); name == "" || strings.ContainsAny(name, " /:@") || !strings.Contains(name, ".") {
-		return fmt.Errorf("%q is not a domain name", s)
+	if err := config.CheckDomain(s); err != nil {
+		return err
+	}
+	if !strings.Contains(perto.CanonicalName(s), ".") {
+		return fmt.Errorf("%q is no domain name: it has no dot", s)
 	}
 	return nil
 }
