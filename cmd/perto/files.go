@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"perto"
 	"perto/config"
@@ -129,6 +130,10 @@ func (c *configFmtCmd) Run(*env) error {
 
 // writeFile replaces a file as a whole and keeps its permissions.
 func writeFile(name string, data []byte) error {
+	name, err := filepath.EvalSymlinks(name) // a link stays one
+	if err != nil {
+		return err
+	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return err
