@@ -179,8 +179,8 @@ func (r *functionHost) sources(service perto.Service) (out []string) {
 		}
 		for _, e := range p.Edges {
 			if string(e.Name) != r.node.cfg().Local.Name && len(e.Addresses) > 0 {
-				at := netip.AddrPortFrom(e.Addresses[0], httpPort(w, string(e.Name)))
-				out = append(out, "http://"+at.String())
+				at, _ := reachable(e.Addresses, r.node.cfg().Local.Addresses)
+				out = append(out, "http://"+netip.AddrPortFrom(at, httpPort(w, string(e.Name))).String())
 			}
 		}
 	}

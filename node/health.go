@@ -33,7 +33,7 @@ func newRegistry(ctx context.Context, cfg *Config, n *Node) (*replicas.Registry,
 // changes.
 func registrySettings(cfg *Config) replicas.Settings {
 	s := replicas.Settings{World: digestOf(&cfg.World), Keys: cfg.Keys, Sites: sitesOf(&cfg.World), Declared: declaredOf(&cfg.World, len(cfg.Keys) > 0)}
-	for _, t := range heartbeatTargets(&cfg.World) {
+	for _, t := range heartbeatTargets(&cfg.World, cfg.Local.Addresses) {
 		if t.name != cfg.Local.Name {
 			s.Witnesses = append(s.Witnesses, t.at)
 		}
@@ -108,14 +108,28 @@ type target struct {
 	at   netip.AddrPort
 }
 
-func heartbeatTargets(w *config.World) []target {
+// heartbeatTargets returns the heartbeat ports of all machines that serve DNS, as a machine
+// with some addresses reaches them.
+func heartbeatTargets(w *config.World, from []netip.Addr) []target {
 	var out []target
 	for _, s := range w.Servers {
 		if s.Roles.Has(config.RoleDNS) && len(s.Addresses) > 0 {
-			out = append(out, target{s.Name, netip.AddrPortFrom(s.Addresses[0], s.HeartbeatPort)})
+			at, _ := reachable(s.Addresses, from)
+			out = append(out, target{s.Name, netip.AddrPortFrom(at, s.HeartbeatPort)})
 		}
 	}
 	return out
+}
+
+// reachable returns the first address of a family in which a machine with the addresses
+// from can send. When there is none, it returns the first address and false.
+func reachable(addresses, from []netip.Addr) (netip.Addr, bool) {
+	for _, a := range addresses {
+		if len(from) == 0 || slices.ContainsFunc(from, func(f netip.Addr) bool { return f.Is4() == a.Is4() }) {
+			return a, true
+		}
+	}
+	return addresses[0], false
 }
 
 func serves(s *config.Service, pop perto.PoP) bool {
@@ -149,7 +163,7 @@ func newSender(cfg *Config, n *Node) (*replicas.Sender, error) {
 
 // senderTargets returns the heartbeat ports of all machines that serve DNS.
 func senderTargets(cfg *Config) (out []netip.AddrPort) {
-	for _, t := range heartbeatTargets(&cfg.World) {
+	for _, t := range heartbeatTargets(&cfg.World, cfg.Local.Addresses) {
 		out = append(out, t.at)
 	}
 	return out

@@ -198,7 +198,7 @@ func (n *Node) sendPairs(ctx context.Context) {
 	}
 	cfg := n.cfg()
 	frame := pairs.AppendFrame(nil, time.Now(), list, cfg.Keys[0])
-	for _, t := range heartbeatTargets(&cfg.World) {
+	for _, t := range heartbeatTargets(&cfg.World, cfg.Local.Addresses) {
 		if err := pairs.Send(ctx, cfg.Network, t.at.String(), frame); err != nil && ctx.Err() == nil {
 			cfg.Logger.Log(ctx, slog.LevelDebug, "a name server misses a report of pairs", "to", t.name, "err", err)
 		}

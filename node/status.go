@@ -148,7 +148,8 @@ func (n *Node) status() *Status {
 
 // nameServers returns the name servers to which the edge reports, with their names.
 func (n *Node) nameServers() (out []NameServerStatus) {
-	targets := heartbeatTargets(&n.cfg().World)
+	cfg := n.cfg()
+	targets := heartbeatTargets(&cfg.World, cfg.Local.Addresses)
 	for _, r := range n.sender.Reached() {
 		s := NameServerStatus{Reached: r}
 		if i := slices.IndexFunc(targets, func(t target) bool { return t.at == r.Target }); i >= 0 {

@@ -17,7 +17,25 @@ func Warnings(cfg *config.Config) []string {
 	for i := range cfg.World.Services {
 		out = append(out, fenceWarnings(&cfg.World, &cfg.World.Services[i])...)
 	}
+	out = append(out, familyWarnings(cfg)...)
 	return append(out, dataWarnings(cfg.Nodes)...)
+}
+
+// familyWarnings returns a warning for each pair of machines whose heartbeats cannot pass,
+// because one has only IPv4 addresses and the other one only IPv6 addresses.
+func familyWarnings(cfg *config.Config) (out []string) {
+	for i := range cfg.Nodes {
+		n := &cfg.Nodes[i]
+		for _, s := range cfg.World.Servers {
+			if !s.Roles.Has(config.RoleDNS) || s.Name == n.Name || len(s.Addresses) == 0 {
+				continue
+			}
+			if _, ok := reachable(s.Addresses, n.Addresses); !ok {
+				out = append(out, fmt.Sprintf("node %s cannot send heartbeats to name server %s: they have no address of the same family", n.Name, s.Name))
+			}
+		}
+	}
+	return out
 }
 
 // fenceWarnings returns a warning for a fence when its PoPs have no address of a family

@@ -51,11 +51,15 @@ func (c *configCheckCmd) Run(e *env) error {
 	}
 	result := checkedConfig{c.File, len(cfg.World.PoPs), edges, len(cfg.Nodes), len(cfg.World.Services), names, warnings}
 	return e.print(result, func(w io.Writer) {
-		for _, text := range result.Warnings {
-			fmt.Fprintln(e.err, "warning:", text)
-		}
+		printWarnings(e, result.Warnings)
 		fmt.Fprintf(w, "%s is good: %d PoPs with %d edges, %d nodes, %d services, %d zones\n", c.File, result.PoPs, edges, result.Nodes, result.Services, len(names))
 	})
+}
+
+func printWarnings(e *env, list []string) {
+	for _, text := range list {
+		fmt.Fprintln(e.err, "warning:", text)
+	}
 }
 
 // checkedConfig is the result of a check.

@@ -14,6 +14,7 @@ import (
 	"perto/config"
 	"perto/internal/api"
 	"perto/mobility"
+	"perto/node"
 	"perto/replicas"
 )
 
@@ -88,6 +89,7 @@ func (c *initCmd) Run(e *env) error {
 	}
 	result := wroteFiles{wrote, ports(cfg)}
 	return e.print(result, func(w io.Writer) {
+		printWarnings(e, node.Warnings(cfg))
 		for _, path := range wrote {
 			fmt.Fprintln(w, "wrote", path)
 		}
@@ -173,6 +175,7 @@ func (c *initCmd) add(e *env, place config.PlaceResolver) error {
 		result.Added = append(result.Added, m.Name)
 	}
 	return e.print(result, func(w io.Writer) {
+		printWarnings(e, node.Warnings(cfg))
 		fmt.Fprintf(w, "%s has %s.\n\nNext: copy it to every machine, run on the new one\n  perto run -c %s --node NAME\nand send SIGHUP to perto on the others.\n",
 			c.Config, strings.Join(result.Added, ", "), filepath.Base(c.Config))
 		printPorts(w, result.Ports)
