@@ -52,7 +52,7 @@ func complete(ctx context.Context, out io.Writer, app *kong.Application, words [
 	if len(words) == 0 {
 		words = []string{""}
 	}
-	words = splitValues(words)
+	words, done := joinColons(splitValues(words))
 	last := words[len(words)-1]
 	for _, w := range words[:len(words)-1] {
 		c.read(w)
@@ -70,7 +70,7 @@ func complete(ctx context.Context, out io.Writer, app *kong.Application, words [
 	for _, x := range list {
 		if strings.HasPrefix(x.word, last) {
 			help, _, _ := strings.Cut(x.help, "\n")
-			fmt.Fprintf(out, "%s%s\t%s\n", prefix, printable.Text(x.word), printable.Text(help))
+			fmt.Fprintf(out, "%s\t%s\n", strings.TrimPrefix(prefix+printable.Text(x.word), done), printable.Text(help))
 		}
 	}
 }
@@ -87,6 +87,26 @@ func splitValues(words []string) (out []string) {
 		out = append(out, w)
 	}
 	return out
+}
+
+// joinColons joins words that bash splits at colons, such as 127.0.0.1:8080. It also
+// returns the part of the last word that bash does not replace.
+func joinColons(words []string) (out []string, done string) {
+	join := false // with the next word
+	for _, w := range words {
+		colons := w != "" && strings.Trim(w, ":") == ""
+		switch {
+		case !join && !colons || len(out) == 0:
+			out, done = append(out, w), ""
+		case colons:
+			out[len(out)-1] += w
+			done = out[len(out)-1]
+		default:
+			out[len(out)-1] += w
+		}
+		join = colons
+	}
+	return out, done
 }
 
 // read takes one word before the cursor.

@@ -52,6 +52,9 @@ func TestCompletionFollowsTheCommands(t *testing.T) {
 		"__com":                         "",
 		"lab wan join --route x -- sud": "",
 		"nonsense ":                     "",
+		"--api 127.0.0.1 : 8080 la":     "lab", // bash splits at colons
+		"lab --origin http : //x --ca":  "--cache",
+		"explain x --client 2001 : db8 :: 1 --ty": "--type",
 	} {
 		words := strings.Split(line, " ")
 		if got := strings.Join(completed(t, words...), " "); got != want {
@@ -128,6 +131,10 @@ func TestCompletionInShells(t *testing.T) {
 			check(t, tt.line, shell("bash", "-c", script), tt.want)
 		}
 		check(t, "--from=", shell("bash", "-c", `source ./perto.bash; COMP_WORDS=(perto dig x --from = to); COMP_CWORD=5; _perto perto; printf '%s\n' "${COMPREPLY[@]}"`), "tokyo toronto")
+		host, port, _ := strings.Cut(api, ":")
+		check(t, "--api", shell("env", "PERTO_API=127.0.0.1:1", "bash", "-c", fmt.Sprintf(`source ./perto.bash; COMP_WORDS=(perto --api %s : %s lab kill sy); COMP_CWORD=7; _perto perto; printf '%%s\n' "${COMPREPLY[@]}"`, host, port)), "syd syd-1")
+		check(t, "~/perto", shell("bash", "-c", `source ./perto.bash; COMP_WORDS=('~/perto' lab tr); COMP_CWORD=2; _perto '~/perto'; printf '%s\n' "${COMPREPLY[@]}"`), "trace")
+		check(t, "quoting", shell("bash", "-c", `source ./perto.bash; fake() { printf 'a b;$(c)\tx\n'; }; COMP_WORDS=(fake x); COMP_CWORD=1; _perto fake; eval "printf '%s\n' ${COMPREPLY[0]}" | wc -l`), "1")
 		if out := shell("bash", "-c", "source ./perto.bash; complete -p perto"); !strings.Contains(out, "-F _perto perto") {
 			t.Errorf("bash does not use the function: %s", out)
 		}

@@ -10,7 +10,8 @@ _perto() {
 			done < <(compgen -f -- "$cur")
 			return
 		fi
-		COMPREPLY+=("${line%%$'\t'*}")
-	done < <("$1" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+		printf -v line %q "${line%%$'\t'*}" # names may have spaces
+		COMPREPLY+=("$line")
+	done < <("${1/#\~\//$HOME/}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -F _perto perto
