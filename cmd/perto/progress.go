@@ -29,7 +29,7 @@ type progress struct {
 // terminal too, because other lines are between them.
 func startProgress(e *env, plain bool) *progress {
 	p := &progress{out: e.err, log: e.err, start: time.Now(), done: make(chan struct{})}
-	if isTerminal(e.rawErr) && !plain {
+	if isTerminal(e.rawErr) && os.Getenv("TERM") != "dumb" && !plain {
 		p.out, p.terminal = e.rawErr, true // it writes control sequences
 	}
 	p.running.Go(p.tick)

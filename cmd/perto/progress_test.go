@@ -33,6 +33,23 @@ func TestProgressKeepsLogLinesWhole(t *testing.T) {
 	}
 }
 
+// TestProgressOnADumbTerminal: a terminal that has no control sequences, for example a shell
+// in Emacs, gets lines.
+func TestProgressOnADumbTerminal(t *testing.T) {
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	for term, want := range map[string]bool{"dumb": false, "xterm": true} {
+		t.Setenv("TERM", term)
+		p := startProgress(&env{err: device, rawErr: device}, false)
+		if p.end(); p.terminal != want {
+			t.Errorf("TERM=%s: control sequences %v, want %v", term, p.terminal, want)
+		}
+	}
+}
+
 // TestProgressWritesALineForEachStep: elsewhere the parts of a step make no lines.
 func TestProgressWritesALineForEachStep(t *testing.T) {
 	var b strings.Builder
