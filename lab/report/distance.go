@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -279,7 +280,7 @@ func (d *Distance) WriteText(w io.Writer) error {
 	fmt.Fprintln(t, "resolver\tclients\tmapped by\tkm mean\tkm p95\tRTT mean\tp50\tp75\tp95\tp99\tfirst byte p95\tdownload p95\t")
 	for _, c := range d.Classes {
 		for i, f := range []DistanceFigures{c.Before, c.After} {
-			name, clients, by := c.Kind, fmt.Sprint(c.Clients), "resolver"
+			name, clients, by := c.Kind, strconv.Itoa(c.Clients), "resolver"
 			if i == 1 {
 				name, clients, by = "", "", "learned"
 			}

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"slices"
+	"strconv"
 
 	"perto"
 	"perto/console"
@@ -61,7 +62,7 @@ func (d *Distance) worldMap(class string, edge func(*DistanceHop) *DistanceEdge)
 func (d *Distance) plots() (out []titledPlot) {
 	var x []string
 	for q := 1; q <= 10; q++ {
-		x = append(x, fmt.Sprintf("%d", 10*q))
+		x = append(x, strconv.Itoa(10*q))
 	}
 	tenths := func(list []float64) (y []float64) {
 		s := slices.Sorted(slices.Values(list))
