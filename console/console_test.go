@@ -166,6 +166,31 @@ func TestPagesWithoutScripts(t *testing.T) {
 	}
 }
 
+// TestLabelsDoNotOverlap: a map with hundreds of PoPs shows the names that have a place.
+func TestLabelsDoNotOverlap(t *testing.T) {
+	var l labels
+	drawn := 0
+	for i := range 300 {
+		if l.add(float64(i*7%340-165), float64(i*11%120-70), "pop-with-a-long-name", i%2 == 0) != "" {
+			drawn++
+		}
+	}
+	if drawn == 0 || drawn > 100 || drawn != len(l) {
+		t.Errorf("%d labels", drawn)
+	}
+	for i, a := range l {
+		for _, b := range l[i+1:] {
+			if a.left < b.right && b.left < a.right && math.Abs(a.y-b.y) < labelSize {
+				t.Fatalf("%v and %v overlap", a, b)
+			}
+		}
+	}
+	var edge labels
+	if got := edge.add(178, 0, "suva", false); !strings.Contains(got, `text-anchor="end"`) {
+		t.Errorf("at the edge of the map: got %q", got)
+	}
+}
+
 // TestUnreportedEdges: the page of an edge has no report of the other edges. It does not
 // count them as serving, and their state has no age.
 func TestUnreportedEdges(t *testing.T) {

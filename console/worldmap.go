@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"perto"
 )
@@ -110,18 +111,16 @@ func worldMap(st *State) []byte {
 			class, html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.Name), html.EscapeString(v.Text), data, guess, ask,
 			v.ResolverPlace.Lon, -v.ResolverPlace.Lat, v.Place.Lon, -v.Place.Lat, v.Place.Lon, -v.Place.Lat)
 	}
+	var labels labels
 	for _, p := range st.PoPs {
 		x, y := p.Place.Lon, -p.Place.Lat
-		labelX, anchor := x+2.6, "start"
-		if slices.ContainsFunc(st.PoPs, func(o PoP) bool {
+		leftFirst := slices.ContainsFunc(st.PoPs, func(o PoP) bool { // another PoP is on the right
 			return o.Place.Lon > x && o.Place.Lon-x < labelWidth && math.Abs(-o.Place.Lat-y) < labelHeight
-		}) {
-			labelX, anchor = x-2.6, "end" // another PoP is on the right
-		}
+		})
 		fmt.Fprintf(s, `<a class="pop %s" href="/pop/%s" data-pop="%s" aria-label="PoP %s"><title>%s</title><circle class="touch" cx="%.2f" cy="%.2f" r="4"/><circle class="dot" cx="%.2f" cy="%.2f" r="2"/>`+
-			`<path class="cross" d="M%.2f %.2fl3 3m0 -3l-3 3"/><text x="%.2f" y="%.2f" text-anchor="%s">%s</text></a>`,
+			`<path class="cross" d="M%.2f %.2fl3 3m0 -3l-3 3"/>%s</a>`,
 			p.State, html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name), html.EscapeString(p.Name+", "+p.Place.String()),
-			x, y, x, y, x-1.5, y-1.5, labelX, y-1.2, anchor, html.EscapeString(p.Name))
+			x, y, x, y, x-1.5, y-1.5, labels.add(x, y, p.Name, leftFirst))
 	}
 	for _, server := range st.Servers {
 		if server.Role == "origin" {
@@ -135,6 +134,35 @@ func worldMap(st *State) []byte {
 	}
 	s.WriteString(`<g id="trace" aria-hidden="true"></g>`)
 	return s.Done()
+}
+
+// labels are the places of the names on a map, in its units.
+type labels []struct{ left, right, y float64 }
+
+// labelSize is the size of the font, and letterWidth the usual width of a letter.
+const labelSize, letterWidth = 4, 2.4
+
+// add returns the text beside a mark. It returns "" when another label or the edge of the
+// map is on both sides: the mark's title has the name too.
+func (l *labels) add(x, y float64, name string, leftFirst bool) string {
+	width := letterWidth * float64(utf8.RuneCountInString(name))
+	for side := range 2 {
+		at, anchor, left := x+2.6, "start", x+2.6
+		if (side == 0) == leftFirst {
+			at, anchor, left = x-2.6, "end", x-2.6-width
+		}
+		if left < mapWest || left+width > mapWest+mapWidth {
+			continue
+		}
+		if slices.ContainsFunc(*l, func(o struct{ left, right, y float64 }) bool {
+			return left < o.right && o.left < left+width && math.Abs(o.y-y) < labelSize
+		}) {
+			continue
+		}
+		*l = append(*l, struct{ left, right, y float64 }{left, left + width, y})
+		return fmt.Sprintf(`<text x="%.2f" y="%.2f" text-anchor="%s">%s</text>`, at, y-1.2, anchor, html.EscapeString(name))
+	}
+	return ""
 }
 
 // sentence describes how the vantage is served, for readers of its mark.
