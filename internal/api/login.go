@@ -58,6 +58,16 @@ func nextPage(r *http.Request) string {
 // maxLoginBytes is the longest form that login reads.
 const maxLoginBytes = 4096
 
+// loginStyle is that of the console in short, also for dark screens. Its hash permits it
+// in the policy.
+const loginStyle = `:root{color-scheme:light dark}body{max-width:32rem;margin:0 auto;padding:1.25rem;font:1rem/1.5 system-ui,sans-serif}` +
+	`input,button{font:inherit;min-height:2.25rem;padding:.1rem .5rem;max-width:100%}strong{color:light-dark(#c04a00,#ff9a4d)}`
+
+var loginPolicy = func() string {
+	sum := sha256.Sum256([]byte(loginStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action 'self'; frame-ancestors 'none'"
+}()
+
 // login serves the form, and sets the cookie after the right token.
 func login(w http.ResponseWriter, r *http.Request, token string) {
 	problem := ""
@@ -74,14 +84,14 @@ func login(w http.ResponseWriter, r *http.Request, token string) {
 		problem = "This is not the token of this node."
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; frame-ancestors 'none'")
+	w.Header().Set("Content-Security-Policy", loginPolicy)
 	w.Header().Set("Cache-Control", "no-store")
 	if problem != "" {
 		w.WriteHeader(http.StatusForbidden)
 	}
-	io.WriteString(w, `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>perto: log in</title>
+	io.WriteString(w, `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>perto: log in</title><style>`+loginStyle+`</style>
 <h1>perto</h1><p>The page of this node needs the token in the file of <code>api_token</code>.</p>
-<p>`+html.EscapeString(problem)+`</p>
+<p role="alert"><strong>`+html.EscapeString(problem)+`</strong></p>
 <form method="post"><label>Token <input type="password" name="token" autofocus autocomplete="current-password"></label> <button>Log in</button></form></html>
 `)
 }
