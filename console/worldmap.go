@@ -140,7 +140,7 @@ func worldMap(st *State) []byte {
 type labels []struct{ left, right, y float64 }
 
 // labelSize is the size of the font, and letterWidth the usual width of a letter.
-const labelSize, letterWidth = 4, 2.4
+const labelSize, letterWidth = 4, 2.6
 
 // add returns the text beside a mark. It returns "" when another label or the edge of the
 // map is on both sides: the mark's title has the name too.
