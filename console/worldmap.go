@@ -142,6 +142,9 @@ type labels []struct{ left, right, y float64 }
 // labelSize is the size of the font, and letterWidth the usual width of a letter.
 const labelSize, letterWidth = 4, 2.6
 
+// narrowLabels is the number of labels on a narrow screen, whose font is larger.
+const narrowLabels = 12
+
 // add returns the text beside a mark. It returns "" when another label or the edge of the
 // map is on both sides: the mark's title has the name too.
 func (l *labels) add(x, y float64, name string, leftFirst bool) string {
@@ -160,7 +163,11 @@ func (l *labels) add(x, y float64, name string, leftFirst bool) string {
 			continue
 		}
 		*l = append(*l, struct{ left, right, y float64 }{left, left + width, y})
-		return fmt.Sprintf(`<text x="%.2f" y="%.2f" text-anchor="%s">%s</text>`, at, y-1.2, anchor, html.EscapeString(name))
+		class := ""
+		if len(*l) > narrowLabels {
+			class = ` class="wide"`
+		}
+		return fmt.Sprintf(`<text%s x="%.2f" y="%.2f" text-anchor="%s">%s</text>`, class, at, y-1.2, anchor, html.EscapeString(name))
 	}
 	return ""
 }
