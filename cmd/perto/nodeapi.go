@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -104,7 +105,7 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 		}
 	}
 	serve := func(l net.Listener, h http.Handler) {
-		server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelWarn)}
+		server := newAPIServer(h, slog.NewLogLogger(w.log.Handler(), slog.LevelWarn))
 		servers = append(servers, server)
 		go func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
@@ -133,6 +134,15 @@ func (w *worker) serveAPI(e *env, n *node.Node, cfg *node.Config) (stop func(), 
 	}
 	return stop, nil
 }
+
+// newAPIServer returns a server that closes idle connections: any client may
+// open them, and they take descriptors that the edge needs.
+func newAPIServer(h http.Handler, mistakes *log.Logger) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: apiIdle, ErrorLog: mistakes}
+}
+
+// apiIdle is longer than the usual interval of scrapes, so that these keep a connection.
+const apiIdle = 2 * time.Minute
 
 // whenToken passes requests to protected while the API needs a token, and else to open.
 func (a *apiAccess) whenToken(protected, open http.Handler) http.Handler {

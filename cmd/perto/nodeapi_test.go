@@ -90,3 +90,11 @@ func TestAPIWithNameAndToken(t *testing.T) {
 	n.process.Process.Signal(syscall.SIGTERM)
 	n.process.Wait()
 }
+
+// TestAPIClosesIdleConnections: a client that asked once and then stays silent is closed.
+func TestAPIClosesIdleConnections(t *testing.T) {
+	s := newAPIServer(http.NotFoundHandler(), nil)
+	if s.IdleTimeout <= 0 || s.ReadHeaderTimeout <= 0 {
+		t.Errorf("the timeouts are %v and %v", s.IdleTimeout, s.ReadHeaderTimeout)
+	}
+}

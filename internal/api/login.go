@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // LoginPath is the page on which browsers give the token. They receive a cookie that
@@ -58,6 +59,9 @@ func nextPage(r *http.Request) string {
 // maxLoginBytes is the longest form that login reads.
 const maxLoginBytes = 4096
 
+// loginWait is the timeout of the form, which any client may send.
+const loginWait = 5 * time.Second
+
 // loginStyle is that of the console in short, also for dark screens. Its hash permits it
 // in the policy.
 const loginStyle = `:root{color-scheme:light dark}body{max-width:32rem;margin:0 auto;padding:1.25rem;font:1rem/1.5 system-ui,sans-serif}` +
@@ -72,6 +76,7 @@ var loginPolicy = func() string {
 func login(w http.ResponseWriter, r *http.Request, token string) {
 	problem := ""
 	if r.Method == http.MethodPost {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(loginWait)) // some writers have none
 		r.Body = http.MaxBytesReader(w, r.Body, maxLoginBytes)
 		if sameToken(strings.TrimSpace(r.PostFormValue("token")), token) {
 			// Lax lets links on other pages, for example in an alert, reach a page. Guard

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // logIn sends the form of a page with a token.
@@ -43,6 +46,24 @@ func TestSessionsOfOneHost(t *testing.T) {
 		if handlerOf(token).ServeHTTP(w, r); w.Code != http.StatusOK {
 			t.Errorf("after both log-ins: got %d", w.Code)
 		}
+	}
+}
+
+// TestLogInDoesNotWait: a form that does not end is answered after a moment.
+func TestLogInDoesNotWait(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(RequireToken(http.NotFoundHandler(), func() string { return "0123456789abcdefghij" }))
+	defer s.Close()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * loginWait))
+	io.WriteString(c, "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ntoken=0123456789abcdefghij")
+	b := make([]byte, 12)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "HTTP/1.1 403" {
+		t.Errorf("got %q, %v", b, err)
 	}
 }
 
