@@ -134,10 +134,20 @@ const relayDialTimeout = 4 * time.Second
 // parseSite reads the URL of the user's site.
 func parseSite(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
-		return nil, &perto.Error{Op: "reach origin", Path: text, Kind: perto.KindInvalid, Err: errors.New(`not an http site; it takes "http://host:port"`)}
+	mistake := ""
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		mistake = "not an http site"
+	case u.Scheme == "https":
+		mistake = "the lab reaches sites by http only"
+	case u.User != nil:
+		text, mistake = u.Redacted(), "an origin has no user name"
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		mistake = "an origin has no path: the edges add that of each request"
+	default:
+		return u, nil
 	}
-	return u, nil
+	return nil, &perto.Error{Op: "reach origin", Path: text, Kind: perto.KindInvalid, Err: errors.New(mistake + `; it takes "http://host:port"`)}
 }
 
 func sitePort(site *url.URL) string { return cmp.Or(site.Port(), "80") }

@@ -193,3 +193,18 @@ func getPost(t *testing.T, l *Lab, own string) {
 		t.Errorf("a POST: %q", body)
 	}
 }
+
+// TestSiteMistakes: the error names the part of the URL that is wrong, and no password.
+func TestSiteMistakes(t *testing.T) {
+	for text, want := range map[string]string{"localhost:3000": "not an http site", "/": "not an http site", "https://localhost:3000": "by http only",
+		"http://localhost:3000/app": "no path", "http://localhost?a": "no path", "http://me:secret@localhost": "no user name"} {
+		if _, err := parseSite(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	for _, text := range []string{"http://localhost:3000", "http://[::1]:3000/"} {
+		if _, err := parseSite(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
