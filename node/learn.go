@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 const (
 	// learnEvery is the interval at which edges send pairs, and name servers learn.
 	learnEvery = 10 * time.Second
+	// sendWait is the timeout of a report. A name server that is away delays nothing else.
+	sendWait = 5 * time.Second
 	// republishAfter is the time after which explanations have newer figures, also when no
 	// answer changes.
 	republishAfter = time.Minute
@@ -198,11 +201,17 @@ func (n *Node) sendPairs(ctx context.Context) {
 	}
 	cfg := n.cfg()
 	frame := pairs.AppendFrame(nil, time.Now(), list, cfg.Keys[0])
+	ctx, cancel := context.WithTimeout(ctx, sendWait)
+	defer cancel()
+	var sending sync.WaitGroup
 	for _, t := range heartbeatTargets(&cfg.World, cfg.Local.Addresses) {
-		if err := pairs.Send(ctx, cfg.Network, t.at.String(), frame); err != nil && ctx.Err() == nil {
-			cfg.Logger.Log(ctx, slog.LevelDebug, "a name server misses a report of pairs", "to", t.name, "err", err)
-		}
+		sending.Go(func() {
+			if err := pairs.Send(ctx, cfg.Network, t.at.String(), frame); err != nil {
+				cfg.Logger.Log(ctx, slog.LevelDebug, "a name server misses a report of pairs", "to", t.name, "err", err)
+			}
+		})
 	}
+	sending.Wait()
 }
 
 // learn ranks for the clients of resolvers and publishes a View when answers change, or
