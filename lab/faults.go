@@ -117,7 +117,15 @@ func (l *Lab) do(ctx context.Context, host string, f Fault) error {
 	case Heal:
 		h.Heal()
 		if p != nil && !p.alive() {
-			return p.start(ctx)
+			if err := p.start(ctx); err != nil {
+				return err
+			}
+		}
+		// An experiment can be repeated: the name servers forget that the edge died.
+		for _, m := range l.machines {
+			if n := m.node.Load(); n != nil && m.host.State() == "up" {
+				_ = n.Forgive(ctx, perto.Replica(host)) // a node that ends meanwhile forgets too
+			}
 		}
 	default:
 		return fail(perto.KindInvalid, fmt.Errorf("%q is none of kill, freeze, cut, heal", f))

@@ -36,6 +36,14 @@ func (n *Node) Drain(ctx context.Context, d api.Drain) ([]perto.Replica, error) 
 	return edges, nil
 }
 
+// Forgive lets an edge return without a hold-down in the answers of this name server.
+func (n *Node) Forgive(ctx context.Context, edge perto.Replica) error {
+	if n.registry == nil {
+		return nil
+	}
+	return n.registry.Forgive(ctx, edge)
+}
+
 // edgesOf returns the edges of the PoPs of a provider.
 func (n *Node) edgesOf(provider string) (out []perto.Replica, err error) {
 	var known []string

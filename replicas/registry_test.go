@@ -379,6 +379,38 @@ func TestFlappingIsHeldDown(t *testing.T) {
 	})
 }
 
+// TestForgivenReplicaReturns: a replica that is held down returns at once when an
+// administrator cancels its order, or when the lab heals it.
+func TestForgivenReplicaReturns(t *testing.T) {
+	simTest(t, simOptions{edges: 2}, func(t *testing.T, s *sim) {
+		s.settle()
+		reg, name := s.nodes[0].reg, s.nodes[0].reg.Fleet().Load().Members[0].Name
+		for _, forgive := range []func() error{
+			func() error { return reg.Forgive(t.Context(), name) },
+			func() error { return reg.SetAdmin(t.Context(), name, "", time.Time{}) },
+		} {
+			for range noiseDeaths {
+				s.kill(0)
+				s.confirm(0, 0)
+				time.Sleep(500 * ms)
+				s.startEdge(0)
+				time.Sleep(500 * ms)
+			}
+			time.Sleep(5 * time.Second)
+			if m := reg.Fleet().Load().Members[0]; m.State != StateDown || !strings.Contains(m.Reason, "held down") {
+				t.Fatalf("after %d deaths: %s, %s", noiseDeaths, m.State, m.Reason)
+			}
+			if err := forgive(); err != nil {
+				t.Fatal(err)
+			}
+			s.until(0, 0, 5*time.Second, StateUp)
+		}
+		if err := reg.Forgive(t.Context(), "nobody"); err != nil {
+			t.Errorf("an unknown replica: %v", err)
+		}
+	})
+}
+
 // TestNoiseChangesAnswersOnce disturbs edges at the thresholds of their removal: with
 // pauses around the length of a lease, crashes and refused connections. After the first
 // return of an edge, its answers may change once in a window.
