@@ -77,25 +77,37 @@ func TestConnectionTakesPathDelay(t *testing.T) {
 		t.Fatalf("São Paulo to Ashburn: %v is not a plausible RTT", rtt)
 	}
 	for _, to := range []string{"203.0.113.2:7", "[2001:db8:2::1]:7"} {
-		start := time.Now()
-		c, err := gru.DialContext(t.Context(), "tcp", to)
-		if err != nil {
-			t.Fatal(err)
+		// Packets are held at least for the delay of the path. A machine can stall, so the
+		// fastest of some tries counts for the upper bound.
+		fastest := make(map[string]time.Duration)
+		took := func(what string, since time.Time) {
+			d := time.Since(since)
+			if d < rtt {
+				t.Errorf("%s to %s: got %v, want at least %v", what, to, d, rtt)
+			}
+			if old, ok := fastest[what]; !ok || d < old {
+				fastest[what] = d
+			}
 		}
-		connect := time.Since(start)
-		start = time.Now()
-		buf := make([]byte, 4)
-		c.Write([]byte("near"))
-		if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "near" {
-			t.Errorf("got %q, error %v; want the echo", buf, err)
+		for range 5 {
+			start := time.Now()
+			c, err := gru.DialContext(t.Context(), "tcp", to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			took("connect", start)
+			start = time.Now()
+			buf := make([]byte, 4)
+			c.Write([]byte("near"))
+			if _, err := io.ReadFull(c, buf); err != nil || string(buf) != "near" {
+				t.Errorf("got %q, error %v; want the echo", buf, err)
+			}
+			took("exchange", start)
+			c.Close()
 		}
-		exchange := time.Since(start)
-		c.Close()
-		// Packets are held at least for the delay of the path. The upper bound is loose,
-		// because machines can stall.
-		for what, took := range map[string]time.Duration{"connect": connect, "exchange": exchange} {
-			if took < rtt || took > rtt+250*time.Millisecond {
-				t.Errorf("%s to %s: got %v, want about %v", what, to, took, rtt)
+		for what, d := range fastest {
+			if d > rtt+250*time.Millisecond {
+				t.Errorf("%s to %s: got %v at best, want about %v", what, to, d, rtt)
 			}
 		}
 	}
