@@ -127,9 +127,9 @@ const (
 	defaultTTLMin  = 5 * time.Second
 	maxTTL         = 24 * time.Hour
 	defaultAnswers = 2
-	// defaultScopeRegret costs less than 0.1 ms in fact
-	// (bench/results/2026-11-25-ecs-scopes.txt).
-	defaultScopeRegret = time.Millisecond
+	// defaultScopeRegret keeps every client at its nearest PoPs. Joined scopes also change
+	// the answers of resolvers inside a joined block.
+	defaultScopeRegret = 0
 	maxScopeRegret     = 5 * time.Millisecond // PoPs within it count as equally near
 	maxAnswers         = 8
 	defaultCacheBytes  = 256 << 20
