@@ -60,13 +60,17 @@ func TestNameServersLearnAnOffice(t *testing.T) {
 	if got := serves(at(t, l, "london")); got != "lhr" {
 		t.Errorf("London is served by %s", got)
 	}
+	// The resolver asks over IPv4 or IPv6, so one of its groups is learned first.
 	n := l.nameServer()
-	x, err := n.Explain("shop.cdn.example", netip.MustParseAddr("25.32.0.53"), mapping.Subnet{}, 0)
+	status := n.Status().(*node.Status)
+	i := slices.IndexFunc(status.Learned, func(g mapping.LearnedGroup) bool {
+		return g.Used && slices.ContainsFunc(l.ResolverOf(clients[0]).Host.Addrs, func(a netip.Addr) bool { return mapping.GroupOf(a) == g.Group })
+	})
+	if i < 0 {
+		t.Fatalf("the status has %+v", status.Learned)
+	}
+	x, err := n.Explain("shop.cdn.example", status.Learned[i].Group.Prefix().Addr(), mapping.Subnet{}, 0)
 	if err != nil || x.Source != "learned" || x.Learned == nil || x.Learned.Best != "sin" || x.Learned.Geo != "lhr" || x.Learned.Blocks < 8 || x.Answer.PoP != "sin" {
 		t.Errorf("explained as %+v (%+v), %v", x, x.Learned, err)
-	}
-	status := n.Status().(*node.Status)
-	if !slices.ContainsFunc(status.Learned, func(g mapping.LearnedGroup) bool { return g.Group.String() == "25.32.0.0/24" && g.Used }) {
-		t.Errorf("the status has %+v", status.Learned)
 	}
 }
